@@ -1,0 +1,191 @@
+/* backend/backend.h: the one interface to the SQL engines that hold samples.
+ *
+ * A backend stores samples durably, lists series and labels, hands out raw samples, and runs the SQL of fragments. The
+ * engine behind it is reached only through this struct of functions; backend/duckdb/ is the default, backend/fake/ is
+ * for tests (a few series in memory, counters that make the n-th call fail or hang).
+ *
+ * Policy   One sample per (series, timestamp). Same timestamp and same value bits: dropped quietly. Same timestamp and
+ *          another value, or older than the series' newest: refused, the first one stays (Prometheus's rule).
+ * Threads  Every call may come from any thread, and calls run side by side; append takes one thread at a time. How many
+ *          connections the engine gets is set when it is opened.
+ * Memory   Results own what they point to until they are freed. Inputs are only read during the call.
+ * Errors   E_STORE the engine or the disk failed; E_LIMIT a limit of the call; E_CANCELED, E_TIMEOUT through `cancel`;
+ *          E_BAD_DATA for a bad regular expression; E_EXECUTION for what PromQL itself forbids (equal label sets).
+ */
+#ifndef PROMSPLIT_BACKEND_BACKEND_H
+#define PROMSPLIT_BACKEND_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/cancel.h"
+#include "base/error.h"
+#include "planner/capability.h"
+#include "planner/fragment.h"
+#include "promql/labels.h"
+#include "promql/parse.h"
+
+struct sample {
+    int64_t time_ms;
+    double value; /* every bit pattern survives, NaN payloads included */
+};
+
+enum metric_type { /* numbers of the remote write 1.0 message */
+    METRIC_UNKNOWN,
+    METRIC_COUNTER,
+    METRIC_GAUGE,
+    METRIC_HISTOGRAM,
+    METRIC_GAUGE_HISTOGRAM,
+    METRIC_SUMMARY,
+    METRIC_INFO,
+    METRIC_STATESET
+};
+
+struct metric_metadata {
+    struct str family;
+    enum metric_type type;
+    struct str help, unit;
+};
+
+/* --- writing --- */
+
+struct append_series {
+    struct labels labels; /* valid: sorted, unique, non-empty, with __name__ */
+    const struct sample *samples;
+    size_t samples_n;
+};
+
+/* One write request. The caller fills the inputs; append fills the outcome. */
+struct append_request {
+    const struct append_series *series;
+    size_t series_n;
+    const struct metric_metadata *metadata;
+    size_t metadata_n;
+    /* outcome, valid when append returned OK */
+    size_t written;       /* samples stored */
+    size_t duplicates;    /* dropped quietly: same timestamp, same value */
+    size_t out_of_order;  /* refused: older than the series' newest */
+    size_t conflicting;   /* refused: same timestamp, another value */
+    size_t too_far_ahead; /* refused: later than the future bound */
+    struct error refused; /* status E_BAD_DATA and the first refusal in Prometheus's words; OK if none */
+};
+
+/* --- reading --- */
+
+struct series_list {
+    struct labels *at; /* sorted by labels_cmp */
+    size_t n;
+    bool truncated; /* `limit` cut it */
+    struct arena arena;
+};
+
+struct string_list {
+    struct str *at; /* sorted bytewise, unique */
+    size_t n;
+    bool truncated;
+    struct arena arena;
+};
+
+struct metadata_list {
+    struct metric_metadata *at; /* sorted by family */
+    size_t n;
+    struct arena arena;
+};
+
+/* Which series: those that match any of the matcher lists (all series if there is none) and have a sample in span. */
+struct series_query {
+    const struct expr_selector *selectors;
+    size_t selectors_n;
+    struct time_span span;
+    size_t limit; /* 0: none */
+};
+
+/* The value of a fragment on its grid. */
+struct grid_series {
+    struct labels labels;
+    const double *values;    /* one per step */
+    const uint64_t *present; /* bit k: step k has a value; values of absent steps are unspecified */
+};
+
+struct grid_result {
+    struct grid grid;
+    struct grid_series *series; /* sorted by labels_cmp, all different; each has a value at some step */
+    size_t series_n;
+    uint64_t values_n; /* present values of all series */
+    int64_t engine_us; /* time the engine took */
+    struct arena arena;
+};
+
+static inline bool grid_series_has(const struct grid_series *series, uint32_t step)
+{
+    return series->present[step / 64] >> (step % 64) & 1;
+}
+
+/* A run of samples of one series; a series' blocks follow each other, series come sorted by labels_cmp. */
+struct raw_block {
+    struct labels labels;
+    const struct sample *samples; /* ascending, staleness markers included */
+    size_t samples_n;
+    bool series_ends; /* the last block of this series */
+};
+
+struct raw_cursor;
+
+struct backend_stats {
+    uint64_t series_n;
+    uint64_t samples_n;
+    int64_t min_time_ms, max_time_ms; /* INT64_MAX, INT64_MIN when empty */
+    uint64_t disk_bytes;
+    uint64_t memory_bytes; /* the engine's own buffers */
+};
+
+struct run_limits {
+    uint64_t samples_max; /* values of a result; E_LIMIT names it */
+};
+
+struct backend {
+    const struct backend_ops *ops; /* private data follows in the implementation's struct */
+};
+
+struct backend_ops {
+    const char *name;
+    const struct capabilities *capabilities;
+
+    /* Stores all requests as one durable transaction: when it returns OK, everything counted `written` survives a
+     * crash. On failure nothing of any request is stored. */
+    enum status (*append)(struct backend *, struct append_request *requests, size_t n, struct error *reterr);
+
+    /* Runs a FRAGMENT_GRID. */
+    enum status (*run)(struct backend *, const struct fragment *, const struct run_limits *, struct cancel *,
+                       struct grid_result **ret_result, struct error *reterr);
+
+    /* Opens a cursor on raw samples with times in span; next gives blocks of at most some ten thousand samples until
+     * *ret_block.samples_n is 0. The block is valid until the next call. One thread at a time per cursor. */
+    enum status (*raw_open)(struct backend *, const struct matcher *at, size_t n, struct time_span span,
+                            struct cancel *, struct raw_cursor **ret_cursor, struct error *reterr);
+    enum status (*raw_next)(struct raw_cursor *, struct raw_block *ret_block, struct error *reterr);
+    void (*raw_close)(struct raw_cursor *);
+
+    enum status (*series)(struct backend *, const struct series_query *, struct cancel *, struct series_list **ret_list,
+                          struct error *reterr);
+    enum status (*label_names)(struct backend *, const struct series_query *, struct cancel *,
+                               struct string_list **ret_list, struct error *reterr);
+    enum status (*label_values)(struct backend *, struct str name, const struct series_query *, struct cancel *,
+                                struct string_list **ret_list, struct error *reterr);
+    enum status (*metadata)(struct backend *, struct str family /* empty: all */, size_t limit,
+                            struct metadata_list **ret_list, struct error *reterr);
+    enum status (*stats)(struct backend *, struct backend_stats *ret_stats, struct error *reterr);
+
+    struct regex_engine (*regex)(struct backend *);
+
+    void (*close)(struct backend *); /* no call may be under way */
+};
+
+void series_list_free(struct series_list *list);
+void string_list_free(struct string_list *list);
+void metadata_list_free(struct metadata_list *list);
+void grid_result_free(struct grid_result *result);
+
+#endif

@@ -1,0 +1,26 @@
+/* backend/duckdb/duckdb_backend.h: the embedded engine.
+ *
+ * One database file in the storage directory, opened by one process at a time. Only this folder includes duckdb.h.
+ */
+#ifndef PROMSPLIT_BACKEND_DUCKDB_DUCKDB_BACKEND_H
+#define PROMSPLIT_BACKEND_DUCKDB_DUCKDB_BACKEND_H
+
+#include "backend/backend.h"
+
+struct duckdb_options {
+    const char *directory;     /* made if missing; NULL: a database in memory (explain, tests) */
+    unsigned threads;          /* the engine's own; 0: one per core */
+    uint64_t memory_max_bytes; /* the engine's buffers; 0: its default */
+    int64_t future_max_ms;     /* samples later than now + this are refused (Prometheus: 10 min) */
+    unsigned connections_max;  /* queries, cursors and listings at the same time; further callers wait for one */
+};
+
+MUST_USE enum status duckdb_backend_open(const struct duckdb_options *options, struct backend **ret_backend,
+                                         struct error *reterr);
+
+/* Known without opening anything: for explain. */
+extern const struct capabilities duckdb_capabilities;
+
+const char *duckdb_backend_version(void); /* of the linked engine: "v1.4.4" */
+
+#endif

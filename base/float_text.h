@@ -1,0 +1,55 @@
+/* base/float_text.h: doubles as Prometheus writes them.
+ *
+ * The digits are the shortest that read back to the same double. Source: Prometheus util/jsonutil (MarshalFloat) and
+ * Go strconv.FormatFloat(v, fmt, -1, 64). NaN is "NaN", infinities "+Inf" and "-Inf", negative zero "-0".
+ * Threads: no state.
+ */
+#ifndef PROMSPLIT_BASE_FLOAT_TEXT_H
+#define PROMSPLIT_BASE_FLOAT_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FLOAT_TEXT_MAX 352 /* bytes enough for any plain notation, with the final NUL */
+
+/* Plain notation for 1e-6 <= |v| < 1e21 and zero, exponent form ("1e+21", "1e-07") otherwise: the JSON API. */
+size_t float_text_json(char out[FLOAT_TEXT_MAX], double value);
+
+/* Plain notation always (Go 'f'): count_values and label values. */
+size_t float_text_plain(char out[FLOAT_TEXT_MAX], double value);
+
+/* Go 'g'-like as PromQL's printer uses it: exponent form when exponent < -4 || >= 21. */
+size_t float_text_general(char out[FLOAT_TEXT_MAX], double value);
+
+/* Milliseconds as seconds with up to three decimals, as the JSON API writes timestamps: 1.5 -> "1.500", 2 -> "2". */
+size_t time_text_json(char out[32], int64_t time_ms);
+
+/* The staleness marker: one exact NaN (Prometheus model/value/value.go). Compare bits, never values. */
+#define STALE_NAN_BITS  UINT64_C(0x7ff0000000000002)
+#define NORMAL_NAN_BITS UINT64_C(0x7ff8000000000001)
+
+static inline uint64_t double_bits(double value)
+{
+    union {
+        double d;
+        uint64_t u;
+    } pun = {.d = value};
+    return pun.u;
+}
+
+static inline double double_from_bits(uint64_t bits)
+{
+    union {
+        double d;
+        uint64_t u;
+    } pun = {.u = bits};
+    return pun.d;
+}
+
+static inline bool is_stale_marker(double value)
+{
+    return double_bits(value) == STALE_NAN_BITS;
+}
+
+#endif

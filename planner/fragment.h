@@ -1,0 +1,44 @@
+/* planner/fragment.h: what one task is to compute: the contract between planner and backends.
+ *
+ * FRAGMENT_GRID: the value of a subtree on a grid, by one SQL statement. The statement's columns are, in this order:
+ *     metric  VARCHAR          only if columns.metric: the value of __name__ ('' or NULL: none)
+ *     labels  MAP(VARCHAR, VARCHAR)  only if columns.map: all other labels
+ *     one VARCHAR per name of columns.by (NULL or '': the series has no such label)
+ *     value   DOUBLE[]         one element per step of `grid`; NULL: no value at that step (NaN is a value)
+ * Rows with no value at any step may occur and are dropped by the reader. No two rows have the same labels, unless the
+ * query is wrong in PromQL too; then the backend answers Prometheus's "vector cannot contain metrics with the same
+ * labelset".
+ *
+ * FRAGMENT_RAW: a selector's own samples in `span`, staleness markers included, under their own labels.
+ *
+ * Memory   everything lives in the plan's arena.
+ * Threads  read-only once the split is made.
+ */
+#ifndef PROMSPLIT_PLANNER_FRAGMENT_H
+#define PROMSPLIT_PLANNER_FRAGMENT_H
+
+#include "planner/grid.h"
+#include "promql/ast.h"
+
+enum fragment_kind {
+    FRAGMENT_GRID,
+    FRAGMENT_RAW
+};
+
+struct fragment_columns {
+    bool metric;
+    bool map;
+    struct name_list by;
+};
+
+struct fragment {
+    enum fragment_kind kind;
+    const struct expr *root; /* subtree of the query, not copied; FRAGMENT_RAW: an EXPR_SELECTOR */
+    struct str promql;       /* canonical text of root */
+    struct grid grid;        /* where its value is wanted; FRAGMENT_RAW: the grid of its consumer */
+    struct time_span span;   /* samples it may read; FRAGMENT_RAW: samples it must give */
+    struct str sql;          /* FRAGMENT_GRID */
+    struct fragment_columns columns;
+};
+
+#endif

@@ -1,0 +1,88 @@
+/* planner/split.h: divide one checked PromQL query into fragments and a residual expression.
+ *
+ * A fragment is a subtree whose value on its evaluation grid the backend computes exactly, or a bare selector whose raw
+ * samples are handed over. Each is replaced in the residual by a task selector (EXPR_TASK); Prometheus evaluates the
+ * residual and reads the fragments back. No selector of the query stays in the residual.
+ *
+ * Holds after success (split_validate checks it; tests and debug builds call it):
+ *   - no EXPR_SELECTOR is left in the residual;
+ *   - no fragment contains another; equal fragments on equal grids are one;
+ *   - every fragment is named by at least one EXPR_TASK, and every EXPR_TASK names a fragment;
+ *   - when `direct`, the residual (parentheses aside) is one grid task, and no Prometheus is needed.
+ *
+ * What the residual adds to keep Prometheus's answer (docs/semantics.md):
+ *   - absent(sel) and absent_over_time(sel[r]) derive labels from matchers, which a task selector has others of: the
+ *     residual strips the task's labels and adds the user's with label_replace;
+ *   - timestamp(sel) needs the samples' own times: its selector goes raw;
+ *   - durations are printed as the literals they resolved to; a subquery's default step is written out.
+ *
+ * Units    milliseconds. Memory: the result lives in `arena` and dies with it; `query` is only read.
+ * Threads  no shared state; any thread, one arena per thread.
+ * Errors   E_LIMIT     more fragments or grid points than allowed;
+ *          E_BAD_DATA  a task label named in a selector; E_EXECUTION  a query that cannot be right here (info());
+ *          E_NOMEM     the arena is full. On failure *ret_split is untouched.
+ */
+#ifndef PROMSPLIT_PLANNER_SPLIT_H
+#define PROMSPLIT_PLANNER_SPLIT_H
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "planner/capability.h"
+#include "planner/fragment.h"
+#include "promql/parse.h"
+#include "promql/print.h"
+
+struct plan_options {
+    const struct capabilities *can;
+    push_set push;
+    enum window_rule rule;
+    int64_t lookback_ms;
+    int64_t subquery_step_ms; /* the upstream's default evaluation interval, for [1h:] */
+    uint32_t fragments_max;
+    uint32_t points_max; /* steps of any one grid, inner ones included */
+};
+
+enum residue_reason {       /* why a node stayed in the residual; explain prints it */
+    RESIDUE_NONE,           /* it did not: pushed */
+    RESIDUE_NOT_EXACT,      /* the backend's answer could differ from Prometheus's, or it has none */
+    RESIDUE_SWITCHED_OFF,   /* its class is not in --planner.push */
+    RESIDUE_SHAPES_RESULT,  /* histogram_quantile, label_replace, sort …: Prometheus's part */
+    RESIDUE_NEEDS_SAMPLES,  /* timestamp(), absent(): wants the selector's own samples */
+    RESIDUE_NAME_MAY_MERGE, /* dropping __name__ could make two series equal: no single metric name is given */
+    RESIDUE_NO_SERIES,      /* scalars, strings, time(): nothing to push */
+    RESIDUE_CHILD,          /* an operand stayed, so this did */
+    RESIDUE_MAX
+};
+const char *residue_reason_text(enum residue_reason reason); /* one clause, for people */
+
+/* One node of the query as explain shows it, in preorder. */
+struct split_node {
+    const struct expr *expr;
+    uint32_t depth;             /* 0 for the root */
+    struct grid grid;           /* where it is evaluated */
+    enum residue_reason reason; /* RESIDUE_NONE: inside a grid fragment */
+    int32_t fragment;           /* index if this node is a fragment's root, raw ones included; -1 else */
+};
+
+struct split {
+    struct query_text query;
+    struct grid grid; /* of the whole query */
+    const struct fragment *fragments;
+    uint32_t fragments_n;
+    const struct expr *residual;
+    bool direct;
+    const struct split_node *nodes;
+    uint32_t nodes_n;
+};
+
+MUST_USE enum status split_query(struct arena *arena, const struct query_text *query, struct grid grid,
+                                 const struct plan_options *options, struct split *ret_split, struct error *reterr);
+
+/* Asserts the invariants above. */
+void split_validate(const struct split *split);
+
+/* The residual's text with the given task ids; see print_options. */
+void split_print_residual(struct strbuf *out, const struct split *split,
+                          struct str (*task_id)(uint32_t index, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,38 @@
+/* planner/sql.h: the one place where SQL text is made.
+ *
+ * User text reaches SQL only through sql_string and sql_identifier, which quote it for the dialect; there is no printf.
+ * sql_fragment writes the statement for a grid fragment; the functions it calls (prom_rate, prom_sum, …) and the tables
+ * it reads are those docs/adding-a-backend.md lists.
+ *
+ * Memory: appends to the builder; the first failure sticks (base/strbuf.h). Threads: one builder, one thread.
+ */
+#ifndef PROMSPLIT_PLANNER_SQL_H
+#define PROMSPLIT_PLANNER_SQL_H
+
+#include "base/strbuf.h"
+#include "planner/fragment.h"
+#include "planner/split.h"
+
+struct sql {
+    struct strbuf text;
+    unsigned indent; /* levels; sql_line starts a new line there */
+};
+
+void sql_init(struct sql *sql, size_t max_bytes);
+void sql_release(struct sql *sql);
+
+void sql_words(struct sql *sql, const char *our_words); /* keywords, operators and names of ours */
+void sql_line(struct sql *sql);                         /* line break and indentation */
+void sql_string(struct sql *sql, struct str s);         /* 'it''s'; a NUL byte cannot be written: E_BAD_DATA sticks */
+void sql_identifier(struct sql *sql, struct str name);  /* plain if safe, else "quoted" */
+void sql_i64(struct sql *sql, int64_t number);
+void sql_double(struct sql *sql, double number); /* exact, NaN and infinities included */
+
+/* The condition on one series for a list of matchers, over columns `metric` and `labels`. */
+void sql_matchers(struct sql *sql, const struct matcher *at, size_t n);
+
+/* Fills fragment->sql, columns and span from root and grid. root must be pushable under options. */
+MUST_USE enum status sql_fragment(struct arena *arena, const struct plan_options *options, struct time_span query,
+                                  struct fragment *fragment, struct error *reterr);
+
+#endif

@@ -1,0 +1,51 @@
+/* remote/read_answer.h: remote read answers onto the wire, both encodings.
+ *
+ * An answer is fed query by query and series by series, in order: begin, then for each query its series (sorted by
+ * labels_cmp, each with ascending samples, in one or several runs), end. READ_STREAMED_XOR_CHUNKS gives bytes as soon
+ * as a series is complete: take them with read_answer_take between series, so that memory stays bounded by one series;
+ * one series is one frame, because Prometheus makes a new series of every frame. READ_SAMPLES must be compressed as one
+ * snappy block, so its bytes come only after read_answer_end.
+ *
+ * Memory   the encoder owns its buffers, bounded by limits. Threads: one at a time.
+ * Errors   E_LIMIT in Prometheus's words ("exceeded sample limit (N)"); a series over frame_max_bytes.
+ * Source   Prometheus prompb/remote.proto, storage/remote/{codec,chunked}.go, tsdb/docs/format/chunks.md (XOR, at most
+ *          120 samples a chunk).
+ */
+#ifndef PROMSPLIT_REMOTE_READ_ANSWER_H
+#define PROMSPLIT_REMOTE_READ_ANSWER_H
+
+#include "backend/backend.h"
+#include "base/strbuf.h"
+#include "remote/read_request.h"
+
+struct read_answer_limits {
+    uint64_t samples_max;    /* of the whole answer */
+    size_t samples_body_max; /* READ_SAMPLES: bytes before compression */
+    size_t frame_max_bytes;  /* READ_STREAMED_XOR_CHUNKS: Prometheus refuses frames over 50 MB */
+};
+
+struct read_answer; /* opaque */
+
+MUST_USE enum status read_answer_new(enum read_answer_type type, const struct read_answer_limits *limits,
+                                     struct read_answer **ret_answer, struct error *reterr);
+void read_answer_free(struct read_answer *answer); /* NULL is fine */
+
+const char *read_answer_content_type(enum read_answer_type type);
+const char *read_answer_content_encoding(enum read_answer_type type); /* "snappy", or NULL for none */
+
+void read_answer_query(struct read_answer *answer); /* the next query's result begins */
+MUST_USE enum status read_answer_series(struct read_answer *answer, struct labels labels, struct error *reterr);
+MUST_USE enum status read_answer_samples(struct read_answer *answer, const struct sample *samples, size_t n,
+                                         struct error *reterr);
+MUST_USE enum status read_answer_end(struct read_answer *answer, struct error *reterr);
+
+/* Moves the finished bytes to `out` (appends); nothing to take is fine. */
+void read_answer_take(struct read_answer *answer, struct strbuf *out);
+
+/* A grid result as samples: the present values at their evaluation timestamps inside span, with a staleness marker at
+ * the first missing step of every gap and one after the last value (semantics.md 5), so that upstream's lookback finds
+ * exactly the grid. Writes the whole query: read_answer_query, then every series. */
+MUST_USE enum status read_answer_grid(struct read_answer *answer, const struct grid_result *result,
+                                      struct time_span span, struct error *reterr);
+
+#endif

@@ -1,0 +1,64 @@
+/* remote/upstream.h: the client of the upstream Prometheus: many requests at once, no thread per request.
+ *
+ * One thread of its own runs libcurl's multi interface with kept-alive connections. upstream_send returns at once;
+ * `done` is called exactly once, on that thread, with the answer or the failure; it must be quick (hand the answer to a
+ * pool). A request ends at its deadline with E_TIMEOUT and when its cancel fires with E_CANCELED, whatever the peer
+ * does; closing the connection also cancels the query in Prometheus.
+ *
+ * Memory   the answer's body is handed over in `done` (free() it). Limits: answer_max_bytes, E_LIMIT.
+ * Threads  upstream_send from any thread. upstream_free: no requests may be sent any more; ends all open ones first.
+ * Errors   E_UPSTREAM: cannot connect, connection broken, named with the URL without credentials.
+ */
+#ifndef PROMSPLIT_REMOTE_UPSTREAM_H
+#define PROMSPLIT_REMOTE_UPSTREAM_H
+
+#include "base/cancel.h"
+#include "base/error.h"
+#include "base/str.h"
+
+struct upstream_options {
+    const char *url;          /* http(s)://[user:password@]host:port[/prefix] */
+    unsigned connections_max; /* kept alive and open at once; further requests queue */
+    int64_t connect_timeout_ms;
+    size_t answer_max_bytes;
+    const char *user_agent;
+};
+
+struct upstream_answer {
+    enum status status; /* OK: http_code and body are set (any HTTP code) */
+    struct error error; /* otherwise */
+    int http_code;
+    char *body; /* owned by the receiver; NULL if empty */
+    size_t body_len;
+    char content_type[128];
+};
+
+struct upstream_request {
+    const char *method;    /* "GET", "POST" */
+    const char *path;      /* "/api/v1/query_range", with query string if any; copied */
+    struct str body;       /* application/x-www-form-urlencoded; copied */
+    int64_t deadline_ms;   /* monotonic */
+    struct cancel *cancel; /* may be NULL; must outlive `done` */
+    void (*done)(void *arg, struct upstream_answer *answer);
+    void *arg;
+};
+
+struct upstream;
+
+MUST_USE enum status upstream_new(const struct upstream_options *options, struct upstream **ret_upstream,
+                                  struct error *reterr);
+void upstream_free(struct upstream *upstream);
+
+/* On failure `done` is not called. */
+MUST_USE enum status upstream_send(struct upstream *upstream, const struct upstream_request *request,
+                                   struct error *reterr);
+
+/* The same, waiting; never from a pool that answers callbacks (start-up, the CLI). */
+void upstream_call(struct upstream *upstream, const struct upstream_request *request,
+                   struct upstream_answer *ret_answer);
+
+/* Appends name=value to a form body, percent-encoded. */
+struct strbuf;
+void form_add(struct strbuf *form, const char *name, struct str value);
+
+#endif

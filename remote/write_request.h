@@ -1,0 +1,47 @@
+/* remote/write_request.h: remote write 1.0 requests off the wire.
+ *
+ * Series with broken labels (none, no metric name, twice the same name, invalid UTF-8, a reserved task label) are left
+ * out and counted, the rest is kept; what is stored is sorted and has no empty values.
+ *
+ * Memory   decoded into the arena. Threads: no shared state.
+ * Errors   E_TOO_LARGE, E_BAD_DATA (snappy, protobuf, limits on labels: name, asked and allowed in the message).
+ * Source   the remote write 1.0 specification; Prometheus prompb/{types,remote}.proto, storage/remote/write_handler.go.
+ */
+#ifndef PROMSPLIT_REMOTE_WRITE_REQUEST_H
+#define PROMSPLIT_REMOTE_WRITE_REQUEST_H
+
+#include "backend/backend.h"
+
+struct write_limits {
+    size_t body_max_bytes;
+    size_t decoded_max_bytes;
+    size_t labels_max; /* of one series */
+    size_t label_name_max_bytes;
+    size_t label_value_max_bytes;
+};
+
+struct write_request {
+    struct append_series *series;
+    size_t series_n;
+    struct metric_metadata *metadata;
+    size_t metadata_n;
+    size_t samples_n;          /* of all kept series */
+    size_t invalid_series;     /* left out */
+    size_t histograms_skipped; /* native histograms are not stored yet: counted, and the answer says so */
+    size_t exemplars_skipped;
+    struct error invalid; /* why the first one was left out; status OK if none */
+};
+
+/* Decides by Content-Type and Content-Encoding (both may be empty: 1.0, snappy). 2.0 and unknown ones:
+ * E_UNSUPPORTED_MEDIA. */
+MUST_USE enum status write_request_media(struct str content_type, struct str content_encoding, struct error *reterr);
+
+MUST_USE enum status write_request_decode(struct arena *arena, struct str body, const struct write_limits *limits,
+                                          struct write_request *ret_request, struct error *reterr);
+
+/* The sender's side, for tests, probes and the benchmark: a snappy-compressed 1.0 request. */
+MUST_USE enum status write_request_encode(const struct append_series *series, size_t series_n,
+                                          const struct metric_metadata *metadata, size_t metadata_n, struct strbuf *out,
+                                          struct error *reterr);
+
+#endif

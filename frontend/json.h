@@ -1,0 +1,33 @@
+/* frontend/json.h: answers of the Prometheus HTTP API, written fast and bounded.
+ *
+ * Source: Prometheus web/api/v1/{api,json_codec}.go, util/jsonutil. "resultType" precedes "result"; values are strings,
+ * timestamps numbers. Memory: appends to the caller's builder, whose sticky error tells. Threads: no state.
+ */
+#ifndef PROMSPLIT_FRONTEND_JSON_H
+#define PROMSPLIT_FRONTEND_JSON_H
+
+#include "backend/backend.h"
+#include "base/strbuf.h"
+
+/* {"status":"success","data":  … then json_success_end: …,"warnings":[…]} */
+void json_success_begin(struct strbuf *out);
+void json_success_end(struct strbuf *out, const struct str *warnings, size_t warnings_n, const struct str *infos,
+                      size_t infos_n);
+void json_error(struct strbuf *out, const struct error *error);
+
+void json_labels(struct strbuf *out, struct labels labels); /* {"__name__":"up","job":"a"} */
+/* {"resultType":"matrix","result":[…]} ; at most `limit` series (0: all) */
+void json_matrix(struct strbuf *out, const struct grid_result *result, size_t limit);
+/* {"resultType":"vector","result":[…]} at the grid's only step */
+void json_vector(struct strbuf *out, const struct grid_result *result, size_t limit);
+void json_strings(struct strbuf *out, const struct str *at, size_t n); /* ["a","b"] */
+
+/* The byte ranges of the top-level members of a JSON object, without building anything: to pass a large "data" on as it
+ * came. False if the text is no object. Only members whose names are asked for are filled. */
+struct json_member {
+    struct str name;  /* asked for */
+    struct str value; /* the raw text of its value; ptr NULL: not there */
+};
+bool json_members(struct str object, struct json_member *members, size_t n);
+
+#endif

@@ -14,6 +14,7 @@
 #include "remote/upstream.h"
 
 struct tasks;
+struct queries;
 struct ingest;
 struct probe;
 
@@ -24,9 +25,10 @@ struct app {
     struct backend *backend;
     struct upstream *upstream;
     struct pool *pools[POOL_MAX];
-    struct tasks *tasks;   /* frontend/tasks.h */
-    struct ingest *ingest; /* frontend/ingest.h: the one thread that commits writes */
-    struct probe *probe;   /* frontend/probe.h: what is known of the upstream, and whether it reads back */
+    struct tasks *tasks;     /* frontend/tasks.h */
+    struct queries *queries; /* frontend/query.h: the queries admitted, and those waiting for a place */
+    struct ingest *ingest;   /* frontend/ingest.h: the one thread that commits writes */
+    struct probe *probe;     /* frontend/probe.h: what is known of the upstream, and whether it reads back */
     struct http_server *server;
     int64_t started_ms; /* wall clock */
 };

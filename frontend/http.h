@@ -5,6 +5,11 @@
  * suspend), holding no thread. After responding the request is gone. When the client leaves before the answer,
  * request->cancel fires (a watcher sees the hang-up of sleeping connections); the handler must still respond.
  *
+ * Connections  connections_max are for everybody; a reserve beyond it (twice --upstream.max-connections and 64) serves
+ * callbacks only: any other request that comes in over the limit is answered 503 and its connection closed. Prometheus
+ * reads the selectors of one query one after another, so at most --upstream.max-connections callbacks are open at once,
+ * and with as many again just closing they always find room, however many clients sleep on their connections.
+ *
  * Errors   of the protocol (too large a body, declared or real; too many parameters; unknown path or method) are
  * answered by the server itself, in the JSON of the Prometheus API below /api/v1, as text elsewhere. Memory
  * request->arena lives until the answer was sent; parameters and body are views into it or into the server's buffers.
@@ -49,6 +54,12 @@ struct http_request {
     struct cancel cancel;                                  /* fires with E_CANCELED when the client leaves */
     struct arena arena;
 };
+
+/* request->cancel fires with E_TIMEOUT at that time (monotonic). Before the request is handed to another thread. */
+void http_set_deadline(struct http_request *request, int64_t deadline_ms);
+
+/* A further header of the answer, before responding. Both texts are static. */
+void http_header(struct http_request *request, const char *name, const char *value);
 
 /* The first parameter of that name, or NULL. */
 const struct str *http_param(const struct http_request *request, const char *name);
@@ -107,7 +118,8 @@ MUST_USE enum status http_server_start(struct app *app, const struct http_option
                                        const struct http_route *routes, struct http_server **ret_server,
                                        struct error *reterr);
 uint16_t http_server_port(const struct http_server *server); /* the real one when 0 was asked for */
-/* Stops accepting, waits up to grace_ms for open requests, then cancels them. */
+/* From now on only callbacks are taken, other requests get 503; waits up to grace_ms for open requests, cancels the
+ * rest and returns when every handler has responded and every stream was released. Frees the server; NULL is fine. */
 void http_server_stop(struct http_server *server, int64_t grace_ms);
 
 #endif

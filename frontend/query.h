@@ -1,5 +1,6 @@
 /* frontend/query.h: the life of one PromQL query, as named states.
  *
+ *   WAITING   for a place among --query.max-concurrency; no thread held
  *   PLAN      on POOL_QUERIES: parse, check, split, register the tasks, start them (eager)
  *   DIRECT    waiting for the one task that is the whole answer; no thread held
  *   UPSTREAM  the residual is with Prometheus; no thread held; its callbacks are served meanwhile (tasks.h)
@@ -14,6 +15,13 @@
 #define PROMSPLIT_FRONTEND_QUERY_H
 
 #include "frontend/http.h"
+
+/* Admission: --query.max-concurrency queries are planned, run or with upstream at once; up to --query.max-queue more
+ * wait in a list, holding no thread; beyond, E_UNAVAILABLE. */
+struct queries;
+
+MUST_USE enum status queries_new(struct app *app, struct queries **ret_queries, struct error *reterr);
+void queries_free(struct queries *queries); /* no query may be left: after http_server_stop. NULL is fine */
 
 /* GET, POST /api/v1/query and /api/v1/query_range. */
 void api_query(struct http_request *request);

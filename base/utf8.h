@@ -1,0 +1,52 @@
+/* base/utf8.h: what is valid UTF-8 (RFC 3629: no surrogates, no overlong forms, nothing above U+10FFFF).
+ *
+ * Threads: no state.
+ */
+#ifndef PROMSPLIT_BASE_UTF8_H
+#define PROMSPLIT_BASE_UTF8_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/str.h"
+
+/* Length of the valid sequence at s, 0 if there is none; left > 0 bytes are readable. */
+static inline size_t utf8_length(const unsigned char *s, size_t left)
+{
+    unsigned char c = s[0];
+    size_t n = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+    if (n == 0 || n > left)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    if ((c == 0xe0 && s[1] < 0xa0) || (c == 0xed && s[1] > 0x9f) || (c == 0xf0 && s[1] < 0x90) ||
+        (c == 0xf4 && s[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+/* Whether all of s is valid. Runs of ASCII, the usual case, are skipped eight bytes at a time. */
+static inline bool utf8_valid(struct str s)
+{
+    size_t i = 0;
+    while (i < s.len) {
+        uint64_t eight;
+        if (s.len - i >= sizeof eight) {
+            memcpy(&eight, s.ptr + i, sizeof eight);
+            if ((eight & UINT64_C(0x8080808080808080)) == 0) {
+                i += sizeof eight;
+                continue;
+            }
+        }
+        size_t n = utf8_length((const unsigned char *)s.ptr + i, s.len - i);
+        if (n == 0)
+            return false;
+        i += n;
+    }
+    return true;
+}
+
+#endif

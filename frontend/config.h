@@ -1,11 +1,15 @@
 /* frontend/config.h: every flag of the program, from one table: params.def.
  *
- * PARAM(id, "flag.name", type, unit, default, min, max, commands, text) rows become the fields of struct config, the
+ * PARAM(id, "flag.name", type, unit, standard, min, max, commands, text) rows become the fields of struct config, the
  * parser of command lines and of --config.file (YAML, nested keys: `query: {timeout: 2m}`), --help, the man page and
  * docs/operations.md. The command line wins over the file. Unknown flags and keys are errors that name the nearest
- * known one.
+ * known one; values outside their range name the limit, what was asked and what is allowed.
  *
- * Threads: filled at start, then read-only. Texts live in config.arena.
+ * On the command line: --name=value, --name value, --switch, --no-switch; "--" ends the flags; what begins with one
+ * dash is an argument, because "-up" is an expression. A flag may be given once. Names have at most one dot.
+ *
+ * Memory   texts live in config.arena.
+ * Threads: filled at start, then read-only.
  */
 #ifndef PROMSPLIT_FRONTEND_CONFIG_H
 #define PROMSPLIT_FRONTEND_CONFIG_H
@@ -17,8 +21,11 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 
-/* Field types, each with its own reader: text, whole number, duration (ms), bytes ("512MB"), switch. */
+/* Field types, each with its own reader. A duration is "1h30m" or a number of seconds; bytes are "512MB", in powers of
+ * 1024 as Prometheus counts them; the unit of a choice lists its values ("eager|on-read"), its standard one may be "".
+ */
 typedef const char *param_text;
+typedef const char *param_choice;
 typedef int64_t param_int;
 typedef int64_t param_duration; /* ms */
 typedef int64_t param_bytes;
@@ -39,15 +46,18 @@ struct config {
     int arguments_n;
 };
 
-void config_init(struct config *config); /* the defaults */
+void config_init(struct config *config); /* the standard values */
 void config_release(struct config *config);
+/* argv holds what follows the command's name. Reads --config.file if it is given. Serve takes no arguments, explain and
+ * query take one. Errors are E_BAD_DATA, E_NOMEM. */
 MUST_USE enum status config_parse(struct config *config, enum command command, int argc, char *const argv[],
                                   struct error *reterr);
 
-void config_help(struct strbuf *out, enum command command);
+void config_help(struct strbuf *out, enum command command); /* usage and flags, on lines of at most 100 columns */
+/* Credentials in URLs are shown as "<secret>" in both. */
 void config_flags_json(struct strbuf *out, const struct config *config); /* /api/v1/status/flags: {"name":"value",…} */
 void config_yaml(struct strbuf *out, const struct config *config);       /* /api/v1/status/config */
 void config_man_page(struct strbuf *out);                                /* roff */
-void config_markdown(struct strbuf *out);                                /* the table of docs/operations.md */
+void config_markdown(struct strbuf *out);                                /* the flags in docs/operations.md */
 
 #endif

@@ -23,7 +23,8 @@ void json_vector(struct strbuf *out, const struct grid_result *result, size_t li
 void json_strings(struct strbuf *out, const struct str *at, size_t n); /* ["a","b"] */
 
 /* The byte ranges of the top-level members of a JSON object, without building anything: to pass a large "data" on as it
- * came. False if the text is no object. Only members whose names are asked for are filled. */
+ * came. False if the text is no object; then no member is filled. Names are compared as written, the first of a name
+ * counts, nesting deeper than 256 is refused. Only members whose names are asked for are filled. */
 struct json_member {
     struct str name;  /* asked for */
     struct str value; /* the raw text of its value; ptr NULL: not there */

@@ -1,6 +1,7 @@
 /* frontend/metrics.h: the program's own metrics: counters, gauges and histograms from metrics.def, in the text format.
  *
- * Threads: any; counting is one relaxed atomic addition. Label values are static texts, at most 16 per metric.
+ * Threads: any; counting is one relaxed atomic addition. Label values are copied, at most 23 bytes
+ * each and 16 per metric; what is beyond is counted under "other".
  */
 #ifndef PROMSPLIT_FRONTEND_METRICS_H
 #define PROMSPLIT_FRONTEND_METRICS_H
@@ -27,6 +28,6 @@ void metric_add(struct metrics *metrics, enum metric_id id, const char *label_va
 void metric_set(struct metrics *metrics, enum metric_id id, int64_t value);
 void metric_observe_ms(struct metrics *metrics, enum metric_id id, double milliseconds);
 void metrics_write(struct metrics *metrics, struct strbuf *out); /* text exposition format 0.0.4, process_* included */
-void metrics_markdown(struct strbuf *out);                       /* the table of docs/operations.md */
+void metrics_markdown(struct strbuf *out);                       /* the metrics in docs/operations.md */
 
 #endif

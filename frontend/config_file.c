@@ -1,0 +1,140 @@
+/* frontend/config_file.c: the YAML file of --config.file: the flags' names, nested at the dot or written with it.
+ *
+ *     query: {timeout: 1m}          is          query.timeout: 1m
+ *
+ * One file serves serve and explain: a key is known if any of the two has the flag. Errors name file and line.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <yaml.h>
+
+#include "base/assert.h"
+#include "frontend/config_table.h"
+
+#define FILE_MAX_BYTES (1u << 20)
+#define KEY_MAX_BYTES  128
+
+struct file {
+    struct config *config;
+    const bool *given;
+    bool seen[PARAMS_N];
+    yaml_document_t document;
+};
+
+static enum status read_all(const char *path, struct strbuf *out, struct error *reterr)
+{
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return error_set(reterr, E_BAD_DATA, "cannot open it: %s", strerror(errno));
+    char piece[4096];
+    size_t n;
+    while ((n = fread(piece, 1, sizeof piece, file)) > 0)
+        strbuf_bytes(out, piece, n);
+    bool failed = ferror(file) != 0;
+    int saved = errno;
+    fclose(file);
+    if (failed)
+        return error_set(reterr, E_BAD_DATA, "cannot read it: %s", strerror(saved));
+    return strbuf_status(out, "configuration file", reterr);
+}
+
+static enum status at_line(const yaml_node_t *node, struct error *reterr)
+{
+    return error_prefix(reterr, "line %zu: ", node->start_mark.line + 1);
+}
+
+static enum status value_set(struct file *file, struct str name, const yaml_node_t *value, struct error *reterr)
+{
+    const struct param *param = param_find(name);
+    if (!param || !(param->commands & (COMMAND_SERVE | COMMAND_EXPLAIN)))
+        return param_unknown(name, COMMAND_SERVE | COMMAND_EXPLAIN, "key", reterr);
+    size_t index = (size_t)(param - params);
+    if (index == PARAM_INDEX_config_file)
+        return error_set(reterr, E_BAD_DATA, "%s cannot be set in a file", param->name);
+    if (file->seen[index])
+        return error_set(reterr, E_BAD_DATA, "%s is given twice", param->name);
+    file->seen[index] = true;
+    if (value->type != YAML_SCALAR_NODE)
+        return error_set(reterr, E_BAD_DATA, "%s wants a single value", param->name);
+    struct str text = {(const char *)value->data.scalar.value, value->data.scalar.length};
+    struct config unused; /* a value that the command line overrides must be right too */
+    config_init(&unused);
+    enum status status = param_set(file->given[index] ? &unused : file->config, param, text, reterr);
+    config_release(&unused);
+    return status;
+}
+
+/* A family is "query" in "query: {…}"; families do not nest, so this recurses once. */
+static enum status mapping_read(struct file *file, const char *family, const yaml_node_t *mapping, struct error *reterr)
+{
+    for (const yaml_node_pair_t *pair = mapping->data.mapping.pairs.start; pair < mapping->data.mapping.pairs.top;
+         pair++) {
+        const yaml_node_t *key = yaml_document_get_node(&file->document, pair->key);
+        const yaml_node_t *value = yaml_document_get_node(&file->document, pair->value);
+        INVARIANT(key && value);
+        enum status status;
+        char name[2 * KEY_MAX_BYTES];
+        if (key->type != YAML_SCALAR_NODE || key->data.scalar.length >= KEY_MAX_BYTES) {
+            status = error_set(reterr, E_BAD_DATA, "a key is a flag's name, at most %d bytes", KEY_MAX_BYTES - 1);
+        } else {
+            snprintf(name, sizeof name, "%s%s%s", family, family[0] ? "." : "", (char *)key->data.scalar.value);
+            bool nested = value->type == YAML_MAPPING_NODE && !family[0] && !strchr(name, '.');
+            if (nested) {
+                status = mapping_read(file, name, value, reterr);
+                if (status != OK)
+                    return status;
+                continue;
+            }
+            status = value_set(file, str_from(name), value, reterr);
+        }
+        if (status != OK)
+            return at_line(key, reterr);
+    }
+    return OK;
+}
+
+static enum status document_read(struct file *file, struct error *reterr)
+{
+    const yaml_node_t *root = yaml_document_get_root_node(&file->document);
+    if (!root)
+        return OK; /* an empty file sets nothing */
+    if (root->type == YAML_SCALAR_NODE && root->data.scalar.length == 0)
+        return OK;
+    if (root->type != YAML_MAPPING_NODE)
+        return error_set(reterr, E_BAD_DATA, "a mapping of flags' names to values is expected");
+    return mapping_read(file, "", root, reterr);
+}
+
+static enum status parse(struct file *file, struct str text, struct error *reterr)
+{
+    yaml_parser_t parser;
+    if (!yaml_parser_initialize(&parser))
+        return error_set(reterr, E_NOMEM, "no memory for the YAML parser");
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text.ptr, text.len);
+    enum status status;
+    if (!yaml_parser_load(&parser, &file->document)) {
+        status = error_set(reterr, E_BAD_DATA, "line %zu: %s",
+                           (parser.problem_mark.line ? parser.problem_mark.line : parser.context_mark.line) + 1,
+                           parser.problem ? parser.problem : "no valid YAML");
+    } else {
+        status = document_read(file, reterr);
+        yaml_document_delete(&file->document);
+    }
+    yaml_parser_delete(&parser);
+    return status;
+}
+
+enum status config_file_read(struct config *config, const bool given[PARAMS_N], struct error *reterr)
+{
+    struct file file = {.config = config, .given = given};
+    struct strbuf text;
+    strbuf_init(&text, FILE_MAX_BYTES);
+    enum status status = read_all(config->config_file, &text, reterr);
+    if (status == OK)
+        status = parse(&file, strbuf_view(&text), reterr);
+    strbuf_release(&text);
+    if (status != OK)
+        return error_prefix(reterr, "%s: ", config->config_file);
+    return OK;
+}

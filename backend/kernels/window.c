@@ -1,0 +1,345 @@
+/* backend/kernels/window.c: see window.h.
+ *
+ * One driver moves the window's bounds along the samples; one function per kernel computes a window's value. The driver
+ * is compiled once per kernel, with the function inlined, because a grid has millions of windows.
+ */
+#include "backend/kernels/window.h"
+
+#include <math.h>
+
+#include "backend/kernels/compensated.h"
+#include "base/assert.h"
+#include "base/float_text.h"
+
+/* The samples inside one window; n is at least the kernel's fewest. */
+struct window {
+    const int64_t *time_ms;
+    const double *value;
+    size_t n;
+    int64_t end_ms;
+    int64_t length_ms;
+    bool closed;
+    bool falls; /* some value is lower than the one before it; only kept for kernels that want it */
+};
+
+/* --- the instant selector ---
+ * Source: promql/engine.go vectorSelectorSingle: the newest sample inside the lookback, none if it is a marker. */
+static inline bool evaluate_LAST(const struct window *w, double *ret)
+{
+    *ret = w->value[w->n - 1];
+    return !is_stale_marker(*ret);
+}
+
+/* --- rate, increase, delta ---
+ * Source: promql/functions.go extrapolatedRate.
+ *
+ * The difference of last and first, plus what each reset lost, is stretched from the sampled interval to the window:
+ * to its edge where the edge is nearer than 1.1 mean gaps, by half a mean gap otherwise. A counter is not stretched
+ * back beyond its zero. The order of threshold and zero was the other one up to Prometheus 2.4x; closed windows are of
+ * that time. */
+struct extrapolation {
+    double to_start, to_end; /* seconds from the window's edges to the first and last sample */
+    double sampled;          /* seconds between them */
+    double mean_gap;
+};
+
+static inline double extrapolation_factor(struct extrapolation e, bool counter, double increase, double first,
+                                          bool zero_first)
+{
+    double threshold = e.mean_gap * 1.1;
+    double to_zero = counter && increase > 0 && first >= 0 ? e.sampled * (first / increase) : INFINITY;
+    if (zero_first && to_zero < e.to_start)
+        e.to_start = to_zero;
+    if (e.to_start >= threshold)
+        e.to_start = e.mean_gap / 2;
+    if (!zero_first && to_zero < e.to_start)
+        e.to_start = to_zero;
+    if (e.to_end >= threshold)
+        e.to_end = e.mean_gap / 2;
+    return (e.sampled + e.to_start + e.to_end) / e.sampled;
+}
+
+static inline double extrapolated(const struct window *w, bool counter, bool per_second)
+{
+    size_t last = w->n - 1;
+    double result = w->value[last] - w->value[0];
+    if (counter && w->falls) {
+        for (size_t i = 1; i < w->n; i++) {
+            if (w->value[i] < w->value[i - 1])
+                result += w->value[i - 1];
+        }
+    }
+    double sampled = (double)(w->time_ms[last] - w->time_ms[0]) / 1000;
+    struct extrapolation e = {
+        .to_start = (double)(w->time_ms[0] - (w->end_ms - w->length_ms)) / 1000,
+        .to_end = (double)(w->end_ms - w->time_ms[last]) / 1000,
+        .sampled = sampled,
+        .mean_gap = sampled / (double)last,
+    };
+    double factor = extrapolation_factor(e, counter, result, w->value[0], w->closed);
+    if (per_second)
+        factor /= (double)w->length_ms / 1000;
+    return result * factor;
+}
+
+static inline bool evaluate_RATE(const struct window *w, double *ret)
+{
+    *ret = extrapolated(w, true, true);
+    return true;
+}
+
+static inline bool evaluate_INCREASE(const struct window *w, double *ret)
+{
+    *ret = extrapolated(w, true, false);
+    return true;
+}
+
+static inline bool evaluate_DELTA(const struct window *w, double *ret)
+{
+    *ret = extrapolated(w, false, false);
+    return true;
+}
+
+/* --- irate, idelta ---
+ * Source: promql/functions.go instantValue: the last two samples; a counter that fell started from zero. */
+static inline bool evaluate_IDELTA(const struct window *w, double *ret)
+{
+    *ret = w->value[w->n - 1] - w->value[w->n - 2];
+    return true;
+}
+
+static inline bool evaluate_IRATE(const struct window *w, double *ret)
+{
+    double last = w->value[w->n - 1], before = w->value[w->n - 2];
+    double difference = last < before ? last : last - before;
+    *ret = difference / ((double)(w->time_ms[w->n - 1] - w->time_ms[w->n - 2]) / 1000);
+    return true;
+}
+
+/* --- changes, resets ---
+ * Source: promql/functions.go funcChanges, funcResets: two NaN in a row are no change; NaN never is a reset. */
+static inline bool evaluate_CHANGES(const struct window *w, double *ret)
+{
+    size_t changes = 0;
+    for (size_t i = 1; i < w->n; i++) {
+        double now = w->value[i], before = w->value[i - 1];
+        changes += now != before && !(isnan(now) && isnan(before));
+    }
+    *ret = (double)changes;
+    return true;
+}
+
+static inline bool evaluate_RESETS(const struct window *w, double *ret)
+{
+    size_t resets = 0;
+    for (size_t i = 1; w->falls && i < w->n; i++)
+        resets += w->value[i] < w->value[i - 1];
+    *ret = (double)resets;
+    return true;
+}
+
+/* --- deriv ---
+ * Source: promql/functions.go linearRegression with the first sample's time as origin: the slope of the least-squares
+ * line, by compensated sums. A constant series has slope 0, or NaN if the constant is infinite. */
+static inline bool evaluate_DERIV(const struct window *w, double *ret)
+{
+    struct compensated x_sum = {0, 0}, y_sum = {0, 0}, xy_sum = {0, 0}, xx_sum = {0, 0};
+    bool constant = true;
+    for (size_t i = 0; i < w->n; i++) {
+        double x = (double)(w->time_ms[i] - w->time_ms[0]) / 1e3, y = w->value[i];
+        if (i > 0 && y != w->value[0])
+            constant = false;
+        x_sum = compensated_add(x_sum, x);
+        y_sum = compensated_add(y_sum, y);
+        xy_sum = compensated_add(xy_sum, x * y);
+        xx_sum = compensated_add(xx_sum, x * x);
+    }
+    if (constant) {
+        *ret = isinf(w->value[0]) ? NAN : 0;
+        return true;
+    }
+    double n = (double)w->n;
+    double sx = x_sum.sum + x_sum.lost, sy = y_sum.sum + y_sum.lost;
+    double covariance = (xy_sum.sum + xy_sum.lost) - sx * sy / n;
+    double variance = (xx_sum.sum + xx_sum.lost) - sx * sx / n;
+    *ret = covariance / variance;
+    return true;
+}
+
+/* --- *_over_time ---
+ * Source: promql/functions.go funcSumOverTime, funcAvgOverTime, compareOverTime, varianceOverTime, … */
+static inline bool evaluate_SUM_OVER_TIME(const struct window *w, double *ret)
+{
+    struct compensated sum = {0, 0};
+    for (size_t i = 0; i < w->n; i++)
+        sum = compensated_add(sum, w->value[i]);
+    *ret = isinf(sum.sum) ? sum.sum : sum.sum + sum.lost;
+    return true;
+}
+
+/* The sum divided by the count; from the sample on where the sum would overflow, a running mean. */
+static inline bool evaluate_AVG_OVER_TIME(const struct window *w, double *ret)
+{
+    struct compensated sum = {w->value[0], 0};
+    size_t i = 1;
+    for (; i < w->n; i++) {
+        struct compensated next = compensated_add(sum, w->value[i]);
+        if (isinf(next.sum))
+            break;
+        sum = next;
+    }
+    double n = (double)i;
+    if (i == w->n) {
+        *ret = sum.sum / n + sum.lost / n;
+        return true;
+    }
+    struct compensated mean = {sum.sum / n, sum.lost / n};
+    for (; i < w->n; i++) {
+        double count = (double)(i + 1), keep = (count - 1) / count;
+        mean = compensated_add((struct compensated){keep * mean.sum, keep * mean.lost}, w->value[i] / count);
+    }
+    *ret = mean.sum + mean.lost;
+    return true;
+}
+
+/* NaN loses against any number; of NaN only, NaN. */
+static inline bool evaluate_MIN_OVER_TIME(const struct window *w, double *ret)
+{
+    double least = w->value[0];
+    for (size_t i = 0; i < w->n; i++) {
+        if (w->value[i] < least || isnan(least))
+            least = w->value[i];
+    }
+    *ret = least;
+    return true;
+}
+
+static inline bool evaluate_MAX_OVER_TIME(const struct window *w, double *ret)
+{
+    double most = w->value[0];
+    for (size_t i = 0; i < w->n; i++) {
+        if (w->value[i] > most || isnan(most))
+            most = w->value[i];
+    }
+    *ret = most;
+    return true;
+}
+
+static inline bool evaluate_COUNT_OVER_TIME(const struct window *w, double *ret)
+{
+    *ret = (double)w->n;
+    return true;
+}
+
+static inline bool evaluate_LAST_OVER_TIME(const struct window *w, double *ret)
+{
+    *ret = w->value[w->n - 1];
+    return true;
+}
+
+static inline bool evaluate_PRESENT_OVER_TIME(const struct window *w, double *ret)
+{
+    *ret = 1;
+    return w->n > 0;
+}
+
+/* Welford's recurrence, mean and squares both compensated. */
+static inline bool evaluate_STDVAR_OVER_TIME(const struct window *w, double *ret)
+{
+    struct compensated mean = {0, 0}, squares = {0, 0};
+    for (size_t i = 0; i < w->n; i++) {
+        double x = w->value[i], delta = x - (mean.sum + mean.lost);
+        mean = compensated_add(mean, delta / (double)(i + 1));
+        squares = compensated_add(squares, delta * (x - (mean.sum + mean.lost)));
+    }
+    *ret = (squares.sum + squares.lost) / (double)w->n;
+    return true;
+}
+
+static inline bool evaluate_STDDEV_OVER_TIME(const struct window *w, double *ret)
+{
+    evaluate_STDVAR_OVER_TIME(w, ret);
+    *ret = sqrt(*ret);
+    return true;
+}
+
+/* --- the driver --- */
+
+bool window_grid_is_valid(const struct window_grid *grid)
+{
+    int64_t length_ms;
+    if (grid->step_ms <= 0 || grid->window_ms < 0 || grid->window_ms > WINDOW_TIME_MAX_MS ||
+        grid->start_ms < -WINDOW_TIME_MAX_MS || grid->start_ms > WINDOW_TIME_MAX_MS)
+        return false;
+    return grid->steps == 0 || (!__builtin_mul_overflow(grid->step_ms, (int64_t)grid->steps - 1, &length_ms) &&
+                                length_ms <= WINDOW_TIME_MAX_MS);
+}
+
+/* Both bounds only ever move forward, so a grid costs one pass over the samples plus what the windows themselves cost.
+ * `fall` is the newest sample lower than its predecessor: the window has one iff it lies behind the window's first. */
+static inline __attribute__((always_inline)) uint32_t drive(const struct window_grid *grid, const struct samples *s,
+                                                            double *values, uint64_t *present,
+                                                            bool (*evaluate)(const struct window *, double *),
+                                                            size_t fewest, bool wants_falls)
+{
+    PRE(window_grid_is_valid(grid));
+    const int64_t *time_ms = s->time_ms;
+    struct window w = {.length_ms = grid->window_ms, .closed = grid->closed};
+    size_t from = 0, to = 0, fall = 0;
+    uint32_t present_n = 0;
+    uint64_t bits = 0;
+    for (uint32_t k = 0; k < grid->steps; k++) {
+        w.end_ms = grid->start_ms + (int64_t)k * grid->step_ms;
+        int64_t begin_ms = w.end_ms - grid->window_ms;
+        for (; to < s->n && time_ms[to] <= w.end_ms; to++) {
+            if (wants_falls && to > 0 && s->value[to] < s->value[to - 1])
+                fall = to;
+        }
+        while (from < to && (grid->closed ? time_ms[from] < begin_ms : time_ms[from] <= begin_ms))
+            from++;
+        w.time_ms = time_ms + from;
+        w.value = s->value + from;
+        w.n = to - from;
+        w.falls = fall > from;
+        values[k] = 0;
+        if (w.n >= fewest && evaluate(&w, &values[k])) {
+            bits |= UINT64_C(1) << (k % 64);
+            present_n++;
+        } else {
+            values[k] = 0;
+        }
+        if (k % 64 == 63 || k + 1 == grid->steps) {
+            present[k / 64] = bits;
+            bits = 0;
+        }
+    }
+    return present_n;
+}
+
+#define KERNEL(id, name, fewest, markers, falls)                                                                       \
+    static uint32_t run_##id(const struct window_grid *grid, const struct samples *samples, double *values,            \
+                             uint64_t *present)                                                                        \
+    {                                                                                                                  \
+        return drive(grid, samples, values, present, evaluate_##id, fewest, falls);                                    \
+    }
+#include "backend/kernels/window.def"
+#undef KERNEL
+
+const struct window_kernel window_kernels[KERNEL_MAX] = {
+#define KERNEL(id, name, fewest, markers, falls) [KERNEL_##id] = {name, markers, run_##id},
+#include "backend/kernels/window.def"
+#undef KERNEL
+};
+
+size_t window_drop_markers(int64_t *time_ms, double *value, size_t n)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (is_stale_marker(value[i]))
+            continue;
+        time_ms[kept] = time_ms[i];
+        value[kept] = value[i];
+        kept++;
+    }
+    return kept;
+}

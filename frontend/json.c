@@ -328,3 +328,95 @@ bool json_members(struct str object, struct json_member *members, size_t n)
         members[i].value = (struct str){0};
     return false;
 }
+
+bool json_next(struct str *rest, struct str *ret_element)
+{
+    struct scan s = {rest->ptr, rest->ptr + rest->len};
+    if (rest->len == 0 || !(skip_char(&s, '[') || skip_char(&s, ',')))
+        return false;
+    skip_blanks(&s);
+    const char *value = s.at;
+    if (s.at == s.end || *s.at == ']' || !skip_value(&s))
+        return false;
+    *ret_element = (struct str){value, (size_t)(s.at - value)};
+    *rest = (struct str){s.at, (size_t)(s.end - s.at)};
+    return true;
+}
+
+static int read_unit(const char *at, const char *end) /* the four digits behind \u */
+{
+    int unit = 0;
+    if (end - at < 4)
+        return -1;
+    for (int i = 0; i < 4; i++) {
+        char c = at[i];
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
+        if (digit < 0)
+            return -1;
+        unit = unit << 4 | digit;
+    }
+    return unit;
+}
+
+static void write_utf8(struct strbuf *out, unsigned rune)
+{
+    if (rune < 0x80) {
+        strbuf_char(out, (char)rune);
+    } else if (rune < 0x800) {
+        strbuf_char(out, (char)(0xc0 | rune >> 6));
+        strbuf_char(out, (char)(0x80 | (rune & 0x3f)));
+    } else if (rune < 0x10000) {
+        strbuf_char(out, (char)(0xe0 | rune >> 12));
+        strbuf_char(out, (char)(0x80 | (rune >> 6 & 0x3f)));
+        strbuf_char(out, (char)(0x80 | (rune & 0x3f)));
+    } else {
+        strbuf_char(out, (char)(0xf0 | rune >> 18));
+        strbuf_char(out, (char)(0x80 | (rune >> 12 & 0x3f)));
+        strbuf_char(out, (char)(0x80 | (rune >> 6 & 0x3f)));
+        strbuf_char(out, (char)(0x80 | (rune & 0x3f)));
+    }
+}
+
+/* What follows \u, with its second half if it is a pair; a lone half becomes U+FFFD. */
+static bool write_unit(struct strbuf *out, const char **at, const char *end)
+{
+    int unit = read_unit(*at, end);
+    if (unit < 0)
+        return false;
+    *at += 4;
+    unsigned rune = (unsigned)unit;
+    if (rune >= 0xd800 && rune < 0xe000) {
+        int low = rune < 0xdc00 && end - *at >= 6 && (*at)[0] == '\\' && (*at)[1] == 'u' ? read_unit(*at + 2, end) : -1;
+        bool pair = low >= 0xdc00 && low < 0xe000;
+        rune = pair ? 0x10000 + ((rune - 0xd800) << 10) + ((unsigned)low - 0xdc00) : 0xfffd;
+        *at += pair ? 6 : 0;
+    }
+    write_utf8(out, rune);
+    return true;
+}
+
+bool json_text(struct strbuf *out, struct str raw)
+{
+    static const char NAMES[] = "\"\\/bfnrt", MEANINGS[] = "\"\\/\b\f\n\r\t";
+    if (raw.len < 2 || raw.ptr[0] != '"' || raw.ptr[raw.len - 1] != '"')
+        return false;
+    const char *end = raw.ptr + raw.len - 1;
+    for (const char *at = raw.ptr + 1; at < end;) {
+        char c = *at++;
+        if (c != '\\') {
+            strbuf_char(out, c);
+            continue;
+        }
+        const char *name = at < end && *at ? strchr(NAMES, *at) : NULL;
+        bool unit = at < end && *at == 'u';
+        at++;
+        if (name)
+            strbuf_char(out, MEANINGS[name - NAMES]);
+        else if (!unit || !write_unit(out, &at, end))
+            return false;
+    }
+    return true;
+}

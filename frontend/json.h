@@ -31,4 +31,11 @@ struct json_member {
 };
 bool json_members(struct str object, struct json_member *members, size_t n);
 
+/* The raw texts of an array's elements, one a call; *rest is the array's text before the first call. False at its end,
+ * and for what is no array. */
+bool json_next(struct str *rest, struct str *ret_element);
+
+/* The meaning of a raw string value ("a\nb" with its quotes): appended to out. False if it is none. */
+bool json_text(struct strbuf *out, struct str raw);
+
 #endif

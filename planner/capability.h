@@ -27,9 +27,10 @@ struct capabilities {
     bool aggregate[AGG_OP_MAX];
 };
 
-/* Classes of work that --planner.push names: PUSH_CLASS(id, name, text). */
+/* Classes of work that --planner.push names: PUSH_CLASS(id, name, text). A fragment needs the classes of all its nodes:
+ * sum(rate(x[5m])) is of aggregate and window, sum(x) of aggregate and selector. */
 #define PUSH_CLASSES(PUSH_CLASS)                                                                                       \
-    PUSH_CLASS(SELECTOR, "selector", "bare instant selectors (lookback and staleness)")                                \
+    PUSH_CLASS(SELECTOR, "selector", "instant selectors (lookback and staleness)")                                     \
     PUSH_CLASS(WINDOW, "window", "functions over range vectors: rate, max_over_time, …")                               \
     PUSH_CLASS(SUBQUERY, "subquery", "window functions over subqueries")                                               \
     PUSH_CLASS(AGGREGATE, "aggregate", "sum, avg, min, max, count, group, stddev, stdvar")
@@ -47,6 +48,7 @@ typedef uint32_t push_set; /* bit 1u << PUSH_x set: the class may be pushed */
 
 /* "all", "none", or names separated by commas. E_BAD_DATA names the unknown one and the known ones. */
 MUST_USE enum status push_set_parse(struct str text, push_set *ret_set, struct error *reterr);
-const char *push_class_name(enum push_class push_class);
+const char *push_class_name(enum push_class push_class); /* "window" */
+const char *push_class_text(enum push_class push_class); /* what it covers, for --help */
 
 #endif

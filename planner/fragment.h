@@ -9,7 +9,8 @@
  * query is wrong in PromQL too; then the backend answers Prometheus's "vector cannot contain metrics with the same
  * labelset".
  *
- * FRAGMENT_RAW: a selector's own samples in `span`, staleness markers included, under their own labels.
+ * FRAGMENT_RAW: a selector's own samples in `span`, staleness markers included, under their own labels. The span is the
+ * one Prometheus would ask its own storage for; giving samples beyond it could change an answer.
  *
  * Memory   everything lives in the plan's arena.
  * Threads  read-only once the split is made.

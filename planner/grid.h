@@ -27,13 +27,20 @@ struct grid {
     uint32_t steps;
 };
 
+/* Times beyond this (73 million years) hold no samples; grids are cut there, so that sums of a time, an offset and a
+ * range never overflow. */
+#define GRID_TIME_MAX (INT64_MAX / 4)
+
 /* A span of sample times, both ends included; empty when max_ms < min_ms. */
 struct time_span {
     int64_t min_ms, max_ms;
 };
 
 struct grid grid_instant(int64_t time_ms);
-struct grid grid_range(int64_t start_ms, int64_t end_ms, int64_t step_ms); /* end included only if on phase */
+
+/* End included only if on phase; no step when end < start. step_ms > 0. More than UINT32_MAX steps count as that many:
+ * whoever takes a grid from outside has a limit far below. */
+struct grid grid_range(int64_t start_ms, int64_t end_ms, int64_t step_ms);
 
 static inline int64_t grid_time(struct grid grid, uint32_t k)
 {
@@ -51,11 +58,22 @@ bool grid_eq(struct grid a, struct grid b);
 struct grid grid_shift(struct grid grid, const struct duration *offset, enum at_kind at, int64_t at_ms,
                        struct time_span query, bool *ret_pinned);
 
-/* The inner grid of a subquery whose consumer looks at `outer` (already shifted): every multiple of step_ms inside the
- * windows of range_ms that end at outer's steps. */
+/* The inner grid of a subquery whose consumer looks at `outer` (already shifted): every multiple of step_ms from the
+ * first window of range_ms to the last of outer's steps, gaps between windows included. start_ms is set also when the
+ * grid is empty. */
 struct grid grid_subquery(struct grid outer, int64_t range_ms, int64_t step_ms, enum window_rule rule);
 
-/* The samples that windows of window_ms ending at grid's steps may read. */
+/* The samples that windows of window_ms ending at grid's steps may read; empty for an empty grid. */
 struct time_span grid_window_span(struct grid grid, int64_t window_ms, enum window_rule rule);
+
+struct time_span time_span_union(struct time_span a, struct time_span b); /* the smallest that covers both */
+
+/* a + b, held within ±GRID_TIME_MAX. */
+int64_t time_add(int64_t a_ms, int64_t b_ms);
+
+/* Whether Prometheus evaluates expr once, at the start, and repeats the answer along the grid: every selector or
+ * subquery on the way to it is pinned by @ and no function on the way depends on the evaluation timestamp. As upstream,
+ * the parameter of an aggregation has no say. Source: preprocessExprHelper. */
+bool grid_step_invariant(const struct expr *expr);
 
 #endif

@@ -12,14 +12,21 @@
  *
  * What the residual adds to keep Prometheus's answer (docs/semantics.md):
  *   - absent(sel) and absent_over_time(sel[r]) derive labels from matchers, which a task selector has others of: the
- *     residual strips the task's labels and adds the user's with label_replace;
+ *     residual asks absent(+TASK), which derives none, or strips the task's labels, and adds the user's with
+ *     label_replace;
+ *   - parentheses around what became a task go;
  *   - timestamp(sel) needs the samples' own times: its selector goes raw;
  *   - durations are printed as the literals they resolved to; a subquery's default step is written out.
  *
- * Units    milliseconds. Memory: the result lives in `arena` and dies with it; `query` is only read.
+ * Two fragments of different queries give the same answer when sql and grid (grid fragments), or promql and span (raw
+ * ones) are equal.
+ *
+ * Units    milliseconds. Memory: the result lives in `arena` and dies with it; `query` is only read, its durations are
+ *          resolved (promql_resolve_durations).
  * Threads  no shared state; any thread, one arena per thread.
  * Errors   E_LIMIT     more fragments or grid points than allowed;
- *          E_BAD_DATA  a task label named in a selector; E_EXECUTION  a query that cannot be right here (info());
+ *          E_BAD_DATA  a task label named in a selector, or a NUL byte that SQL cannot carry;
+ *          E_EXECUTION a query that cannot be right here (info());
  *          E_NOMEM     the arena is full. On failure *ret_split is untouched.
  */
 #ifndef PROMSPLIT_PLANNER_SPLIT_H
@@ -39,7 +46,12 @@ struct plan_options {
     int64_t lookback_ms;
     int64_t subquery_step_ms; /* the upstream's default evaluation interval, for [1h:] */
     uint32_t fragments_max;
-    uint32_t points_max; /* steps of any one grid, inner ones included */
+    uint32_t
+        points_max; /* steps of any one grid, inner ones included; the API's limit on a range query is not this one */
+
+    /* The request's own start and end, for @ start(), @ end() and what raw selectors may read: its end may lie beyond
+     * the last step. Zeroed: the grid's first and last step. */
+    struct time_span bounds;
 };
 
 enum residue_reason {       /* why a node stayed in the residual; explain prints it */
@@ -47,10 +59,12 @@ enum residue_reason {       /* why a node stayed in the residual; explain prints
     RESIDUE_NOT_EXACT,      /* the backend's answer could differ from Prometheus's, or it has none */
     RESIDUE_SWITCHED_OFF,   /* its class is not in --planner.push */
     RESIDUE_SHAPES_RESULT,  /* histogram_quantile, label_replace, sort …: Prometheus's part */
-    RESIDUE_NEEDS_SAMPLES,  /* timestamp(), absent(): wants the selector's own samples */
+    RESIDUE_NEEDS_SAMPLES,  /* timestamp(), absent(), x[5m] alone: about the samples or the selector itself */
     RESIDUE_NAME_MAY_MERGE, /* dropping __name__ could make two series equal: no single metric name is given */
     RESIDUE_NO_SERIES,      /* scalars, strings, time(): nothing to push */
     RESIDUE_CHILD,          /* an operand stayed, so this did */
+    RESIDUE_PARENT,         /* what stayed above it reads it as it is */
+    RESIDUE_NEEDS_AT,       /* Prometheus must see this @ itself: what it does around it depends on it */
     RESIDUE_MAX
 };
 const char *residue_reason_text(enum residue_reason reason); /* one clause, for people */
@@ -60,7 +74,7 @@ struct split_node {
     const struct expr *expr;
     uint32_t depth;             /* 0 for the root */
     struct grid grid;           /* where it is evaluated */
-    enum residue_reason reason; /* RESIDUE_NONE: inside a grid fragment */
+    enum residue_reason reason; /* RESIDUE_NONE: inside a grid fragment, or parentheses around one */
     int32_t fragment;           /* index if this node is a fragment's root, raw ones included; -1 else */
 };
 

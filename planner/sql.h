@@ -4,7 +4,8 @@
  * sql_fragment writes the statement for a grid fragment; the functions it calls (prom_rate, prom_sum, …) and the tables
  * it reads are those docs/adding-a-backend.md lists.
  *
- * Memory: appends to the builder; the first failure sticks (base/strbuf.h). Threads: one builder, one thread.
+ * Memory: appends to the builder; the first failure sticks (base/strbuf.h), sql_status tells. Threads: one builder, one
+ * thread.
  */
 #ifndef PROMSPLIT_PLANNER_SQL_H
 #define PROMSPLIT_PLANNER_SQL_H
@@ -13,9 +14,13 @@
 #include "planner/fragment.h"
 #include "planner/split.h"
 
+#define SQL_BYTES_MAX   (4u << 20) /* of one statement */
+#define SQL_COLUMNS_MAX 100u       /* grouping labels that become columns; more are not pushed */
+
 struct sql {
     struct strbuf text;
-    unsigned indent; /* levels; sql_line starts a new line there */
+    unsigned indent;    /* levels; sql_line starts a new line there */
+    enum status status; /* E_BAD_DATA: text that SQL cannot carry; sticky */
 };
 
 void sql_init(struct sql *sql, size_t max_bytes);
@@ -27,6 +32,9 @@ void sql_string(struct sql *sql, struct str s);         /* 'it''s'; a NUL byte c
 void sql_identifier(struct sql *sql, struct str name);  /* plain if safe, else "quoted" */
 void sql_i64(struct sql *sql, int64_t number);
 void sql_double(struct sql *sql, double number); /* exact, NaN and infinities included */
+
+/* OK, or the first failure. */
+MUST_USE enum status sql_status(const struct sql *sql, struct error *reterr);
 
 /* The condition on one series for a list of matchers, over columns `metric` and `labels`. */
 void sql_matchers(struct sql *sql, const struct matcher *at, size_t n);

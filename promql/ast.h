@@ -141,7 +141,7 @@ struct expr_selector {
 };
 
 struct expr_matrix {
-    struct expr *selector; /* EXPR_SELECTOR */
+    struct expr *selector; /* EXPR_SELECTOR; in a residual EXPR_TASK, printed {…}[range] @ … offset … as a selector is */
     struct duration range;
 };
 
@@ -194,6 +194,7 @@ struct expr_task {
     struct duration offset; /* what the residual must keep: raw tasks keep the selector's offset and @ */
     enum at_kind at;
     int64_t at_ms;
+    bool anchored, smoothed; /* raw tasks keep these too */
 };
 
 struct expr {

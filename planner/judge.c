@@ -1,0 +1,358 @@
+/* planner/judge.c: see judge.h.
+ *
+ * One rule per kind of node, in one table; a rule sees the verdicts of the node's children. A further kind of node is
+ * pushed by a further rule here and one in sql_fragment.c (docs/adding-a-function.md).
+ */
+#include "planner/judge.h"
+
+#include "base/assert.h"
+#include "planner/sql.h"
+
+/* Where a node stands. */
+struct place {
+    struct grid grid;
+    /* The evaluation times as Prometheus bounds its reads of storage: the query's start and end, moved by the
+     * subqueries around (getTimeRangesForSelector). Wider than grid where a subquery's steps are aligned. */
+    struct time_span reads;
+    int64_t range_ms;   /* of the matrix selector around, 0: none */
+    bool needs_samples; /* operand of timestamp() */
+    bool at_drifts;     /* Prometheus misreads an @ here; see subquery_place */
+    bool at_shows;      /* whatever is pinned here must reach Prometheus as it is written */
+};
+
+struct judge {
+    struct judgement out;
+    const struct plan_options *options;
+    struct time_span bounds;
+    enum status status; /* first error sticks */
+    struct error *reterr;
+};
+
+const struct expr *judge_child(const struct expr *expr, size_t i)
+{
+    switch (expr->kind) {
+    case EXPR_MATRIX:
+        return i == 0 ? expr->u.matrix.selector : NULL;
+    case EXPR_SUBQUERY:
+        return i == 0 ? expr->u.subquery.operand : NULL;
+    case EXPR_AGGREGATE:
+        if (expr->u.aggregate.parameter)
+            return i == 0 ? expr->u.aggregate.parameter : i == 1 ? expr->u.aggregate.operand : NULL;
+        return i == 0 ? expr->u.aggregate.operand : NULL;
+    case EXPR_CALL:
+        return i < expr->u.call.args_n ? expr->u.call.args[i] : NULL;
+    case EXPR_BINARY:
+        return i == 0 ? expr->u.binary.left : i == 1 ? expr->u.binary.right : NULL;
+    case EXPR_UNARY:
+        return i == 0 ? expr->u.unary.operand : NULL;
+    case EXPR_PAREN:
+        return i == 0 ? expr->u.paren : NULL;
+    default:
+        return NULL;
+    }
+}
+
+static uint32_t count_nodes(const struct expr *expr)
+{
+    uint32_t n = 1;
+    const struct expr *child;
+    for (size_t i = 0; (child = judge_child(expr, i)) != NULL; i++)
+        n += count_nodes(child);
+    return n;
+}
+
+/* --- walking down: the places --- */
+
+static void check_points(struct judge *j, const struct expr *expr, struct grid grid)
+{
+    if (j->status == OK && grid.steps > j->options->points_max)
+        j->status = error_set_at(j->reterr, E_LIMIT, expr->range.begin, expr->range.end,
+                                 "evaluation at %u%s timestamps is more than the limit planner.points-max of %u allows",
+                                 grid.steps, grid.steps == UINT32_MAX ? " or more" : "", j->options->points_max);
+}
+
+/* Prometheus turns @ into an offset from the evaluation's start, and does so again inside a subquery only when that
+ * starts elsewhere. When it happens to start at the same moment although the subquery has an offset, that offset
+ * lingers in every @ inside (setOffsetForAtModifier). There, only Prometheus itself reads what Prometheus would. */
+static struct place subquery_place(struct judge *j, const struct expr *expr, struct place place)
+{
+    const struct expr_subquery *subquery = &expr->u.subquery;
+    int64_t step_ms = subquery->step.present ? subquery->step.ms : j->options->subquery_step_ms;
+    bool pinned;
+    struct grid looks = grid_shift(place.grid, &subquery->offset, subquery->at, subquery->at_ms, j->bounds, &pinned);
+    struct place inside = {.grid = grid_subquery(looks, subquery->range.ms, step_ms, j->options->rule)};
+    check_points(j, expr, inside.grid);
+
+    int64_t offset_ms = subquery->offset.present ? subquery->offset.ms : 0;
+    inside.reads = pinned ? (struct time_span){time_add(looks.start_ms, offset_ms), time_add(looks.start_ms, offset_ms)}
+                          : place.reads;
+    inside.reads.min_ms = time_add(time_add(inside.reads.min_ms, -offset_ms), -subquery->range.ms);
+    inside.reads.max_ms = time_add(inside.reads.max_ms, -offset_ms);
+
+    bool drifts = place.at_drifts || looks.start_ms != place.grid.start_ms;
+    inside.at_drifts = drifts && inside.grid.start_ms == place.grid.start_ms;
+    inside.at_shows = place.at_shows || (place.at_drifts && pinned);
+    return inside;
+}
+
+/* Prometheus asks only the operand whether an aggregation is step-invariant, and evaluates the parameter just once if
+ * it is. The operand's @ must then stay visible. */
+static bool parameter_follows(const struct expr_aggregate *aggregate)
+{
+    return aggregate->parameter && !grid_step_invariant(aggregate->parameter) &&
+           grid_step_invariant(aggregate->operand);
+}
+
+static struct place child_place(struct judge *j, const struct expr *expr, const struct expr *child, struct place place)
+{
+    place.range_ms = 0;
+    switch (expr->kind) {
+    case EXPR_SUBQUERY:
+        return subquery_place(j, expr, place);
+    case EXPR_MATRIX:
+        place.range_ms = expr->u.matrix.range.ms;
+        place.needs_samples = false;
+        return place;
+    case EXPR_PAREN:
+        return place;
+    case EXPR_CALL:
+        place.needs_samples =
+            expr->u.call.function->id == FN_TIMESTAMP || expr->u.call.function->id == FN_START_TIMESTAMP;
+        return place;
+    case EXPR_AGGREGATE:
+        place.needs_samples = false;
+        if (child == expr->u.aggregate.operand && parameter_follows(&expr->u.aggregate))
+            place.at_shows = true;
+        return place;
+    default:
+        place.needs_samples = false;
+        return place;
+    }
+}
+
+/* --- walking up: the verdicts --- */
+
+static struct time_span raw_span(struct judge *j, const struct expr_selector *selector, struct place place)
+{
+    const struct plan_options *options = j->options;
+    struct time_span span = place.reads;
+    if (selector->at != AT_NONE) {
+        bool pinned;
+        struct duration none = {.present = false};
+        span.min_ms = grid_shift(place.grid, &none, selector->at, selector->at_ms, j->bounds, &pinned).start_ms;
+        span.max_ms = span.min_ms;
+    }
+    int64_t back_ms = place.range_ms ? place.range_ms : options->lookback_ms;
+    int64_t ahead_ms = 0;
+    if (selector->anchored || selector->smoothed) {
+        back_ms = time_add(options->lookback_ms, place.range_ms);
+        ahead_ms = selector->smoothed ? options->lookback_ms : 0;
+    }
+    int64_t offset_ms = selector->offset.present ? selector->offset.ms : 0;
+    span.min_ms = time_add(time_add(span.min_ms, -back_ms), -offset_ms) + (options->rule == WINDOW_LEFT_OPEN);
+    span.max_ms = time_add(time_add(span.max_ms, ahead_ms), -offset_ms);
+    return span;
+}
+
+static enum names selector_names(const struct expr_selector *selector)
+{
+    for (size_t i = 0; i < selector->matchers_n; i++)
+        if (selector->matchers[i].op == MATCH_EQUAL && str_eq(selector->matchers[i].name, LABEL_METRIC_NAME))
+            return NAMES_ONE;
+    return NAMES_MANY;
+}
+
+static bool list_has(struct name_list list, struct str name)
+{
+    for (size_t i = 0; i < list.n; i++)
+        if (str_eq(list.at[i], name))
+            return true;
+    return false;
+}
+
+static void check_matchers(struct judge *j, const struct expr *expr)
+{
+    const struct expr_selector *selector = &expr->u.selector;
+    for (size_t i = 0; i < selector->matchers_n && j->status == OK; i++) {
+        struct str name = selector->matchers[i].name;
+        if (str_eq(name, LABEL_TASK_ID) || str_eq(name, LABEL_TASK_KIND))
+            j->status =
+                error_set_at(j->reterr, E_BAD_DATA, expr->range.begin, expr->range.end,
+                             "the label " STR_FORMAT " is reserved and cannot be used in a selector", STR_ARG(name));
+    }
+}
+
+static enum residue_reason judge_selector(struct judge *j, const struct expr *expr, struct place place,
+                                          struct verdict *verdict)
+{
+    const struct expr_selector *selector = &expr->u.selector;
+    check_matchers(j, expr);
+    verdict->raw_span = raw_span(j, selector, place);
+    verdict->names = selector_names(selector);
+    if (place.needs_samples)
+        return RESIDUE_NEEDS_SAMPLES;
+    if (selector->anchored || selector->smoothed)
+        return RESIDUE_NOT_EXACT;
+    if (selector->at != AT_NONE && (place.at_shows || place.at_drifts))
+        return RESIDUE_NEEDS_AT;
+    if (place.at_shows)
+        return RESIDUE_NEEDS_AT;
+    if (place.range_ms) /* the window function above is what would be pushed */
+        return RESIDUE_NONE;
+    if (!j->options->can->selector)
+        return RESIDUE_NOT_EXACT;
+    return j->options->push & 1u << PUSH_SELECTOR ? RESIDUE_NONE : RESIDUE_SWITCHED_OFF;
+}
+
+static enum residue_reason judge_operand(struct judge *j, const struct expr *expr, struct place place,
+                                         struct verdict *verdict)
+{
+    verdict->names = verdict[1].names;
+    return verdict[1].reason == RESIDUE_NONE ? RESIDUE_NONE : RESIDUE_CHILD;
+}
+
+static enum residue_reason judge_paren(struct judge *j, const struct expr *expr, struct place place,
+                                       struct verdict *verdict)
+{
+    verdict->names = verdict[1].names;
+    return verdict[1].reason;
+}
+
+static enum residue_reason judge_constant(struct judge *j, const struct expr *expr, struct place place,
+                                          struct verdict *verdict)
+{
+    return RESIDUE_NO_SERIES;
+}
+
+/* Operators between vectors and scalars, and the sign: Prometheus's part so far. */
+static enum residue_reason judge_operator(struct judge *j, const struct expr *expr, struct place place,
+                                          struct verdict *verdict)
+{
+    return expr->type == VALUE_SCALAR ? RESIDUE_NO_SERIES : RESIDUE_NOT_EXACT;
+}
+
+static enum residue_reason judge_aggregate(struct judge *j, const struct expr *expr, struct place place,
+                                           struct verdict *verdict)
+{
+    const struct expr_aggregate *aggregate = &expr->u.aggregate;
+    if (aggregate->op == AGG_LIMITK || aggregate->op == AGG_LIMIT_RATIO)
+        return RESIDUE_SHAPES_RESULT;
+    if (!j->options->can->aggregate[aggregate->op] || aggregate->parameter || aggregate->grouping.n > SQL_COLUMNS_MAX)
+        return RESIDUE_NOT_EXACT;
+    if (!(j->options->push & 1u << PUSH_AGGREGATE))
+        return RESIDUE_SWITCHED_OFF;
+    bool names = !aggregate->without && list_has(aggregate->grouping, LABEL_METRIC_NAME);
+    verdict->names = names ? verdict[1].names : NAMES_NONE;
+    return verdict[1].reason == RESIDUE_NONE ? RESIDUE_NONE : RESIDUE_CHILD;
+}
+
+/* Why a call of a function that the backend has no equal of stays. */
+static enum residue_reason unpushed_call(const struct expr_call *call)
+{
+    switch (call->function->id) {
+    case FN_HISTOGRAM_AVG:
+    case FN_HISTOGRAM_COUNT:
+    case FN_HISTOGRAM_FRACTION:
+    case FN_HISTOGRAM_QUANTILE:
+    case FN_HISTOGRAM_QUANTILES:
+    case FN_HISTOGRAM_STDDEV:
+    case FN_HISTOGRAM_STDVAR:
+    case FN_HISTOGRAM_SUM:
+    case FN_LABEL_JOIN:
+    case FN_LABEL_REPLACE:
+    case FN_SCALAR:
+    case FN_SORT:
+    case FN_SORT_BY_LABEL:
+    case FN_SORT_BY_LABEL_DESC:
+    case FN_SORT_DESC:
+        return RESIDUE_SHAPES_RESULT;
+    case FN_ABSENT:
+    case FN_ABSENT_OVER_TIME:
+    case FN_START_TIMESTAMP:
+    case FN_TIMESTAMP:
+        return RESIDUE_NEEDS_SAMPLES;
+    default:
+        break;
+    }
+    for (size_t i = 0; i < call->args_n; i++)
+        if (call->args[i]->type == VALUE_VECTOR || call->args[i]->type == VALUE_MATRIX)
+            return RESIDUE_NOT_EXACT;
+    return RESIDUE_NO_SERIES;
+}
+
+/* A function over a range vector: a matrix selector or a subquery, parentheses allowed. */
+static enum residue_reason judge_window(struct judge *j, const struct expr_call *call, struct verdict *verdict)
+{
+    const struct plan_options *options = j->options;
+    bool subquery = expr_unparen(call->args[0])->kind == EXPR_SUBQUERY;
+    if (subquery && !options->can->subquery)
+        return RESIDUE_NOT_EXACT;
+    if (!(options->push & 1u << (subquery ? PUSH_SUBQUERY : PUSH_WINDOW)))
+        return RESIDUE_SWITCHED_OFF;
+    if (verdict[1].reason != RESIDUE_NONE)
+        return RESIDUE_CHILD;
+    if (!call->function->keeps_name && verdict[1].names == NAMES_MANY)
+        return RESIDUE_NAME_MAY_MERGE;
+    verdict->names = call->function->keeps_name ? verdict[1].names : NAMES_NONE;
+    return RESIDUE_NONE;
+}
+
+static enum residue_reason judge_call(struct judge *j, const struct expr *expr, struct place place,
+                                      struct verdict *verdict)
+{
+    const struct expr_call *call = &expr->u.call;
+    if (call->function->id == FN_INFO && j->status == OK)
+        j->status =
+            error_set_at(j->reterr, E_EXECUTION, expr->range.begin, expr->range.end,
+                         "info() cannot be answered here: it selects info metrics inside Prometheus, which holds "
+                         "no samples of its own; join with group_left instead");
+    if (!j->options->can->function[call->function->id])
+        return unpushed_call(call);
+    if (call->args_n != 1 || call->args[0]->type != VALUE_MATRIX)
+        return RESIDUE_NOT_EXACT;
+    return judge_window(j, call, verdict);
+}
+
+/* verdict points at the node's own; its first child's follows. */
+typedef enum residue_reason judge_rule(struct judge *, const struct expr *, struct place, struct verdict *verdict);
+
+static judge_rule *const rules[EXPR_KIND_MAX] = {
+    [EXPR_NUMBER] = judge_constant,     [EXPR_STRING] = judge_constant,  [EXPR_SELECTOR] = judge_selector,
+    [EXPR_MATRIX] = judge_operand,      [EXPR_SUBQUERY] = judge_operand, [EXPR_CALL] = judge_call,
+    [EXPR_AGGREGATE] = judge_aggregate, [EXPR_BINARY] = judge_operator,  [EXPR_UNARY] = judge_operator,
+    [EXPR_PAREN] = judge_paren,
+};
+
+static void judge_node(struct judge *j, const struct expr *expr, struct place place, uint32_t depth)
+{
+    uint32_t at = j->out.nodes_n++;
+    j->out.nodes[at] = (struct split_node){.expr = expr, .depth = depth, .grid = place.grid, .fragment = -1};
+    const struct expr *child;
+    for (size_t i = 0; (child = judge_child(expr, i)) != NULL && j->status == OK; i++)
+        judge_node(j, child, child_place(j, expr, child, place), depth + 1);
+    struct verdict *verdict = &j->out.verdicts[at];
+    verdict->nodes = j->out.nodes_n - at;
+    if (j->status != OK)
+        return;
+    INVARIANT(rules[expr->kind]);
+    verdict->reason = rules[expr->kind](j, expr, place, verdict);
+    j->out.nodes[at].reason = verdict->reason;
+}
+
+enum status judge_query(struct arena *arena, const struct query_text *query, struct grid grid, struct time_span bounds,
+                        const struct plan_options *options, struct judgement *ret_judgement, struct error *reterr)
+{
+    struct judge j = {.options = options, .bounds = bounds, .reterr = reterr};
+    uint32_t n = count_nodes(query->root);
+    j.out.nodes = ARENA_ARRAY(arena, struct split_node, n);
+    j.out.verdicts = ARENA_ARRAY(arena, struct verdict, n);
+    if (!j.out.nodes || !j.out.verdicts)
+        return error_set(reterr, E_NOMEM, "no memory to plan a query of %u nodes", n);
+    check_points(&j, query->root, grid);
+    judge_node(&j, query->root, (struct place){.grid = grid, .reads = bounds}, 0);
+    if (j.status != OK)
+        return j.status;
+    POST(j.out.nodes_n == n);
+    *ret_judgement = j.out;
+    return OK;
+}

@@ -79,19 +79,6 @@ void api_labels(struct http_request *request)
 
 /* --- label/<name>/values --- */
 
-static size_t put_utf8(char *at, uint32_t rune)
-{
-    if (rune < 0x80) {
-        at[0] = (char)rune;
-        return 1;
-    }
-    size_t n = rune < 0x800 ? 2 : rune < 0x10000 ? 3 : 4;
-    for (size_t i = n - 1; i > 0; i--, rune >>= 6)
-        at[i] = (char)(0x80 | (rune & 0x3f));
-    at[0] = (char)((0xf00 >> n & 0xff) | rune);
-    return n;
-}
-
 /* The hexadecimal digits of one character up to the underscore that ends them: at most six. */
 static bool read_rune(struct str text, size_t *at, uint32_t *ret_rune)
 {
@@ -133,7 +120,7 @@ struct str api_unescape_name(struct arena *arena, struct str name)
         uint32_t rune = '_';
         if (++at == name.len || (name.ptr[at] != '_' && !read_rune(name, &at, &rune)))
             return name;
-        n += put_utf8(out + n, rune);
+        n += utf8_put(out + n, rune);
     }
     return (struct str){out, n};
 }

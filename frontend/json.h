@@ -31,11 +31,12 @@ struct json_member {
 };
 bool json_members(struct str object, struct json_member *members, size_t n);
 
-/* The raw texts of an array's elements, one a call; *rest is the array's text before the first call. False at its end,
- * and for what is no array. */
+/* The elements of an array, or the members of an object, one by one: *rest is the raw text at first, and is moved on.
+ * False at the end and for text that is none. Names and texts come with their quotes; json_text takes them off. */
 bool json_next(struct str *rest, struct str *ret_element);
+bool json_next_member(struct str *rest, struct str *ret_name, struct str *ret_value);
 
-/* The meaning of a raw string value ("a\nb" with its quotes): appended to out. False if it is none. */
+/* Appends what a raw string value stands for; false if it is none. Half surrogates become U+FFFD. */
 bool json_text(struct strbuf *out, struct str raw);
 
 #endif

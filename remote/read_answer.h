@@ -7,9 +7,11 @@
  * snappy block, so its bytes come only after read_answer_end.
  *
  * Memory   the encoder owns its buffers, bounded by limits. Threads: one at a time.
- * Errors   E_LIMIT in Prometheus's words ("exceeded sample limit (N)"); a series over frame_max_bytes.
- * Source   Prometheus prompb/remote.proto, storage/remote/{codec,chunked}.go, tsdb/docs/format/chunks.md (XOR, at most
- *          120 samples a chunk).
+ * Errors   E_LIMIT in Prometheus's words ("exceeded sample limit (N)"); a series over frame_max_bytes; a body over
+ *          samples_body_max. E_NOMEM. The first failure stays, all later calls give it again. Part of the answer may
+ * have been taken by then: break the connection, for a stream that ends cleanly looks complete to the reader. Source
+ * Prometheus prompb/remote.proto, storage/remote/{codec,chunked}.go, tsdb/docs/format/chunks.md (XOR, at most 120
+ * samples a chunk).
  */
 #ifndef PROMSPLIT_REMOTE_READ_ANSWER_H
 #define PROMSPLIT_REMOTE_READ_ANSWER_H
@@ -19,8 +21,8 @@
 #include "remote/read_request.h"
 
 struct read_answer_limits {
-    uint64_t samples_max;    /* of the whole answer */
-    size_t samples_body_max; /* READ_SAMPLES: bytes before compression */
+    uint64_t samples_max;    /* of the whole answer, staleness markers included */
+    size_t samples_body_max; /* READ_SAMPLES: bytes before compression; streamed: bytes not yet taken */
     size_t frame_max_bytes;  /* READ_STREAMED_XOR_CHUNKS: Prometheus refuses frames over 50 MB */
 };
 
@@ -34,17 +36,25 @@ const char *read_answer_content_type(enum read_answer_type type);
 const char *read_answer_content_encoding(enum read_answer_type type); /* "snappy", or NULL for none */
 
 void read_answer_query(struct read_answer *answer); /* the next query's result begins */
+
+/* The next series begins; it may stay without samples (label queries ask for that). */
 MUST_USE enum status read_answer_series(struct read_answer *answer, struct labels labels, struct error *reterr);
+
+/* More samples of the series: later than those before. */
 MUST_USE enum status read_answer_samples(struct read_answer *answer, const struct sample *samples, size_t n,
                                          struct error *reterr);
+
+/* The answer is complete: the last bytes are ready to be taken. */
 MUST_USE enum status read_answer_end(struct read_answer *answer, struct error *reterr);
 
 /* Moves the finished bytes to `out` (appends); nothing to take is fine. */
 void read_answer_take(struct read_answer *answer, struct strbuf *out);
 
-/* A grid result as samples: the present values at their evaluation timestamps inside span, with a staleness marker at
- * the first missing step of every gap and one after the last value (semantics.md 5), so that upstream's lookback finds
- * exactly the grid. Writes the whole query: read_answer_query, then every series. */
+/* A grid result as samples, so that upstream's lookback finds exactly the grid (semantics.md 5): the present values at
+ * their evaluation timestamps inside span, a staleness marker at the first missing step of every gap, and one a step
+ * after the last value if that is inside span, be it on the grid or one step behind it. Nothing before the first
+ * value; series without a value inside span are left out. Writes the whole query: read_answer_query, then every series.
+ * A present value that has the bits of the marker is sent as an ordinary NaN: the grid says there is a value. */
 MUST_USE enum status read_answer_grid(struct read_answer *answer, const struct grid_result *result,
                                       struct time_span span, struct error *reterr);
 

@@ -1,16 +1,20 @@
 /* remote/write_request.h: remote write 1.0 requests off the wire.
  *
- * Series with broken labels (none, no metric name, twice the same name, invalid UTF-8, a reserved task label) are left
- * out and counted, the rest is kept; what is stored is sorted and has no empty values.
+ * Series with broken labels (none, no metric name, twice the same name, an empty name, invalid UTF-8, a reserved task
+ * label, over a limit on labels) are left out and counted, the rest is kept; what is handed on is sorted and has no
+ * empty values. A label with an empty value is no label. Series that carry no float sample are not handed on. Metadata
+ * without a family name, or whose text is not UTF-8, is dropped: it is advice, never worth refusing samples for.
  *
- * Memory   decoded into the arena. Threads: no shared state.
- * Errors   E_TOO_LARGE, E_BAD_DATA (snappy, protobuf, limits on labels: name, asked and allowed in the message).
+ * Memory   decoded into the arena, the uncompressed message too: about 32 bytes a label, 16 a sample. At the arena's
+ *          cap the answer is E_TOO_LARGE. Threads: no shared state.
+ * Errors   E_TOO_LARGE, E_BAD_DATA (snappy, protobuf: the whole request is refused, nothing is kept).
  * Source   the remote write 1.0 specification; Prometheus prompb/{types,remote}.proto, storage/remote/write_handler.go.
  */
 #ifndef PROMSPLIT_REMOTE_WRITE_REQUEST_H
 #define PROMSPLIT_REMOTE_WRITE_REQUEST_H
 
 #include "backend/backend.h"
+#include "base/strbuf.h"
 
 struct write_limits {
     size_t body_max_bytes;
@@ -27,9 +31,11 @@ struct write_request {
     size_t metadata_n;
     size_t samples_n;          /* of all kept series */
     size_t invalid_series;     /* left out */
+    size_t invalid_samples;    /* float samples of the series left out */
     size_t histograms_skipped; /* native histograms are not stored yet: counted, and the answer says so */
     size_t exemplars_skipped;
-    struct error invalid; /* why the first one was left out; status OK if none */
+    struct error invalid; /* E_BAD_DATA and why the first one was left out, in Prometheus's words where it has some;
+                             status OK if none */
 };
 
 /* Decides by Content-Type and Content-Encoding (both may be empty: 1.0, snappy). 2.0 and unknown ones:
@@ -37,6 +43,10 @@ struct write_request {
 MUST_USE enum status write_request_media(struct str content_type, struct str content_encoding, struct error *reterr);
 
 MUST_USE enum status write_request_decode(struct arena *arena, struct str body, const struct write_limits *limits,
+                                          struct write_request *ret_request, struct error *reterr);
+
+/* The same from the uncompressed message. The views in *ret_request point into it. */
+MUST_USE enum status write_request_unpack(struct arena *arena, struct str message, const struct write_limits *limits,
                                           struct write_request *ret_request, struct error *reterr);
 
 /* The sender's side, for tests, probes and the benchmark: a snappy-compressed 1.0 request. */

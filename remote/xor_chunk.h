@@ -1,0 +1,53 @@
+/* remote/xor_chunk.h: Gorilla-compressed runs of samples, bit for bit as Prometheus's XOR chunks.
+ *
+ * Bytes: uint16 big-endian number of samples, then a bit stream, most significant bit first, zero-padded:
+ *   sample 0    zig-zag varint of the time in ms; the value's 64 bits
+ *   sample 1    varint of the time difference; value as below
+ *   sample n    difference of time differences: 0 -> '0'; in an N-bit class '10' + 14, '110' + 17, '1110' + 20 bits;
+ *               else '1111' + 64 bits. An N-bit class holds -(2^(N-1) - 1) … 2^(N-1), as its low N bits.
+ *   value       xor with the value before: 0 -> '0'; '10' + the bits inside the last window of significant bits, if the
+ *               xor has no others; else '11' + 5 bits leading zeros (at most 31) + 6 bits length (64 is written as 0)
+ *               + that many bits, which opens a new window
+ * Values are bits here: NaN payloads and signed zeros survive.
+ *
+ * Memory   the caller's buffers. Threads: one encoder, one thread.
+ * Source   Prometheus tsdb/docs/format/chunks.md, tsdb/docs/bstream.md, tsdb/chunkenc/xor.go; Pelkonen et al., Gorilla
+ *          (VLDB 2015).
+ */
+#ifndef PROMSPLIT_REMOTE_XOR_CHUNK_H
+#define PROMSPLIT_REMOTE_XOR_CHUNK_H
+
+#include "backend/backend.h"
+
+#define XOR_CHUNK_SAMPLES_MAX 120 /* where Prometheus cuts its chunks; more would be legal up to 65535 */
+
+/* Header, first sample, then at most 68 bits of time and 77 of value each, and room to store whole words. */
+#define XOR_CHUNK_BYTES_MAX (2 + 10 + 8 + (XOR_CHUNK_SAMPLES_MAX - 1) * 19 + 8)
+
+struct xor_encoder {
+    unsigned char bytes[XOR_CHUNK_BYTES_MAX];
+    uint64_t pending;     /* bits not yet in bytes, left-aligned */
+    unsigned pending_n;   /* 0 … 63 */
+    unsigned char *at;    /* where the next whole word goes */
+    unsigned samples_n;   /* up to XOR_CHUNK_SAMPLES_MAX */
+    uint64_t time, delta; /* of the last sample; unsigned, because differences wrap */
+    uint64_t value;       /* bits of the last sample */
+    unsigned leading, trailing;
+    bool window; /* leading and trailing are set */
+};
+
+/* Starts a chunk. The buffer stays the encoder's. */
+void xor_encoder_start(struct xor_encoder *encoder);
+
+/* Adds samples while there is room; returns how many it took. Times ascend (any order round-trips, though). */
+size_t xor_encoder_add(struct xor_encoder *encoder, const struct sample *samples, size_t n);
+
+/* The chunk's bytes; a view until the next start. At least one sample must have been added. */
+struct str xor_encoder_finish(struct xor_encoder *encoder);
+
+/* Decodes a chunk of any length. *ret_n is the number of samples its header claims and, on success, written to out,
+ * which has room for `room` of them. E_BAD_DATA: cut short or impossible; E_LIMIT: more samples than room. */
+MUST_USE enum status xor_chunk_decode(struct str bytes, struct sample *out, size_t room, size_t *ret_n,
+                                      struct error *reterr);
+
+#endif

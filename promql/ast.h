@@ -50,6 +50,8 @@ enum binary_op {
     OP_AND,
     OP_OR,
     OP_UNLESS, /* set operators */
+    OP_TRIM_UPPER,
+    OP_TRIM_LOWER, /* "</" and ">/": cut a native histogram's buckets; newer than 3.5 */
     OP_MAX
 };
 
@@ -89,7 +91,8 @@ struct name_list {
 };
 
 /* A duration of the text: a literal (expr NULL, ms set), or a duration expression, whose ms is computed by
- * promql_resolve_durations once the query's grid is known (step() and range() depend on it). */
+ * promql_resolve_durations once the query's grid is known (step() and range() depend on it). An offset of zero is the
+ * same as none: it is not present. */
 struct duration {
     bool present;
     int64_t ms;
@@ -105,7 +108,6 @@ enum duration_op {
     DUR_MOD,
     DUR_POW,
     DUR_NEG,
-    DUR_POS,
     DUR_STEP,  /* step()  */
     DUR_RANGE, /* range() */
     DUR_MIN,   /* min(a, b), newer min_of */
@@ -117,8 +119,9 @@ struct duration_expr {
     double literal;                     /* DUR_LITERAL: seconds */
     bool literal_is_duration;           /* DUR_LITERAL: written "5m", not "300"; the printer keeps it */
     bool wrapped;                       /* stood in parentheses; the printer keeps them */
-    struct duration_expr *left, *right; /* unary operators use right */
+    struct duration_expr *left, *right; /* DUR_NEG uses right only, leaves neither */
     struct text_range range;
+    uint32_t depth; /* 1 for a leaf; bounded like that of expressions */
 };
 
 enum at_kind {
@@ -131,7 +134,7 @@ enum at_kind {
 struct expr;
 
 struct expr_selector {
-    struct str metric;              /* name written before the braces or as a lone quoted string, or empty */
+    struct str metric;              /* name written before the braces, or empty; {"a name"} is only a matcher */
     const struct matcher *matchers; /* all of them, the one on __name__ made from `metric` included (it is first) */
     size_t matchers_n;
     struct duration offset; /* may be negative */
@@ -160,7 +163,7 @@ struct expr_aggregate {
     struct expr *parameter; /* topk, quantile, count_values …; else NULL */
     struct name_list grouping;
     bool without;
-    bool grouping_written; /* by () was written: "sum by () (x)"; the printer keeps it */
+    bool grouping_written; /* by or without was written, if only by (), which is the same as nothing */
 };
 
 struct expr_call {
@@ -173,7 +176,7 @@ struct expr_binary {
     enum binary_op op;
     struct expr *left, *right;
     bool return_bool;
-    bool matching_written; /* on(…) or ignoring(…) was written */
+    bool matching_written; /* on(…), or ignoring(…) with labels or a group; ignoring () alone is the same as nothing */
     bool on;               /* on(…); else ignoring(…) */
     enum cardinality cardinality;
     struct name_list matching;
@@ -231,7 +234,8 @@ const struct expr *expr_unparen(const struct expr *expr); /* the first descendan
 /* Calls visit for expr and, while it returns true, for its children in the order of the text. */
 void expr_walk(const struct expr *expr, bool (*visit)(const struct expr *expr, void *arg), void *arg);
 
-/* Same tree: kinds, fields and order; positions are ignored. */
+/* Same tree: kinds, fields and order. Ignored: positions, grouping_written, the order of a selector's matchers (the
+ * canonical text sorts them), and what a duration expression resolved to. */
 bool expr_eq(const struct expr *a, const struct expr *b);
 
 #endif

@@ -1,0 +1,50 @@
+"""The one place for what may differ between a real Prometheus and promsplit, and why.
+
+Everything else is compared exactly: result types, label sets, timestamps, order of matrices, NaN and infinities, error
+types and texts; values to RELATIVE. A rule belongs here only if Prometheus itself gives more than one answer over the
+same samples, or if two versions word the same refusal differently.
+"""
+import re
+
+RELATIVE = 1e-9
+
+# topk and bottomk keep whichever of several equal values their heap meets first. Where the label sets differ, the
+# values chosen at every timestamp must still be the same.
+_TIES = re.compile(r"\b(topk|bottomk)\b", re.IGNORECASE)
+
+
+def ties_possible(query):
+    return bool(_TIES.search(query))
+
+
+# An instant vector's order is that of a hash map, except under a sorting function at the root. Equal values may stand
+# in any order, so the values are compared in order and the label sets as a set.
+_SORTED = re.compile(r"^\s*(sort|sort_desc)\s*\(", re.IGNORECASE)
+
+
+def order_matters(query):
+    return bool(_SORTED.match(query))
+
+
+# Range functions over values of mixed size cancel: what is left of a difference of nearly equal numbers depends on the
+# order of additions. Such a remainder is compared against the size of what was added, which the data set bounds:
+# (pattern of the query, absolute tolerance).
+CANCELLATION = ()
+
+
+def absolute_tolerance(query):
+    return max((tolerance for pattern, tolerance in CANCELLATION if re.search(pattern, query)), default=0.0)
+
+
+# Errors of matching name two of the series that collide; which two, and in which order, depends on the order of storage.
+_COLLIDING = re.compile(r"match group \{.*?\} on the (left|right) hand-side of the operation: \[.*\];", re.DOTALL)
+
+
+def error_text(text):
+    return _COLLIDING.sub(r"match group on the \1 hand-side of the operation;", text)
+
+
+# promsplit's parser speaks as Prometheus 3's does. Paired with an older Prometheus, refusals of the language (bad_data)
+# are compared by their type.
+def texts_compared(peer, error_type):
+    return not (peer.startswith("2.") and error_type == "bad_data")

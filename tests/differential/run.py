@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""The same samples in a real Prometheus and in promsplit, the same queries to both: any difference is a failure.
+
+For each Prometheus that scripts/setup unpacked: one holds the samples (it is right by definition); promsplit has the
+same samples, once with everything pushed down and once with nothing, each time in front of an empty Prometheus of that
+version which reads back from it.
+
+usage: run.py [--peer 2.42|3.5]… [--push LIST]… [--short] [--file F | --query Q… | --random N [--seed S]]
+  --peer P         only this Prometheus (default: both)
+  --push LIST      only this --planner.push (default: all and none); may be repeated
+  --short          fewer grids: what scripts/test runs
+  --query Q        only this query; may be repeated
+  --grid NAME      only this grid (grids.py)
+  --random N       N random queries over random data instead of queries.txt (generate.py), mismatches shrunk
+  --seed S         of the random data and queries (default 1)
+  --show           prints both answers too
+  --annotations    compares warnings and infos as well
+  --control        in promsplit's place, a Prometheus that reads the raw samples from the first: proves the harness
+  --keep           leaves logs and data for looking at
+"""
+import argparse
+import concurrent.futures
+import os
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+sys.path.insert(0, HERE)
+
+import grids  # noqa: E402
+from compare import Comparison, Outcome  # noqa: E402
+from lib import dataset  # noqa: E402
+from lib.processes import PROMSPLIT, Stage, prometheus_binary, remote_read_stanza  # noqa: E402
+from lib.report import Report  # noqa: E402
+
+PEERS = ("2.42", "3.5")
+
+
+def read_queries(path):
+    """[(oldest major version, query)] of a file like queries.txt."""
+    since, queries = 2, []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            line = line.strip()
+            if line.startswith("%since "):
+                since = int(line.split()[1])
+            elif line and not line.startswith("#"):
+                queries.append((since, line))
+    return queries
+
+
+class Mismatch:
+    def __init__(self, peer, subject, query, grid, text):
+        self.peer, self.subject, self.query, self.grid, self.text = peer, subject, query, grid, text
+
+    def __str__(self):
+        quoted = "'" + self.query.replace("'", "'\\''") + "'"
+        push = "--control" if self.subject == "control" else f"--push {self.subject}"
+        return (
+            f"MISMATCH Prometheus {self.peer}, push={self.subject}, {self.grid}\n   {self.query}\n      {self.text}\n"
+            f"   again: tests/differential/run.py --peer {self.peer} {push} --grid '{self.grid.name}' --query {quoted} --show"
+        )
+
+
+class World:
+    """The servers of one Prometheus version, loaded with one data set."""
+
+    def __init__(self, stage, peer, pushes, series, control=False):
+        binary = prometheus_binary(peer)
+        self.peer, self.subjects = peer, {}
+        self.oracle = stage.prometheus(f"oracle-{peer}", binary)
+        self.samples = dataset.load(self.oracle.api, series)
+        if control:
+            read = remote_read_stanza(self.oracle.api.url, required=False)
+            self.subjects["control"] = stage.prometheus(f"control-{peer}", binary, remote_read=read).api
+        for push in pushes:
+            promsplit, _ = stage.pair(f"promsplit-{peer}-{push.replace(',', '-')}", binary, push)
+            dataset.load(promsplit.api, series)
+            self.subjects[push] = promsplit.api
+
+    def check(self, query, grid, annotations=False, show=False):
+        """Mismatches of one query on one grid."""
+        out = []
+        want = Outcome(grid.ask(self.oracle.api, query))
+        compare = Comparison(query, self.peer, annotations)
+        for name, api in self.subjects.items():
+            try:
+                got = Outcome(grid.ask(api, query))
+                text = compare.difference(want, got)
+            except OSError as error:
+                got, text = None, f"no answer: {error}"
+            if show:
+                print(f"{query}\n  {self.peer} {grid}\n  want {want.brief()} {want.result}")
+                print(f"  {name}: {got and got.brief()} {got and got.result}")
+            if text is not None:
+                out.append(Mismatch(self.peer, name, query, grid, text))
+        return out
+
+
+def run_list(world, queries, chosen_grids, options, report):
+    """Every query on every grid, four at a time; one mismatch of a (subject, query) is printed, the others counted."""
+    major = int(world.peer.split(".")[0])
+    work = [(query, grid) for since, query in queries if since <= major for grid in chosen_grids]
+    shown, more = set(), 0
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda w: world.check(*w, options.annotations, options.show), work):
+            report.ok(len(world.subjects) - len(found))
+            for mismatch in found:
+                key = (mismatch.subject, mismatch.query)
+                if key in shown:
+                    more += 1
+                    report.failed += 1
+                else:
+                    shown.add(key)
+                    report.fail(str(mismatch))
+    return len({query for query, _ in work}), more
+
+
+def arguments():
+    parser = argparse.ArgumentParser(usage=__doc__[__doc__.index("usage:") + 7 :])
+    for name in ("--peer", "--push", "--query", "--grid"):
+        parser.add_argument(name, action="append")
+    for name in ("--short", "--show", "--annotations", "--control", "--keep"):
+        parser.add_argument(name, action="store_true")
+    parser.add_argument("--file", default=os.path.join(HERE, "queries.txt"))
+    parser.add_argument("--random", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    report = Report("differential" + (" (control)" if options.control else ""))
+    pushes = [] if options.control else options.push or ["all", "none"]
+    if pushes and not os.access(PROMSPLIT, os.X_OK):
+        sys.exit(f"{PROMSPLIT} is not built: run scripts/build")
+    for peer in options.peer or PEERS:
+        if prometheus_binary(peer) is None:
+            report.skip(f"differential against Prometheus {peer}", "scripts/setup did not find it")
+            continue
+        started = time.monotonic()
+        if options.random:
+            import campaign
+
+            campaign.run(peer, pushes, options, report, World)
+            continue
+        queries = [(0, q) for q in options.query] if options.query else read_queries(options.file)
+        chosen = grids.SHORT if options.short else grids.FULL
+        if options.grid:
+            chosen = [grid for grid in grids.FULL if grid.name in options.grid]
+        with Stage(options.keep) as stage:
+            world = World(stage, peer, pushes, dataset.build(utf8_names=peer.startswith("3")), options.control)
+            count, more = run_list(world, queries, chosen, options, report)
+        print(f"Prometheus {peer}: {count} queries on {len(chosen)} grids over {world.samples} samples, "
+              f"against {', '.join(world.subjects)}: {time.monotonic() - started:.0f} s"
+              + (f"; {more} further mismatches of the same queries" if more else ""))
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()

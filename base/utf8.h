@@ -29,39 +29,34 @@ static inline size_t utf8_length(const unsigned char *s, size_t left)
     return n;
 }
 
-/* Whether all of s is valid. Runs of ASCII, the usual case, are skipped eight bytes at a time. */
-static inline bool utf8_valid(struct str s)
+/* Whether all bytes are below 0x80: the usual case, decided a word at a time. The last word overlaps the one before. */
+static inline bool utf8_is_ascii(struct str s)
 {
-    size_t i = 0;
-    while (i < s.len) {
-        uint64_t eight;
-        if (s.len - i >= sizeof eight) {
-            memcpy(&eight, s.ptr + i, sizeof eight);
-            if ((eight & UINT64_C(0x8080808080808080)) == 0) {
-                i += sizeof eight;
-                continue;
-            }
+    const uint64_t high = UINT64_C(0x8080808080808080);
+    uint64_t word, all = 0;
+    if (s.len >= sizeof word) {
+        for (size_t i = 0; i + sizeof word <= s.len; i += sizeof word) {
+            memcpy(&word, s.ptr + i, sizeof word);
+            all |= word;
         }
-        size_t n = utf8_length((const unsigned char *)s.ptr + i, s.len - i);
-        if (n == 0)
-            return false;
-        i += n;
+        memcpy(&word, s.ptr + s.len - sizeof word, sizeof word);
+        return ((all | word) & high) == 0;
     }
-    return true;
+    for (size_t i = 0; i < s.len; i++)
+        all |= (unsigned char)s.ptr[i];
+    return (all & high) == 0;
 }
 
-/* Writes the character, at most U+10FFFF, in one to four bytes; returns how many. */
-static inline size_t utf8_put(char *at, uint32_t rune)
+static inline bool utf8_valid(struct str s)
 {
-    if (rune < 0x80) {
-        at[0] = (char)rune;
-        return 1;
+    if (utf8_is_ascii(s))
+        return true;
+    for (size_t i = 0, n; i < s.len; i += n) {
+        n = utf8_length((const unsigned char *)s.ptr + i, s.len - i);
+        if (n == 0)
+            return false;
     }
-    size_t n = rune < 0x800 ? 2 : rune < 0x10000 ? 3 : 4;
-    for (size_t i = n - 1; i > 0; i--, rune >>= 6)
-        at[i] = (char)(0x80 | (rune & 0x3f));
-    at[0] = (char)((0xf00 >> n & 0xff) | rune); /* 110…, 1110…, 11110… */
-    return n;
+    return true;
 }
 
 #endif

@@ -40,9 +40,9 @@ uint32_t crc32c(uint32_t crc, const void *bytes, size_t n)
     crc = ~crc;
     for (; n >= 8; at += 8, n -= 8) {
         uint64_t word = little_endian(at) ^ crc;
-        crc = 0;
-        for (int k = 0; k < 8; k++)
-            crc ^= tables[7 - k][word >> (8 * k) & 0xff];
+        crc = tables[7][word & 0xff] ^ tables[6][word >> 8 & 0xff] ^ tables[5][word >> 16 & 0xff] ^
+              tables[4][word >> 24 & 0xff] ^ tables[3][word >> 32 & 0xff] ^ tables[2][word >> 40 & 0xff] ^
+              tables[1][word >> 48 & 0xff] ^ tables[0][word >> 56];
     }
     while (n--)
         crc = crc >> 8 ^ tables[0][(crc ^ *at++) & 0xff];

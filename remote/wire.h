@@ -117,7 +117,7 @@ struct wire_in {
 struct wire_field {
     uint32_t number;
     enum wire_type type;
-    uint64_t value;   /* WIRE_VARINT, WIRE_FIXED64 and WIRE_FIXED32 (bits) */
+    uint64_t value;   /* WIRE_VARINT, WIRE_FIXED64 (bits) */
     struct str bytes; /* WIRE_BYTES: a view */
 };
 
@@ -129,6 +129,10 @@ static inline struct wire_in wire_in(struct str bytes)
 
 static inline bool wire_get_varint(struct wire_in *in, uint64_t *ret)
 {
+    if (in->at < in->end && *in->at < 0x80) { /* nearly all tags and lengths */
+        *ret = *in->at++;
+        return true;
+    }
     uint64_t number = 0;
     for (unsigned shift = 0; shift < 64 && in->at < in->end; shift += 7) {
         unsigned char c = *in->at++;
@@ -141,15 +145,15 @@ static inline bool wire_get_varint(struct wire_in *in, uint64_t *ret)
     return false;
 }
 
-static inline bool wire_get_fixed(struct wire_in *in, size_t n, uint64_t *ret)
+static inline bool wire_get_fixed64(struct wire_in *in, uint64_t *ret)
 {
-    if ((size_t)(in->end - in->at) < n)
+    if ((size_t)(in->end - in->at) < sizeof *ret)
         return false;
-    uint64_t number = 0;
-    for (size_t i = 0; i < n; i++) /* compilers make one load of it */
-        number |= (uint64_t)in->at[i] << (8 * i);
-    in->at += n;
-    *ret = number;
+    memcpy(ret, in->at, sizeof *ret);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    *ret = __builtin_bswap64(*ret);
+#endif
+    in->at += sizeof *ret;
     return true;
 }
 
@@ -165,9 +169,12 @@ static inline bool wire_get_field(struct wire_in *in, struct wire_field *ret)
     case WIRE_VARINT:
         return wire_get_varint(in, &ret->value);
     case WIRE_FIXED64:
-        return wire_get_fixed(in, 8, &ret->value);
-    case WIRE_FIXED32:
-        return wire_get_fixed(in, 4, &ret->value);
+        return wire_get_fixed64(in, &ret->value);
+    case WIRE_FIXED32: /* no message here has one: skipped */
+        if (in->end - in->at < 4)
+            return false;
+        in->at += 4;
+        return true;
     case WIRE_BYTES:
         if (!wire_get_varint(in, &ret->value) || ret->value > (uint64_t)(in->end - in->at))
             return false;

@@ -1,10 +1,10 @@
 /* remote/write_request.c: see write_request.h.
  *
- * Read by hand, not with protobuf-c: a request is thousands of two-field messages, and a heap-like object with header
- * and pointer for each label and sample costs more than all the rest of ingest. Here one pass counts (which also
- * checks the structure), three arrays are allocated, and a second pass fills them; names and values stay views of the
- * uncompressed message. Measured on 2 000 series of one sample with 10 labels: 0.18 ms against 1.6 ms for protobuf-c's
- * decoder with an arena allocator, without any of the checks.
+ * Read by hand, not with protobuf-c: a request is thousands of two-field messages, and an object with header and
+ * pointer for each label and sample costs more than the rest of ingest. Here one pass counts (which also checks the
+ * structure), three arrays are allocated, and a second pass fills them; names and values stay views of the uncompressed
+ * message. 2 000 series of 10 labels and one sample: 0.8 ms and 1.3 MB, against 3.1 ms and 2.5 MB (and every text
+ * copied) for protobuf-c with an arena allocator, before any check of the labels.
  */
 #include "remote/write_request.h"
 
@@ -155,8 +155,24 @@ static enum status count_request(struct decoder *decoder)
 
 /* --- second pass: fill --- */
 
+/* The layout every sender writes: name, then value, each shorter than 128 bytes. False: read it field by field. */
+static inline bool read_usual_label(struct str bytes, struct label *ret)
+{
+    const unsigned char *at = (const unsigned char *)bytes.ptr;
+    if (bytes.len < 4 || at[0] != WIRE_TAG(1, WIRE_BYTES) || at[1] >= 0x80 || at[1] + 4u > bytes.len)
+        return false;
+    const unsigned char *value = at + 2 + at[1];
+    if (value[0] != WIRE_TAG(2, WIRE_BYTES) || value[1] >= 0x80 || at[1] + 4u + value[1] != bytes.len)
+        return false;
+    ret->name = (struct str){(const char *)at + 2, at[1]};
+    ret->value = (struct str){(const char *)value + 2, value[1]};
+    return true;
+}
+
 static enum status read_label(const struct decoder *decoder, struct str bytes, struct label *ret)
 {
+    if (read_usual_label(bytes, ret))
+        return OK;
     struct wire_in in = wire_in(bytes);
     *ret = (struct label){STR(""), STR("")};
     while (in.at < in.end) {
@@ -248,7 +264,7 @@ static bool check_label(struct decoder *decoder, const struct label *label, cons
                           limits->label_value_max_bytes);
     if (label->name.len == 0 || !utf8_valid(label->name) || !utf8_valid(label->value))
         return invalid(decoder, at, n, "invalid metric name or labels", STR(""));
-    if (str_eq(label->name, LABEL_TASK_ID) || str_eq(label->name, LABEL_TASK_KIND))
+    if (label->name.ptr[0] == '_' && (str_eq(label->name, LABEL_TASK_ID) || str_eq(label->name, LABEL_TASK_KIND)))
         return invalid(decoder, at, n, "invalid labels for series, reserved label ", label->name);
     return true;
 }

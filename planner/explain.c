@@ -72,15 +72,20 @@ static void print_span(struct strbuf *out, struct time_span span)
     print_time(out, span.max_ms);
 }
 
+static void print_name(struct strbuf *out, struct str name)
+{
+    if (label_name_is_plain(name))
+        strbuf_str(out, name);
+    else
+        promql_print_string(out, name);
+}
+
 static void print_names(struct strbuf *out, struct name_list names)
 {
     strbuf_cstr(out, " (");
     for (size_t i = 0; i < names.n; i++) {
         strbuf_cstr(out, i ? ", " : "");
-        if (label_name_is_plain(names.at[i]))
-            strbuf_str(out, names.at[i]);
-        else
-            promql_print_string(out, names.at[i]);
+        print_name(out, names.at[i]);
     }
     strbuf_char(out, ')');
 }
@@ -129,12 +134,8 @@ static void print_node(struct strbuf *out, const struct expr *expr, const struct
     case EXPR_NUMBER:
     case EXPR_STRING:
     case EXPR_SELECTOR:
+    case EXPR_MATRIX: /* with its selector, which people read as one */
         promql_print(out, expr, &(struct print_options){.resolved = true});
-        return;
-    case EXPR_MATRIX:
-        strbuf_char(out, '[');
-        promql_print_duration(out, expr->u.matrix.range.ms);
-        strbuf_char(out, ']');
         return;
     case EXPR_SUBQUERY:
         print_subquery(out, &expr->u.subquery, options);
@@ -163,10 +164,18 @@ static void print_node(struct strbuf *out, const struct expr *expr, const struct
     }
 }
 
+/* The selector of a matrix selector is shown with it. */
+static bool is_shown(const struct split *split, uint32_t at)
+{
+    return at == 0 || split->nodes[at - 1].expr->kind != EXPR_MATRIX;
+}
+
 /* What became of a node: "task 1", "in task 1", "task 2, raw samples: why", "Prometheus: why". */
 static void print_fate(struct strbuf *out, const struct split *split, uint32_t at, int32_t within)
 {
     const struct split_node *node = &split->nodes[at];
+    if (node->expr->kind == EXPR_MATRIX && node[1].fragment >= 0)
+        node++;
     if (node->fragment >= 0 && split->fragments[node->fragment].kind == FRAGMENT_RAW)
         strbuf_f(out, "task %d, raw samples: %s", node->fragment + 1, residue_reason_text(node->reason));
     else if (node->fragment >= 0)
@@ -236,10 +245,12 @@ static void text_tree(struct strbuf *out, const struct split *split, const struc
     strbuf_init(&line, TREE_BYTES);
     section(out, "Plan");
     for (uint32_t i = 0; i < split->nodes_n; i++) {
+        enclosing_next(&enclosing, &split->nodes[i]);
+        if (!is_shown(split, i))
+            continue;
         strbuf_clear(&line);
         text_branches(&line, split, i);
         print_node(&line, split->nodes[i].expr, options);
-        enclosing_next(&enclosing, &split->nodes[i]);
         if (i)
             section(out, "");
         strbuf_str(out, strbuf_view(&line));
@@ -267,7 +278,8 @@ static void text_columns(struct strbuf *out, const struct fragment_columns *colu
     strbuf_cstr(out, columns->metric ? "metric name, " : "");
     strbuf_cstr(out, columns->map ? "labels, " : "");
     for (size_t i = 0; i < columns->by.n; i++) {
-        promql_print_string(out, columns->by.at[i]);
+        strbuf_cstr(out, "label ");
+        print_name(out, columns->by.at[i]);
         strbuf_cstr(out, ", ");
     }
     strbuf_cstr(out, "value\n");
@@ -484,7 +496,8 @@ static void dot_node(struct strbuf *out, const struct split *split, uint32_t at,
     strbuf_char(&text, '\n');
     print_fate(&text, split, at, within);
     strbuf_char(&text, '\n');
-    bool raw = node->fragment >= 0 && split->fragments[node->fragment].kind == FRAGMENT_RAW;
+    const struct split_node *task = node->expr->kind == EXPR_MATRIX ? node + 1 : node;
+    bool raw = task->fragment >= 0 && split->fragments[task->fragment].kind == FRAGMENT_RAW;
     strbuf_f(out, "  n%u [label=", at + 1);
     dot_string(out, strbuf_view(&text));
     strbuf_f(out, ", fillcolor=\"%s\"];\n", raw ? "#fff2cc" : within >= 0 ? "#d5e8d4" : "#f5f5f5");
@@ -502,7 +515,8 @@ static void explain_dot(struct strbuf *out, const struct split *split, const str
     struct enclosing enclosing = {.fragment = -1};
     for (uint32_t i = 0; i < split->nodes_n; i++) {
         enclosing_next(&enclosing, &split->nodes[i]);
-        dot_node(out, split, i, enclosing.fragment, options);
+        if (is_shown(split, i))
+            dot_node(out, split, i, enclosing.fragment, options);
     }
     for (uint32_t i = 0; i < split->fragments_n; i++) {
         const struct fragment *fragment = &split->fragments[i];

@@ -1,0 +1,94 @@
+/* tests/unit/planner/planner_fixture.c: see planner_fixture.h. */
+#include "planner_fixture.h"
+
+const struct capabilities full_capabilities = {
+    .backend = "duckdb",
+    .dialect = DIALECT_DUCKDB,
+    .selector = true,
+    .subquery = true,
+    .function =
+        {
+            [FN_RATE] = true,
+            [FN_INCREASE] = true,
+            [FN_DELTA] = true,
+            [FN_IRATE] = true,
+            [FN_IDELTA] = true,
+            [FN_CHANGES] = true,
+            [FN_RESETS] = true,
+            [FN_DERIV] = true,
+            [FN_SUM_OVER_TIME] = true,
+            [FN_AVG_OVER_TIME] = true,
+            [FN_MIN_OVER_TIME] = true,
+            [FN_MAX_OVER_TIME] = true,
+            [FN_COUNT_OVER_TIME] = true,
+            [FN_LAST_OVER_TIME] = true,
+            [FN_PRESENT_OVER_TIME] = true,
+            [FN_STDDEV_OVER_TIME] = true,
+            [FN_STDVAR_OVER_TIME] = true,
+        },
+    .aggregate =
+        {
+            [AGG_SUM] = true,
+            [AGG_AVG] = true,
+            [AGG_MIN] = true,
+            [AGG_MAX] = true,
+            [AGG_COUNT] = true,
+            [AGG_GROUP] = true,
+            [AGG_STDDEV] = true,
+            [AGG_STDVAR] = true,
+        },
+};
+
+static enum status regex_check(void *arg, struct str pattern, struct error *reterr)
+{
+    return OK;
+}
+
+static bool regex_matches(void *arg, struct str pattern, struct str text)
+{
+    return false;
+}
+
+const struct regex_engine fixture_regex = {.check = regex_check, .matches = regex_matches};
+
+struct plan_options fixture_options(void)
+{
+    return (struct plan_options){
+        .can = &full_capabilities,
+        .push = PUSH_ALL,
+        .rule = WINDOW_LEFT_OPEN,
+        .lookback_ms = 300000,
+        .subquery_step_ms = 60000,
+        .fragments_max = 64,
+        .points_max = 11000,
+        .bounds = {FIXTURE_START_MS, FIXTURE_END_MS},
+    };
+}
+
+enum status fixture_plan(struct arena *arena, struct str query, const struct plan_options *options, int64_t step_ms,
+                         struct split *ret_split, struct error *reterr)
+{
+    struct query_text text;
+    enum status status = promql_parse(arena, query, &PARSE_LIMITS_DEFAULT, &fixture_regex, &text, reterr);
+    if (status != OK)
+        return status;
+    int64_t span_ms = step_ms ? options->bounds.max_ms - options->bounds.min_ms : 0;
+    status = promql_resolve_durations(text.root, step_ms, span_ms, reterr);
+    if (status != OK)
+        return status;
+    struct plan_options own = *options;
+    struct grid grid = grid_instant(own.bounds.min_ms);
+    if (step_ms)
+        grid = grid_range(own.bounds.min_ms, own.bounds.max_ms, step_ms);
+    else
+        own.bounds.max_ms = own.bounds.min_ms;
+    return split_query(arena, &text, grid, &own, ret_split, reterr);
+}
+
+struct str fixture_task_id(uint32_t index, void *arg)
+{
+    struct strbuf *scratch = arg;
+    strbuf_clear(scratch);
+    strbuf_u64(scratch, index + 1);
+    return strbuf_view(scratch);
+}

@@ -11,8 +11,9 @@
 #include "frontend/http.h"
 #include "planner/split.h"
 
-#define API_TIME_MIN_MS (-(INT64_C(1) << 60)) /* what a missing start and end stand for: before and after all samples  \
-                                               */
+#define API_TIME_MIN_MS                                                                                                \
+    (-(INT64_C(1) << 60)) /* what a missing start and end stand for: before and after all samples                      \
+                           */
 #define API_TIME_MAX_MS (INT64_C(1) << 60)
 #define API_POINTS_MAX  11000 /* steps of a range query, as Prometheus */
 
@@ -31,6 +32,11 @@ bool api_whole(struct str text, int64_t *ret_number);
 MUST_USE enum status api_range(const struct http_request *request, struct grid *ret_grid, struct error *reterr);
 /* The parsed `query` parameter, in the request's arena. */
 MUST_USE enum status api_expression(struct http_request *request, struct query_text *ret_query, struct error *reterr);
+
+/* What a parsed query still needs before it is split: durations that depend on step and range (0, 0: instant), and for
+ * a range query a type that may stand there. */
+MUST_USE enum status api_settle_query(struct query_text *query, int64_t step_ms, int64_t range_ms,
+                                      struct error *reterr);
 
 /* --- answers --- */
 

@@ -7,6 +7,7 @@
 #include "frontend/app.h"
 #include "frontend/json.h"
 #include "frontend/probe.h"
+#include "frontend/ui_page.h"
 #include "planner/explain.h"
 #include "promql/print.h"
 
@@ -75,13 +76,21 @@ void api_query_exemplars(struct http_request *request)
 
 /* --- explain --- */
 
-static enum status explain_grid(const struct http_request *request, struct grid *ret_grid, struct error *reterr)
+/* As the query would be asked. *ret_range_ms is end - start; the grid may end earlier, on its phase. */
+static enum status explain_grid(const struct http_request *request, struct grid *ret_grid, bool *ret_range,
+                                int64_t *ret_range_ms, struct error *reterr)
 {
-    if (http_param(request, "start") || http_param(request, "end") || http_param(request, "step"))
-        return api_range(request, ret_grid, reterr);
     int64_t time_ms;
-    enum status status = api_time(request, "time", wall_clock_ms(), &time_ms, reterr);
-    *ret_grid = grid_instant(time_ms);
+    *ret_range_ms = 0;
+    *ret_range = http_param(request, "start") || http_param(request, "end") || http_param(request, "step");
+    enum status status = *ret_range ? api_range(request, ret_grid, reterr)
+                                    : api_time(request, "time", wall_clock_ms(), &time_ms, reterr);
+    if (status != OK)
+        return status;
+    if (!*ret_range)
+        *ret_grid = grid_instant(time_ms);
+    else if ((status = api_time(request, "end", 0, &time_ms, reterr)) == OK)
+        *ret_range_ms = time_ms - ret_grid->start_ms;
     return status;
 }
 
@@ -129,14 +138,18 @@ void api_explain(struct http_request *request)
     struct query_text query;
     struct grid grid;
     struct split split;
+    bool range;
+    int64_t range_ms;
     struct error error = {0};
     enum status status = explain_format(request, &format, &error);
     if (status == OK)
-        status = explain_grid(request, &grid, &error);
+        status = explain_grid(request, &grid, &range, &range_ms, &error);
     if (status == OK)
         status = api_plan_options(&app->config, &facts, app->backend->ops->capabilities, &options, &error);
     if (status == OK)
         status = api_expression(request, &query, &error);
+    if (status == OK)
+        status = api_settle_query(&query, range ? grid.step_ms : 0, range_ms, &error);
     if (status == OK)
         status = split_query(&request->arena, &query, grid, &options, &split, &error);
     if (status == OK)
@@ -298,9 +311,6 @@ void api_proxied(struct http_request *request)
 }
 
 /* --- the page --- */
-
-extern const char ui_page[]; /* ui/index.html, made into an array by the build */
-extern const size_t ui_page_size;
 
 void api_page(struct http_request *request)
 {

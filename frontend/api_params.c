@@ -143,6 +143,16 @@ enum status api_expression(struct http_request *request, struct query_text *ret_
     return status == OK ? OK : invalid_parameter(reterr, "query");
 }
 
+enum status api_settle_query(struct query_text *query, int64_t step_ms, int64_t range_ms, struct error *reterr)
+{
+    enum value_type type = query->root->type;
+    if (step_ms > 0 && type != VALUE_VECTOR && type != VALUE_SCALAR)
+        return error_set(reterr, E_BAD_DATA,
+                         "invalid expression type \"%s\" for range query, must be Scalar or instant Vector",
+                         value_type_text(type));
+    return promql_resolve_durations(query->root, step_ms, range_ms, reterr);
+}
+
 void api_answer_begin(struct strbuf *out)
 {
     strbuf_init(out, ANSWER_MAX_BYTES);

@@ -14,7 +14,6 @@
 #include "frontend/app.h"
 #include "frontend/json.h"
 #include "frontend/probe.h"
-#include "frontend/tasks.h"
 
 /* The Prometheus whose API this is, when upstream has not told its version yet. */
 #define API_VERSION "3.5.0"
@@ -304,7 +303,6 @@ void api_metrics(struct http_request *request)
         metric_set(app->metrics, METRIC_ID_store_samples, (int64_t)stats.samples_n);
         metric_set(app->metrics, METRIC_ID_store_bytes, (int64_t)stats.disk_bytes);
     }
-    metric_set(app->metrics, METRIC_ID_tasks, (int64_t)tasks_count(app->tasks));
     metric_set(app->metrics, METRIC_ID_upstream_ready, probe_facts(app->probe).ready);
     struct strbuf out;
     strbuf_init(&out, METRICS_MAX_BYTES);

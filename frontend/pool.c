@@ -124,7 +124,7 @@ enum status pool_submit(struct pool *pool, void (*run)(void *arg), void *arg, st
     if (room)
         return OK;
     free(job);
-    return error_set(reterr, E_UNAVAILABLE, "too many requests: %zu wait for the pool \"%s\", %zu may", pool->queue_max,
+    return error_set(reterr, E_UNAVAILABLE, "too busy: %zu jobs wait for pool %s, at most %zu may", pool->queue_max,
                      pool->name, pool->queue_max);
 }
 

@@ -1,0 +1,297 @@
+/* frontend/ingest.c: see ingest.h.
+ *
+ * A write is decoded on POOL_WRITES into an arena of its own, queued, and answered by the committer after its
+ * transaction. When a transaction of several requests fails for one of them, each is tried alone, so that a request the
+ * store cannot take does not make its neighbours fail with it.
+ *
+ * Codes (remote write 1.0): 204 stored; 400 something of it was refused and will never be taken, the rest is stored;
+ * 413, 415; 503 with Retry-After when the queue is full; 500 when the store failed. Senders repeat 5xx only, and a
+ * repetition is harmless: equal samples are dropped quietly.
+ */
+#include "frontend/ingest.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "frontend/app.h"
+#include "remote/write_request.h"
+
+#define GROUP_REQUESTS_MAX 256
+#define RETRY_AFTER_S      "1"
+#define DECODED_FACTOR     24 /* arena bytes per byte of the wire, at most: a label of four bytes becomes two views */
+
+struct write {
+    struct http_request *request;
+    struct arena arena;
+    struct write_request decoded;
+    size_t bytes; /* counted against the queue's limit */
+    struct write *next;
+    struct error failure; /* of its transaction */
+};
+
+struct ingest {
+    struct app *app;
+    size_t queue_max_bytes;
+    pthread_t committer;
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    struct write *first, **last;
+    size_t queued_bytes; /* waiting and in the transaction under way */
+    bool ending;
+};
+
+/* --- answers --- */
+
+static void count_answer(struct app *app, int code)
+{
+    static const struct {
+        int code;
+        const char *text;
+    } CODES[] = {{204, "204"}, {400, "400"}, {413, "413"}, {415, "415"}, {500, "500"}, {503, "503"}};
+    const char *text = "other";
+    for (size_t i = 0; i < ARRAY_LENGTH(CODES); i++)
+        if (CODES[i].code == code)
+            text = CODES[i].text;
+    metric_add(app->metrics, METRIC_ID_write_requests, text, 1);
+}
+
+static void answer_error(struct http_request *request, const struct error *error)
+{
+    /* A store out of memory or at a limit may take the same request later; senders repeat 5xx only. */
+    int code = error->status == E_LIMIT ? 503 : status_http_code(error->status);
+    count_answer(request->app, code);
+    if (code == 503)
+        http_header(request, "Retry-After", RETRY_AFTER_S);
+    http_respond_text(request, code, "%s\n", error->message);
+}
+
+static void write_free(struct write *write)
+{
+    arena_release(&write->arena);
+    free(write);
+}
+
+static void count_samples(struct app *app, const struct append_request *done)
+{
+    const struct {
+        const char *result;
+        size_t n;
+    } RESULTS[] = {{"written", done->written},
+                   {"duplicate", done->duplicates},
+                   {"out_of_order", done->out_of_order},
+                   {"conflicting", done->conflicting},
+                   {"too_far_ahead", done->too_far_ahead}};
+    for (size_t i = 0; i < ARRAY_LENGTH(RESULTS); i++)
+        if (RESULTS[i].n)
+            metric_add(app->metrics, METRIC_ID_write_samples, RESULTS[i].result, (int64_t)RESULTS[i].n);
+}
+
+/* The transaction is durable: 204, or 400 naming the first refusal and what became of the rest. */
+static void answer_stored(struct write *write, const struct append_request *done)
+{
+    struct http_request *request = write->request;
+    const struct write_request *decoded = &write->decoded;
+    size_t refused = done->out_of_order + done->conflicting + done->too_far_ahead;
+    count_samples(request->app, done);
+    if (!refused && !decoded->invalid_series && !decoded->histograms_skipped) {
+        count_answer(request->app, 204);
+        http_respond_text(request, 204, "%s", "");
+        return;
+    }
+    const char *first = refused                   ? done->refused.message
+                        : decoded->invalid_series ? decoded->invalid.message
+                                                  : "native histograms are not stored";
+    count_answer(request->app, 400);
+    http_respond_text(
+        request, 400,
+        "%s (samples: %zu stored, %zu known, %zu out of order, %zu with another value than stored, %zu too "
+        "far in the future; series with invalid labels: %zu; native histograms not stored: %zu)\n",
+        first, done->written, done->duplicates, done->out_of_order, done->conflicting, done->too_far_ahead,
+        decoded->invalid_series, decoded->histograms_skipped);
+}
+
+/* --- the committer --- */
+
+static struct append_request append_of(const struct write *write)
+{
+    const struct write_request *decoded = &write->decoded;
+    return (struct append_request){.series = decoded->series,
+                                   .series_n = decoded->series_n,
+                                   .metadata = decoded->metadata,
+                                   .metadata_n = decoded->metadata_n};
+}
+
+static enum status transact(struct ingest *ingest, struct append_request *requests, size_t n, struct error *reterr)
+{
+    struct app *app = ingest->app;
+    int64_t begun_ms = monotonic_ms();
+    enum status status = app->backend->ops->append(app->backend, requests, n, reterr);
+    if (status == OK) {
+        metric_add(app->metrics, METRIC_ID_write_transactions, NULL, 1);
+        metric_observe_ms(app->metrics, METRIC_ID_write_commit_seconds, (double)(monotonic_ms() - begun_ms));
+    }
+    return status;
+}
+
+static void log_failure(struct ingest *ingest, size_t n, const struct error *error)
+{
+    struct log_line line = log_begin(ingest->app->log, LOG_ERROR, "writes were not stored");
+    log_i64(&line, "requests", (int64_t)n);
+    log_error(&line, error);
+    log_end(&line);
+}
+
+static void commit(struct ingest *ingest, struct write **group, size_t n)
+{
+    struct append_request requests[GROUP_REQUESTS_MAX];
+    struct error error;
+    for (size_t i = 0; i < n; i++)
+        requests[i] = append_of(group[i]);
+    enum status status = transact(ingest, requests, n, &error);
+    for (size_t i = 0; i < n; i++)
+        group[i]->failure.status = OK;
+    if (status != OK && n == 1)
+        group[0]->failure = error;
+    for (size_t i = 0; i < n && status != OK && n > 1; i++) {
+        requests[i] = append_of(group[i]);
+        if (transact(ingest, &requests[i], 1, &error) != OK)
+            group[i]->failure = error;
+    }
+    if (status != OK)
+        log_failure(ingest, n, &error);
+    for (size_t i = 0; i < n; i++) {
+        if (group[i]->failure.status == OK)
+            answer_stored(group[i], &requests[i]);
+        else
+            answer_error(group[i]->request, &group[i]->failure);
+        write_free(group[i]);
+    }
+}
+
+/* Takes what waits, up to a group; 0 when ending. */
+static size_t take(struct ingest *ingest, struct write **group, size_t *ret_bytes)
+{
+    size_t n = 0;
+    *ret_bytes = 0;
+    pthread_mutex_lock(&ingest->lock);
+    while (!ingest->first && !ingest->ending)
+        pthread_cond_wait(&ingest->work, &ingest->lock);
+    while (ingest->first && n < GROUP_REQUESTS_MAX) {
+        struct write *write = ingest->first;
+        ingest->first = write->next;
+        *ret_bytes += write->bytes;
+        group[n++] = write;
+    }
+    if (!ingest->first)
+        ingest->last = &ingest->first;
+    pthread_mutex_unlock(&ingest->lock);
+    return n;
+}
+
+static void *committer(void *arg)
+{
+    struct ingest *ingest = arg;
+    struct write *group[GROUP_REQUESTS_MAX];
+    size_t bytes, n;
+    while ((n = take(ingest, group, &bytes))) {
+        commit(ingest, group, n);
+        pthread_mutex_lock(&ingest->lock);
+        ingest->queued_bytes -= bytes;
+        pthread_mutex_unlock(&ingest->lock);
+    }
+    return NULL;
+}
+
+enum status ingest_new(struct app *app, size_t queue_max_bytes, struct ingest **ret_ingest, struct error *reterr)
+{
+    struct ingest *ingest = calloc(1, sizeof *ingest);
+    if (!ingest)
+        return error_set(reterr, E_NOMEM, "no memory for the write queue");
+    ingest->app = app;
+    ingest->queue_max_bytes = queue_max_bytes;
+    ingest->last = &ingest->first;
+    pthread_mutex_init(&ingest->lock, NULL);
+    pthread_cond_init(&ingest->work, NULL);
+    if (pthread_create(&ingest->committer, NULL, committer, ingest) != 0) {
+        pthread_cond_destroy(&ingest->work);
+        pthread_mutex_destroy(&ingest->lock);
+        free(ingest);
+        return error_set(reterr, E_NOMEM, "cannot start the thread that commits writes");
+    }
+    pthread_setname_np(ingest->committer, "commit");
+    *ret_ingest = ingest;
+    return OK;
+}
+
+void ingest_free(struct ingest *ingest)
+{
+    if (!ingest)
+        return;
+    pthread_mutex_lock(&ingest->lock);
+    ingest->ending = true;
+    pthread_cond_signal(&ingest->work);
+    pthread_mutex_unlock(&ingest->lock);
+    pthread_join(ingest->committer, NULL);
+    pthread_cond_destroy(&ingest->work);
+    pthread_mutex_destroy(&ingest->lock);
+    free(ingest);
+}
+
+/* --- the request --- */
+
+static enum status enqueue(struct ingest *ingest, struct write *write, struct error *reterr)
+{
+    pthread_mutex_lock(&ingest->lock);
+    size_t queued = ingest->queued_bytes;
+    /* One request alone is always taken: its size has a limit of its own. */
+    bool room = queued == 0 || queued + write->bytes <= ingest->queue_max_bytes;
+    if (room) {
+        *ingest->last = write;
+        ingest->last = &write->next;
+        ingest->queued_bytes += write->bytes;
+        pthread_cond_signal(&ingest->work);
+    }
+    pthread_mutex_unlock(&ingest->lock);
+    return room ? OK
+                : error_set(reterr, E_UNAVAILABLE,
+                            "the write queue is full: %zu bytes wait, this request has %zu, "
+                            "--remote-write.max-queue-size is %zu",
+                            queued, write->bytes, ingest->queue_max_bytes);
+}
+
+static enum status decode(struct write *write, struct error *reterr)
+{
+    const struct http_request *request = write->request;
+    const struct config *config = &request->app->config;
+    size_t max = (size_t)config->write_body_max_bytes;
+    struct write_limits limits = {.body_max_bytes = max,
+                                  .decoded_max_bytes = max,
+                                  .labels_max = (size_t)config->write_labels_max,
+                                  .label_name_max_bytes = (size_t)config->write_label_name_max_bytes,
+                                  .label_value_max_bytes = (size_t)config->write_label_value_max_bytes};
+    enum status status = write_request_media(request->content_type, request->content_encoding, reterr);
+    if (status == OK)
+        status = write_request_decode(&write->arena, request->body, &limits, &write->decoded, reterr);
+    write->bytes = sizeof *write + write->arena.used_bytes;
+    return status;
+}
+
+void api_write(struct http_request *request)
+{
+    struct error error;
+    struct write *write = calloc(1, sizeof *write);
+    if (!write) {
+        answer_error(request, &(struct error){.status = E_NOMEM, .message = "no memory for the request"});
+        return;
+    }
+    write->request = request;
+    arena_init(&write->arena, (size_t)request->app->config.write_body_max_bytes * DECODED_FACTOR);
+    enum status status = decode(write, &error);
+    if (status == OK)
+        status = enqueue(request->app->ingest, write, &error);
+    if (status == OK)
+        return; /* the committer answers */
+    write_free(write);
+    answer_error(request, &error);
+}

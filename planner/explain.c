@@ -180,6 +180,8 @@ static void print_fate(struct strbuf *out, const struct split *split, uint32_t a
         strbuf_f(out, "task %d, raw samples: %s", node->fragment + 1, residue_reason_text(node->reason));
     else if (node->fragment >= 0)
         strbuf_f(out, "task %d", node->fragment + 1);
+    else if (node->expr->kind == EXPR_NUMBER || node->expr->kind == EXPR_STRING)
+        strbuf_cstr(out, "constant");
     else if (node->reason == RESIDUE_NONE && within >= 0)
         strbuf_f(out, "in task %d", within + 1);
     else if (node->reason == RESIDUE_NONE)
@@ -426,14 +428,13 @@ static void json_fragment(struct strbuf *out, const struct fragment *fragment, u
     strbuf_i64(out, fragment->span.max_ms);
     strbuf_char(out, '}');
     if (fragment->kind == FRAGMENT_GRID) {
-        strbuf_cstr(out, ",\"columns\":[");
-        strbuf_cstr(out, fragment->columns.metric ? "\"__name__\"," : "");
-        strbuf_cstr(out, fragment->columns.map ? "\"*\"," : "");
+        strbuf_f(out, ",\"columns\":{\"metric\":%s,\"map\":%s,\"by\":[", fragment->columns.metric ? "true" : "false",
+                 fragment->columns.map ? "true" : "false");
         for (size_t k = 0; k < fragment->columns.by.n; k++) {
+            strbuf_cstr(out, k ? "," : "");
             strbuf_json(out, fragment->columns.by.at[k]);
-            strbuf_char(out, ',');
         }
-        strbuf_cstr(out, "\"value\"],\"sql\":");
+        strbuf_cstr(out, "]},\"sql\":");
         strbuf_json(out, fragment->sql);
     }
     strbuf_char(out, '}');

@@ -34,8 +34,8 @@ const char *residue_reason_text(enum residue_reason reason)
         [RESIDUE_NAME_MAY_MERGE] = "it drops the metric name, and without a single name two series could become one",
         [RESIDUE_NO_SERIES] = "it has no series, so there is nothing to push",
         [RESIDUE_CHILD] = "an operand stayed",
-        [RESIDUE_PARENT] = "what stayed above it reads it as it is",
-        [RESIDUE_NEEDS_AT] = "Prometheus must see this @ itself, since what it does around it depends on it",
+        [RESIDUE_PARENT] = "read by what stayed above it",
+        [RESIDUE_NEEDS_AT] = "its @ must stay visible: Prometheus evaluates what is around by it",
     };
     PRE((unsigned)reason < RESIDUE_MAX && texts[reason]);
     return texts[reason];
@@ -323,6 +323,12 @@ static bool is_absent(const struct expr *expr)
            (expr->u.call.function->id == FN_ABSENT || expr->u.call.function->id == FN_ABSENT_OVER_TIME);
 }
 
+/* The selector of a query that is nothing but x[5m]. */
+static bool is_whole_range_vector(const struct splitter *s, uint32_t at)
+{
+    return at == 1 && s->judged.nodes[0].expr->kind == EXPR_MATRIX;
+}
+
 /* The residual of the subtree at this node. */
 static struct expr *rebuild(struct splitter *s, uint32_t at)
 {
@@ -338,7 +344,7 @@ static struct expr *rebuild(struct splitter *s, uint32_t at)
     }
     /* Pushable, but only as part of a fragment that does not come to be. */
     if (node->reason == RESIDUE_NONE)
-        node->reason = at ? RESIDUE_PARENT : RESIDUE_NEEDS_SAMPLES;
+        node->reason = node->depth == 0 || is_whole_range_vector(s, at) ? RESIDUE_NEEDS_SAMPLES : RESIDUE_PARENT;
     if (node->expr->kind == EXPR_SELECTOR)
         return new_task(s, at, FRAGMENT_RAW);
     if (is_absent(node->expr))

@@ -308,8 +308,8 @@ static struct columns aggregate_columns(struct writer *w, const struct expr *exp
     };
 }
 
-/* labels without the names of without(…): what is grouped by and what is selected. */
-static void write_labels_left(struct writer *w, struct name_list grouping)
+/* labels without the names of without(…): what is grouped by and what is selected. True if all are left. */
+static bool write_labels_left(struct writer *w, struct name_list grouping)
 {
     struct name_list names = pick_names(w, grouping, NULL, true);
     sql_words(&w->sql, names.n ? "prom_without(labels, [" : "labels");
@@ -318,6 +318,7 @@ static void write_labels_left(struct writer *w, struct name_list grouping)
         sql_string(&w->sql, names.at[i]);
     }
     sql_words(&w->sql, names.n ? "])" : "");
+    return names.n == 0;
 }
 
 /* The result's columns, made of the operand's. */
@@ -327,8 +328,8 @@ static void write_groups(struct writer *w, const struct expr_aggregate *aggregat
     struct sql *sql = &w->sql;
     sql_words(sql, result.metric ? "metric, " : "");
     if (result.map) {
-        write_labels_left(w, aggregate->grouping);
-        sql_words(sql, " AS labels, ");
+        bool all = write_labels_left(w, aggregate->grouping);
+        sql_words(sql, all ? ", " : " AS labels, ");
     }
     for (size_t i = 0; i < result.by.n; i++) {
         if (operand.map) {

@@ -59,4 +59,18 @@ static inline bool utf8_valid(struct str s)
     return true;
 }
 
+/* Writes the character, at most U+10FFFF, in one to four bytes; returns how many. */
+static inline size_t utf8_put(char *at, uint32_t rune)
+{
+    if (rune < 0x80) {
+        at[0] = (char)rune;
+        return 1;
+    }
+    size_t n = rune < 0x800 ? 2 : rune < 0x10000 ? 3 : 4;
+    for (size_t i = n - 1; i > 0; i--, rune >>= 6)
+        at[i] = (char)(0x80 | (rune & 0x3f));
+    at[0] = (char)((0xf00 >> n & 0xff) | rune); /* 110…, 1110…, 11110… */
+    return n;
+}
+
 #endif

@@ -1,0 +1,149 @@
+/* backend/duckdb/duckdb_backend.c: opening and closing the store, its table of operations, statistics. */
+#include "backend/duckdb/duckdb_backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "backend/duckdb/functions.h"
+#include "backend/duckdb/schema.h"
+#include "backend/duckdb/store.h"
+#include "base/strbuf.h"
+
+const char *duckdb_backend_version(void)
+{
+    return duckdb_library_version();
+}
+
+static enum status store_metadata(struct backend *backend, struct str family, size_t limit,
+                                  struct metadata_list **ret_list, struct error *reterr)
+{
+    return metadata_to_list(&store_of(backend)->metadata, family, limit, ret_list, reterr);
+}
+
+static uint64_t file_bytes(const char *directory, const char *name)
+{
+    struct strbuf path;
+    struct stat file;
+    strbuf_init(&path, 8192);
+    strbuf_cstr(&path, directory);
+    strbuf_cstr(&path, name);
+    bool there = path.status == OK && stat(strbuf_view(&path).ptr, &file) == 0;
+    strbuf_release(&path);
+    return there ? (uint64_t)file.st_size : 0;
+}
+
+static enum status engine_memory(struct duckdb_store *store, uint64_t *ret_bytes, struct error *reterr)
+{
+    struct connection *connection = NULL;
+    enum status status = engine_acquire(&store->engine, NULL, &connection, reterr);
+    duckdb_result rows;
+    if (status == OK)
+        status = engine_query(connection, "SELECT sum(memory_usage_bytes)::BIGINT FROM duckdb_memory()", false, NULL,
+                              &rows, reterr);
+    if (status == OK) {
+        *ret_bytes = (uint64_t)duckdb_value_int64(&rows, 0, 0);
+        duckdb_destroy_result(&rows);
+    }
+    engine_release(&store->engine, connection);
+    return status;
+}
+
+static enum status store_stats(struct backend *backend, struct backend_stats *ret_stats, struct error *reterr)
+{
+    struct duckdb_store *store = store_of(backend);
+    struct totals totals = writer_totals(&store->writer);
+    struct backend_stats stats = {
+        .series_n = totals.series_n,
+        .samples_n = totals.samples_n,
+        .min_time_ms = totals.min_ms,
+        .max_time_ms = totals.max_ms,
+    };
+    enum status status = engine_memory(store, &stats.memory_bytes, reterr);
+    if (status != OK)
+        return status;
+    stats.memory_bytes += atomic_load_explicit(&store->engine.budget.used_bytes, memory_order_relaxed);
+    if (store->directory)
+        stats.disk_bytes =
+            file_bytes(store->directory, "/" ENGINE_FILE) + file_bytes(store->directory, "/" ENGINE_FILE ".wal");
+    *ret_stats = stats;
+    return OK;
+}
+
+static struct regex_engine store_regex(struct backend *backend)
+{
+    return regex_of(&store_of(backend)->regex);
+}
+
+static void store_close(struct backend *backend)
+{
+    struct duckdb_store *store = store_of(backend);
+    regex_release(&store->regex);
+    metadata_release(&store->metadata);
+    writer_release(&store->writer);
+    engine_close(&store->engine);
+    free(store->directory);
+    free(store);
+}
+
+static const struct backend_ops OPS = {
+    .name = "duckdb",
+    .capabilities = &duckdb_capabilities,
+    .append = store_append,
+    .run = store_run,
+    .raw_open = store_raw_open,
+    .raw_next = store_raw_next,
+    .raw_close = store_raw_close,
+    .series = store_series,
+    .label_names = store_label_names,
+    .label_values = store_label_values,
+    .metadata = store_metadata,
+    .stats = store_stats,
+    .regex = store_regex,
+    .close = store_close,
+};
+
+/* What needs a connection before anybody else may have one. */
+static enum status prepare(struct duckdb_store *store, struct error *reterr)
+{
+    struct connection *connection = NULL;
+    enum status status = engine_connect(&store->engine, &connection, reterr);
+    if (status == OK)
+        status = functions_register(&store->engine, connection, reterr);
+    if (status == OK)
+        status = schema_prepare(connection, reterr);
+    if (status == OK)
+        status = metadata_load(&store->metadata, connection, reterr);
+    engine_disconnect(connection);
+    if (status == OK)
+        status = writer_init(&store->writer, &store->engine, reterr);
+    if (status == OK)
+        status = regex_init(&store->regex, &store->engine, reterr);
+    return status;
+}
+
+enum status duckdb_backend_open(const struct duckdb_options *options, struct backend **ret_backend,
+                                struct error *reterr)
+{
+    struct duckdb_store *store = calloc(1, sizeof *store);
+    if (!store)
+        return error_set(reterr, E_NOMEM, "no memory for the storage engine");
+    store->backend.ops = &OPS;
+    store->future_max_ms = options->future_max_ms;
+    metadata_init(&store->metadata);
+    enum status status = OK;
+    if (options->directory) {
+        store->directory = strdup(options->directory);
+        if (!store->directory)
+            status = error_set(reterr, E_NOMEM, "no memory for the storage engine");
+    }
+    if (status == OK)
+        status = engine_open(&store->engine, options, reterr);
+    if (status == OK)
+        status = prepare(store, reterr);
+    if (status == OK)
+        *ret_backend = &store->backend;
+    else
+        store_close(&store->backend);
+    return status;
+}

@@ -1,0 +1,89 @@
+/* backend/duckdb/engine.h: the database, its connections, and running a statement that can be stopped.
+ *
+ * A connection runs one statement at a time; every call of the backend takes its own from the pool and gives it back.
+ * duckdb_interrupt may come from any thread, all else on a connection from the thread that holds it (tested with
+ * libduckdb 1.4 by tests/unit/backend/test_duckdb_threads.c).
+ *
+ * Memory of the window and fold functions is not the engine's own, so it is counted against a budget here.
+ */
+#ifndef PROMSPLIT_BACKEND_DUCKDB_ENGINE_H
+#define PROMSPLIT_BACKEND_DUCKDB_ENGINE_H
+
+#include <duckdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backend/duckdb/duckdb_backend.h"
+#include "base/cancel.h"
+#include "base/error.h"
+#include "base/str.h"
+
+/* Bytes that aggregate states may hold, all queries together. */
+struct budget {
+    _Atomic uint64_t used_bytes;
+    uint64_t max_bytes;
+};
+
+static inline bool budget_take(struct budget *budget, uint64_t bytes)
+{
+    uint64_t before = atomic_fetch_add_explicit(&budget->used_bytes, bytes, memory_order_relaxed);
+    if (before + bytes <= budget->max_bytes)
+        return true;
+    atomic_fetch_sub_explicit(&budget->used_bytes, bytes, memory_order_relaxed);
+    return false;
+}
+
+static inline void budget_give_back(struct budget *budget, uint64_t bytes)
+{
+    atomic_fetch_sub_explicit(&budget->used_bytes, bytes, memory_order_relaxed);
+}
+
+#define ENGINE_FILE "promsplit.duckdb" /* in the storage directory; its log is beside it, named .wal */
+
+/* What functions say when they refuse for size; engine_error recognises it. */
+#define ENGINE_TOO_MANY_SAMPLES "query processing would load too many samples into memory in query execution"
+
+struct connection {
+    duckdb_connection handle;
+    struct connection *next; /* in the pool */
+};
+
+struct engine {
+    duckdb_database database;
+    struct budget budget;
+    pthread_mutex_t lock; /* guards what follows; never held while the engine works */
+    pthread_cond_t freed; /* a connection came back, or a waiter's query was cancelled */
+    struct connection *idle;
+    unsigned open_n, open_max;
+};
+
+MUST_USE enum status engine_open(struct engine *engine, const struct duckdb_options *options, struct error *reterr);
+void engine_close(struct engine *engine); /* no connection may be out; a zeroed engine is fine */
+
+/* A connection of the pool; waits for one until cancel stops it. */
+MUST_USE enum status engine_acquire(struct engine *engine, struct cancel *cancel, struct connection **ret_connection,
+                                    struct error *reterr);
+void engine_release(struct engine *engine, struct connection *connection); /* NULL is fine */
+
+/* A connection outside the pool, for the backend's own use; closed with engine_disconnect (NULL is fine). */
+MUST_USE enum status engine_connect(struct engine *engine, struct connection **ret_connection, struct error *reterr);
+void engine_disconnect(struct connection *connection);
+
+/* Runs one statement. *ret_result is to be destroyed after OK only. `streaming`: rows come with duckdb_fetch_chunk as
+ * the engine makes them, else all are there when this returns. */
+MUST_USE enum status engine_query(struct connection *connection, const char *sql, bool streaming, struct cancel *cancel,
+                                  duckdb_result *ret_result, struct error *reterr);
+
+/* Runs a statement that gives no rows of interest. */
+MUST_USE enum status engine_execute(struct connection *connection, const char *sql, struct error *reterr);
+
+/* The next chunk of a result, or NULL at its end; destroy it. */
+MUST_USE enum status engine_fetch(duckdb_result *result, struct cancel *cancel, duckdb_data_chunk *ret_chunk,
+                                  struct error *reterr);
+
+/* Turns the engine's message into ours: cancellation by its reason, refusals for size, memory, else E_STORE. */
+enum status engine_error(const char *message, struct cancel *cancel, struct error *reterr);
+
+#endif

@@ -1,0 +1,408 @@
+/* backend/duckdb/raw.c: raw samples in label order, in bounded memory.
+ *
+ * The series and how many samples each has in the span are read first. They are put in label order and cut into slices
+ * of at most SLICE_SAMPLES; a slice is read in one statement, in whatever order the rows lie, and each row goes
+ * straight to its place, because the counts tell where every series begins. So nothing is sorted but series whose rows
+ * turn out to be unordered. A series longer than a slice is read alone, by an ordered stream.
+ *
+ * All statements of a cursor see one snapshot: they run in one transaction on the cursor's own connection.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/duckdb/decode.h"
+#include "backend/duckdb/store.h"
+#include "base/assert.h"
+#include "planner/sql.h"
+
+#define SLICE_SAMPLES    (1u << 20)
+#define BLOCK_SAMPLES    8192u
+#define CURSOR_BYTES_MAX ((size_t)1 << 30) /* labels of all its series */
+#define RAW_SLICE_TABLE  "raw_slice"       /* temporary: series -> slice; of this connection only */
+
+struct raw_series {
+    struct labels labels;
+    uint32_t id;
+    uint32_t slice;
+    uint64_t samples_n;
+};
+
+struct raw_cursor {
+    struct duckdb_store *store;
+    struct connection *connection;
+    struct cancel *cancel;
+    struct time_span span;
+    struct arena arena;
+    struct raw_series *series; /* in label order */
+    size_t series_n, series_capacity;
+    uint32_t slices_n;
+    bool in_transaction, has_slice_table;
+
+    size_t at;         /* the series being handed out */
+    uint64_t given;    /* samples of it handed out */
+    size_t slice_end;  /* series before it are in the buffer; 0 at first */
+    uint32_t *places;  /* by series id: its place in the slice + 1 */
+    uint32_t places_n; /* ids below it are in places */
+    struct sample *buffer;
+    uint64_t *begins; /* by place: where its samples begin in the buffer */
+    uint64_t *filled; /* by place: samples read so far */
+
+    bool streaming; /* the series at `at` comes by `stream` */
+    duckdb_result stream;
+    struct sample block[BLOCK_SAMPLES]; /* of a stream */
+};
+
+static enum status no_memory(struct error *reterr)
+{
+    return error_set(reterr, E_NOMEM, "no memory for a cursor on raw samples");
+}
+
+static void write_span(struct sql *sql, struct time_span span)
+{
+    sql_words(sql, "ts BETWEEN ");
+    sql_i64(sql, span.min_ms);
+    sql_words(sql, " AND ");
+    sql_i64(sql, span.max_ms);
+}
+
+/* --- which series --- */
+
+static enum status take_series(struct raw_cursor *c, duckdb_data_chunk chunk, struct error *reterr)
+{
+    const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
+    const int64_t *counts = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
+    const struct fragment_columns columns = {.metric = true, .map = true};
+    struct label_reader reader;
+    label_reader_init(&reader, &columns, NULL, chunk, 2);
+    idx_t n = duckdb_data_chunk_get_size(chunk);
+    if (c->series_n + n > c->series_capacity) {
+        size_t capacity = 2 * (c->series_n + n);
+        struct raw_series *grown = realloc(c->series, capacity * sizeof *grown);
+        if (!grown)
+            return no_memory(reterr);
+        c->series = grown;
+        c->series_capacity = capacity;
+    }
+    enum status status = OK;
+    for (idx_t row = 0; status == OK && row < n; row++) {
+        struct raw_series *series = &c->series[c->series_n];
+        *series = (struct raw_series){.id = ids[row], .samples_n = (uint64_t)counts[row]};
+        status = label_reader_get(&reader, row, &c->arena, &series->labels, reterr);
+        c->series_n += status == OK;
+        c->places_n = ids[row] >= c->places_n ? ids[row] + 1 : c->places_n;
+    }
+    return status;
+}
+
+static int compare_series(const void *a, const void *b)
+{
+    return labels_cmp(((const struct raw_series *)a)->labels, ((const struct raw_series *)b)->labels);
+}
+
+static enum status find_series(struct raw_cursor *c, const struct matcher *at, size_t n, struct error *reterr)
+{
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "SELECT series, n, metric, labels FROM (SELECT series, count(*)::BIGINT AS n FROM samples WHERE ");
+    write_span(&sql, c->span);
+    sql_words(&sql, " AND series IN (SELECT series FROM series WHERE ");
+    sql_matchers(&sql, at, n);
+    sql_words(&sql, ") GROUP BY series) JOIN series USING (series)");
+    enum status status = sql_status(&sql, reterr);
+    duckdb_result rows;
+    if (status == OK)
+        status = engine_query(c->connection, strbuf_view(&sql.text).ptr, false, c->cancel, &rows, reterr);
+    sql_release(&sql);
+    if (status != OK)
+        return status;
+    duckdb_data_chunk chunk = NULL;
+    while (status == OK && (status = engine_fetch(&rows, c->cancel, &chunk, reterr)) == OK && chunk) {
+        status = take_series(c, chunk, reterr);
+        duckdb_destroy_data_chunk(&chunk);
+    }
+    duckdb_destroy_result(&rows);
+    if (status == OK && c->series_n > 1)
+        qsort(c->series, c->series_n, sizeof *c->series, compare_series);
+    return status;
+}
+
+/* --- slices --- */
+
+static void number_slices(struct raw_cursor *c)
+{
+    uint64_t held = 0;
+    for (size_t i = 0; i < c->series_n; i++) {
+        if (i == 0 || held + c->series[i].samples_n > SLICE_SAMPLES) {
+            c->slices_n++;
+            held = 0;
+        }
+        held += c->series[i].samples_n;
+        c->series[i].slice = c->slices_n - 1;
+    }
+}
+
+/* Tells the engine which series are in which slice. */
+static enum status write_slice_table(struct raw_cursor *c, struct error *reterr)
+{
+    enum status status = engine_execute(
+        c->connection, "CREATE TEMP TABLE " RAW_SLICE_TABLE " (series UINTEGER, slice UINTEGER)", reterr);
+    if (status != OK)
+        return status;
+    c->has_slice_table = true;
+    duckdb_appender appender = NULL;
+    if (duckdb_appender_create_ext(c->connection->handle, "temp", "main", RAW_SLICE_TABLE, &appender) !=
+        DuckDBSuccess) {
+        status = engine_error(duckdb_appender_error(appender), NULL, reterr);
+    } else {
+        bool well = true;
+        for (size_t i = 0; well && i < c->series_n; i++)
+            well = duckdb_append_uint32(appender, c->series[i].id) == DuckDBSuccess &&
+                   duckdb_append_uint32(appender, c->series[i].slice) == DuckDBSuccess &&
+                   duckdb_appender_end_row(appender) == DuckDBSuccess;
+        if (!well || duckdb_appender_close(appender) != DuckDBSuccess)
+            status = engine_error(duckdb_appender_error(appender), NULL, reterr);
+    }
+    duckdb_appender_destroy(&appender);
+    return status;
+}
+
+static enum status take_rows(struct raw_cursor *c, size_t first, duckdb_data_chunk chunk, struct error *reterr)
+{
+    const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
+    const int64_t *times = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
+    const double *values = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 2));
+    for (idx_t row = 0; row < duckdb_data_chunk_get_size(chunk); row++) {
+        uint32_t place = ids[row] < c->places_n ? c->places[ids[row]] : 0;
+        if (place == 0 || c->filled[place - 1] == c->series[first + place - 1].samples_n)
+            return error_set(reterr, E_INTERNAL, "a slice of raw samples has rows it should not have");
+        uint64_t at = c->begins[place - 1] + c->filled[place - 1]++;
+        c->buffer[at] = (struct sample){times[row], values[row]};
+    }
+    return OK;
+}
+
+static int compare_samples(const void *a, const void *b)
+{
+    int64_t x = ((const struct sample *)a)->time_ms, y = ((const struct sample *)b)->time_ms;
+    return (x > y) - (x < y);
+}
+
+static void sort_if_unordered(struct sample *at, uint64_t n)
+{
+    for (uint64_t i = 1; i < n; i++) {
+        if (at[i - 1].time_ms > at[i].time_ms) {
+            qsort(at, n, sizeof *at, compare_samples);
+            return;
+        }
+    }
+}
+
+static void write_slice_query(struct sql *sql, const struct raw_cursor *c, uint32_t slice)
+{
+    sql_words(sql, "SELECT series, ts, value FROM samples WHERE ");
+    write_span(sql, c->span);
+    sql_words(sql, " AND series IN (SELECT series FROM temp.main." RAW_SLICE_TABLE " WHERE slice = ");
+    sql_i64(sql, slice);
+    sql_words(sql, ")");
+}
+
+static bool slice_room(struct raw_cursor *c)
+{
+    if (!c->places)
+        c->places = malloc(((size_t)c->places_n + 1) * sizeof *c->places);
+    if (!c->buffer)
+        c->buffer = malloc(SLICE_SAMPLES * sizeof *c->buffer);
+    if (!c->begins)
+        c->begins = malloc(SLICE_SAMPLES * sizeof *c->begins);
+    if (!c->filled)
+        c->filled = malloc(SLICE_SAMPLES * sizeof *c->filled);
+    return c->places && c->buffer && c->begins && c->filled;
+}
+
+/* Gives each series of the slice that begins at `first` its place in the buffer. */
+static size_t place_series(struct raw_cursor *c, size_t first)
+{
+    uint64_t begin = 0;
+    size_t end = first;
+    memset(c->places, 0, ((size_t)c->places_n + 1) * sizeof *c->places);
+    for (; end < c->series_n && c->series[end].slice == c->series[first].slice; end++) {
+        uint32_t place = (uint32_t)(end - first);
+        c->places[c->series[end].id] = place + 1;
+        c->begins[place] = begin;
+        c->filled[place] = 0;
+        begin += c->series[end].samples_n;
+    }
+    INVARIANT(begin <= SLICE_SAMPLES);
+    return end;
+}
+
+static enum status load_slice(struct raw_cursor *c, size_t first, struct error *reterr)
+{
+    if (!slice_room(c))
+        return no_memory(reterr);
+    size_t end = place_series(c, first);
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    write_slice_query(&sql, c, c->series[first].slice);
+    enum status status = sql_status(&sql, reterr);
+    duckdb_result rows;
+    if (status == OK)
+        status = engine_query(c->connection, strbuf_view(&sql.text).ptr, false, c->cancel, &rows, reterr);
+    sql_release(&sql);
+    if (status != OK)
+        return status;
+    duckdb_data_chunk chunk = NULL;
+    while (status == OK && (status = engine_fetch(&rows, c->cancel, &chunk, reterr)) == OK && chunk) {
+        status = take_rows(c, first, chunk, reterr);
+        duckdb_destroy_data_chunk(&chunk);
+    }
+    duckdb_destroy_result(&rows);
+    for (size_t i = first; status == OK && i < end; i++) {
+        if (c->filled[i - first] != c->series[i].samples_n)
+            return error_set(reterr, E_INTERNAL, "a slice of raw samples lacks rows it should have");
+        sort_if_unordered(c->buffer + c->begins[i - first], c->series[i].samples_n);
+    }
+    c->slice_end = end;
+    return status;
+}
+
+/* --- a series longer than a slice --- */
+
+static enum status open_stream(struct raw_cursor *c, struct error *reterr)
+{
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "SELECT ts, value FROM samples WHERE ");
+    write_span(&sql, c->span);
+    sql_words(&sql, " AND series = ");
+    sql_i64(&sql, c->series[c->at].id);
+    sql_words(&sql, " ORDER BY ts");
+    enum status status = sql_status(&sql, reterr);
+    if (status == OK)
+        status = engine_query(c->connection, strbuf_view(&sql.text).ptr, true, c->cancel, &c->stream, reterr);
+    sql_release(&sql);
+    c->streaming = status == OK;
+    return status;
+}
+
+static void close_stream(struct raw_cursor *c)
+{
+    if (c->streaming)
+        duckdb_destroy_result(&c->stream);
+    c->streaming = false;
+}
+
+static enum status next_of_stream(struct raw_cursor *c, struct raw_block *ret_block, struct error *reterr)
+{
+    duckdb_data_chunk chunk = NULL;
+    enum status status = engine_fetch(&c->stream, c->cancel, &chunk, reterr);
+    if (status != OK)
+        return status;
+    idx_t n = chunk ? duckdb_data_chunk_get_size(chunk) : 0;
+    const struct raw_series *series = &c->series[c->at];
+    if (n == 0 || n > BLOCK_SAMPLES || c->given + n > series->samples_n) {
+        duckdb_destroy_data_chunk(&chunk);
+        return error_set(reterr, E_INTERNAL, "a stream of raw samples has other rows than were counted");
+    }
+    const int64_t *times = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
+    const double *values = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
+    for (idx_t i = 0; i < n; i++)
+        c->block[i] = (struct sample){times[i], values[i]};
+    duckdb_destroy_data_chunk(&chunk);
+    c->given += n;
+    *ret_block = (struct raw_block){series->labels, c->block, n, c->given == series->samples_n};
+    return OK;
+}
+
+/* --- the cursor --- */
+
+static enum status begin(struct raw_cursor *c, const struct matcher *at, size_t n, struct error *reterr)
+{
+    enum status status = engine_acquire(&c->store->engine, c->cancel, &c->connection, reterr);
+    if (status == OK)
+        status = engine_execute(c->connection, "BEGIN", reterr);
+    if (status != OK)
+        return status;
+    c->in_transaction = true;
+    status = find_series(c, at, n, reterr);
+    if (status != OK)
+        return status;
+    number_slices(c);
+    return c->series_n ? write_slice_table(c, reterr) : OK;
+}
+
+enum status store_raw_open(struct backend *backend, const struct matcher *at, size_t n, struct time_span span,
+                           struct cancel *cancel, struct raw_cursor **ret_cursor, struct error *reterr)
+{
+    struct duckdb_store *store = store_of(backend);
+    enum status status = store_check_matchers(store, at, n, reterr);
+    if (status != OK)
+        return status;
+    struct raw_cursor *c = calloc(1, sizeof *c);
+    if (!c)
+        return no_memory(reterr);
+    c->store = store;
+    c->cancel = cancel;
+    c->span = span;
+    arena_init(&c->arena, CURSOR_BYTES_MAX);
+    status = begin(c, at, n, reterr);
+    if (status == OK)
+        *ret_cursor = c;
+    else
+        store_raw_close(c);
+    return status;
+}
+
+enum status store_raw_next(struct raw_cursor *c, struct raw_block *ret_block, struct error *reterr)
+{
+    enum status status = cancel_check(c->cancel, reterr);
+    if (status != OK)
+        return status;
+    if (c->at < c->series_n && c->given == c->series[c->at].samples_n) {
+        close_stream(c);
+        c->at++;
+        c->given = 0;
+    }
+    if (c->at == c->series_n) {
+        *ret_block = (struct raw_block){.samples_n = 0};
+        return OK;
+    }
+    const struct raw_series *series = &c->series[c->at];
+    if (series->samples_n > SLICE_SAMPLES) {
+        if (!c->streaming)
+            status = open_stream(c, reterr);
+        return status == OK ? next_of_stream(c, ret_block, reterr) : status;
+    }
+    if (c->at >= c->slice_end) {
+        status = load_slice(c, c->at, reterr);
+        if (status != OK)
+            return status;
+    }
+    uint64_t left = series->samples_n - c->given;
+    size_t n = left < BLOCK_SAMPLES ? (size_t)left : BLOCK_SAMPLES;
+    const struct sample *from = c->buffer + c->begins[c->places[series->id] - 1] + c->given;
+    c->given += n;
+    *ret_block = (struct raw_block){series->labels, from, n, c->given == series->samples_n};
+    return OK;
+}
+
+void store_raw_close(struct raw_cursor *c)
+{
+    if (!c)
+        return;
+    close_stream(c);
+    /* Rolling back also drops the temporary table. */
+    if (c->in_transaction && engine_execute(c->connection, "ROLLBACK", NULL) != OK && c->has_slice_table) {
+        enum status dropped = engine_execute(c->connection, "DROP TABLE IF EXISTS temp.main." RAW_SLICE_TABLE, NULL);
+        (void)dropped; /* the connection is then as good as it gets; a later cursor's CREATE says so */
+    }
+    engine_release(&c->store->engine, c->connection);
+    arena_release(&c->arena);
+    free(c->series);
+    free(c->places);
+    free(c->buffer);
+    free(c->begins);
+    free(c->filled);
+    free(c);
+}

@@ -1,0 +1,643 @@
+/* backend/fake/fake_backend.c: see fake_backend.h. */
+#include "backend/fake/fake_backend.h"
+
+#include <pthread.h>
+#include <regex.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/duckdb/duckdb_backend.h"
+#include "base/assert.h"
+#include "base/float_text.h"
+
+#define FAKE_BLOCK_SAMPLES 100u
+#define HANG_POLL_US       500
+
+struct fake_series {
+    struct labels labels;
+    struct sample *samples;
+    size_t n, capacity;
+};
+
+struct fake_answer {
+    struct str promql;
+    struct grid_series *series;
+    size_t n;
+    uint32_t steps;
+};
+
+struct fault {
+    uint32_t calls;    /* so far */
+    uint32_t at;       /* the call that fails; 0: none */
+    enum status fails; /* OK: it hangs */
+    uint32_t hanging;
+};
+
+struct fake_backend {
+    struct backend backend; /* first */
+    pthread_mutex_t lock;
+    struct arena arena; /* labels, answers, metadata */
+    struct fake_series *series;
+    size_t series_n;
+    struct fake_answer *answers;
+    size_t answers_n;
+    struct metric_metadata *metadata;
+    size_t metadata_n;
+    struct fault faults[FAKE_CALL_MAX];
+};
+
+static struct fake_backend *fake_of(struct backend *backend)
+{
+    return (struct fake_backend *)backend;
+}
+
+/* --- faults --- */
+
+void fake_fail(struct backend *backend, enum fake_call call, uint32_t nth, enum status status)
+{
+    PRE(status != OK && nth > 0);
+    struct fake_backend *fake = fake_of(backend);
+    pthread_mutex_lock(&fake->lock);
+    fake->faults[call].at = fake->faults[call].calls + nth;
+    fake->faults[call].fails = status;
+    pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_hang(struct backend *backend, enum fake_call call, uint32_t nth)
+{
+    PRE(nth > 0 && call != FAKE_APPEND && call != FAKE_METADATA && call != FAKE_STATS);
+    struct fake_backend *fake = fake_of(backend);
+    pthread_mutex_lock(&fake->lock);
+    fake->faults[call].at = fake->faults[call].calls + nth;
+    fake->faults[call].fails = OK;
+    pthread_mutex_unlock(&fake->lock);
+}
+
+uint32_t fake_calls(struct backend *backend, enum fake_call call)
+{
+    struct fake_backend *fake = fake_of(backend);
+    pthread_mutex_lock(&fake->lock);
+    uint32_t calls = fake->faults[call].calls;
+    pthread_mutex_unlock(&fake->lock);
+    return calls;
+}
+
+uint32_t fake_hanging(struct backend *backend, enum fake_call call)
+{
+    struct fake_backend *fake = fake_of(backend);
+    pthread_mutex_lock(&fake->lock);
+    uint32_t hanging = fake->faults[call].hanging;
+    pthread_mutex_unlock(&fake->lock);
+    return hanging;
+}
+
+static enum status hang(struct fake_backend *fake, struct fault *fault, const struct cancel *cancel,
+                        struct error *reterr)
+{
+    PRE(cancel);
+    enum status status;
+    while ((status = cancel_check(cancel, reterr)) == OK)
+        usleep(HANG_POLL_US);
+    pthread_mutex_lock(&fake->lock);
+    fault->hanging--;
+    pthread_mutex_unlock(&fake->lock);
+    return status;
+}
+
+/* Counts the call; takes the lock for its work when it may go on. */
+static enum status enter(struct fake_backend *fake, enum fake_call call, const struct cancel *cancel,
+                         struct error *reterr)
+{
+    struct fault *fault = &fake->faults[call];
+    pthread_mutex_lock(&fake->lock);
+    if (++fault->calls != fault->at)
+        return OK;
+    enum status status = fault->fails;
+    fault->hanging += status == OK;
+    pthread_mutex_unlock(&fake->lock);
+    if (status != OK)
+        return error_set(reterr, status, "the fake backend was told to fail");
+    return hang(fake, fault, cancel, reterr);
+}
+
+static void leave(struct fake_backend *fake)
+{
+    pthread_mutex_unlock(&fake->lock);
+}
+
+/* --- matching --- */
+
+static bool pattern_matches(struct str pattern, struct str text)
+{
+    char *source = malloc(pattern.len + 5), *subject = strndup(text.len ? text.ptr : "", text.len);
+    PRE(source && subject);
+    size_t n = 0;
+    memcpy(source, "^(", 2);
+    n += 2;
+    if (pattern.len)
+        memcpy(source + n, pattern.ptr, pattern.len);
+    n += pattern.len;
+    memcpy(source + n, ")$", 3);
+    regex_t compiled;
+    bool well = regcomp(&compiled, pattern.len ? source : "^$", REG_EXTENDED | REG_NOSUB) == 0;
+    bool does = well && regexec(&compiled, subject, 0, NULL, 0) == 0;
+    if (well)
+        regfree(&compiled);
+    free(source);
+    free(subject);
+    return does;
+}
+
+static enum status check_pattern(void *arg, struct str pattern, struct error *reterr)
+{
+    char *source = strndup(pattern.len ? pattern.ptr : "", pattern.len);
+    PRE(source);
+    regex_t compiled;
+    int failed = regcomp(&compiled, pattern.len ? source : "^$", REG_EXTENDED | REG_NOSUB);
+    free(source);
+    if (failed)
+        return error_set(reterr, E_BAD_DATA, "error parsing regexp: invalid: `" STR_FORMAT "`", STR_ARG(pattern));
+    regfree(&compiled);
+    return OK;
+}
+
+static bool arg_matches(void *arg, struct str pattern, struct str text)
+{
+    return pattern_matches(pattern, text);
+}
+
+static bool matcher_takes(const struct matcher *matcher, struct labels labels)
+{
+    struct str value = labels_get(labels, matcher->name);
+    switch (matcher->op) {
+    case MATCH_EQUAL:
+        return str_eq(value, matcher->value);
+    case MATCH_NOT_EQUAL:
+        return !str_eq(value, matcher->value);
+    case MATCH_REGEX:
+        return pattern_matches(matcher->value, value);
+    case MATCH_NOT_REGEX:
+        break;
+    }
+    return !pattern_matches(matcher->value, value);
+}
+
+static bool all_take(const struct matcher *at, size_t n, struct labels labels)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!matcher_takes(&at[i], labels))
+            return false;
+    }
+    return true;
+}
+
+static bool query_takes(const struct series_query *query, const struct fake_series *series)
+{
+    bool in_span = false, taken = query->selectors_n == 0;
+    for (size_t i = 0; !in_span && i < series->n; i++)
+        in_span = series->samples[i].time_ms >= query->span.min_ms && series->samples[i].time_ms <= query->span.max_ms;
+    for (size_t i = 0; !taken && i < query->selectors_n; i++)
+        taken = all_take(query->selectors[i].matchers, query->selectors[i].matchers_n, series->labels);
+    return in_span && taken;
+}
+
+/* --- writing --- */
+
+static struct fake_series *series_of(struct fake_backend *fake, struct labels labels)
+{
+    size_t at = 0;
+    while (at < fake->series_n && labels_cmp(fake->series[at].labels, labels) < 0)
+        at++;
+    if (at < fake->series_n && labels_eq(fake->series[at].labels, labels))
+        return &fake->series[at];
+    fake->series = realloc(fake->series, (fake->series_n + 1) * sizeof *fake->series);
+    PRE(fake->series);
+    memmove(&fake->series[at + 1], &fake->series[at], (fake->series_n - at) * sizeof *fake->series);
+    fake->series_n++;
+    fake->series[at] = (struct fake_series){.labels = labels_copy(&fake->arena, labels)};
+    return &fake->series[at];
+}
+
+static void append_sample(struct append_request *request, struct fake_series *series, struct sample sample)
+{
+    const struct sample *newest = series->n ? &series->samples[series->n - 1] : NULL;
+    if (newest && sample.time_ms <= newest->time_ms) {
+        bool older = sample.time_ms < newest->time_ms;
+        bool same = !older && double_bits(sample.value) == double_bits(newest->value);
+        request->duplicates += same;
+        request->out_of_order += older;
+        request->conflicting += !older && !same;
+        if (!same && request->refused.status == OK)
+            error_set(&request->refused, E_BAD_DATA, older ? "out of order sample" : "duplicate sample for timestamp");
+        return;
+    }
+    if (series->n == series->capacity) {
+        series->capacity = series->capacity ? series->capacity * 2 : 16;
+        series->samples = realloc(series->samples, series->capacity * sizeof *series->samples);
+        PRE(series->samples);
+    }
+    series->samples[series->n++] = sample;
+    request->written++;
+}
+
+static void append_metadata(struct fake_backend *fake, const struct metric_metadata *metadata)
+{
+    size_t at = 0;
+    while (at < fake->metadata_n && str_cmp(fake->metadata[at].family, metadata->family) < 0)
+        at++;
+    if (at == fake->metadata_n || !str_eq(fake->metadata[at].family, metadata->family)) {
+        fake->metadata = realloc(fake->metadata, (fake->metadata_n + 1) * sizeof *fake->metadata);
+        PRE(fake->metadata);
+        memmove(&fake->metadata[at + 1], &fake->metadata[at], (fake->metadata_n - at) * sizeof *fake->metadata);
+        fake->metadata_n++;
+    }
+    struct arena *arena = &fake->arena;
+    fake->metadata[at] = (struct metric_metadata){arena_str(arena, metadata->family), metadata->type,
+                                                  arena_str(arena, metadata->help), arena_str(arena, metadata->unit)};
+}
+
+static enum status fake_append(struct backend *backend, struct append_request *requests, size_t n, struct error *reterr)
+{
+    struct fake_backend *fake = fake_of(backend);
+    enum status status = enter(fake, FAKE_APPEND, NULL, reterr);
+    if (status != OK)
+        return status;
+    for (size_t i = 0; i < n; i++) {
+        struct append_request *request = &requests[i];
+        request->written = request->duplicates = request->out_of_order = request->conflicting = 0;
+        request->too_far_ahead = 0;
+        request->refused = (struct error){.status = OK};
+        for (size_t j = 0; j < request->series_n; j++) {
+            struct fake_series *series = series_of(fake, request->series[j].labels);
+            for (size_t k = 0; k < request->series[j].samples_n; k++)
+                append_sample(request, series, request->series[j].samples[k]);
+        }
+        for (size_t j = 0; j < request->metadata_n; j++)
+            append_metadata(fake, &request->metadata[j]);
+    }
+    leave(fake);
+    return OK;
+}
+
+/* --- run --- */
+
+static struct fake_answer *answer_of(struct fake_backend *fake, struct str promql)
+{
+    for (size_t i = 0; i < fake->answers_n; i++) {
+        if (str_eq(fake->answers[i].promql, promql))
+            return &fake->answers[i];
+    }
+    return NULL;
+}
+
+static struct fake_answer *answer_make(struct fake_backend *fake, const char *promql)
+{
+    struct fake_answer *answer = answer_of(fake, str_from(promql));
+    if (answer)
+        return answer;
+    fake->answers = realloc(fake->answers, (fake->answers_n + 1) * sizeof *fake->answers);
+    PRE(fake->answers);
+    answer = &fake->answers[fake->answers_n++];
+    *answer = (struct fake_answer){.promql = arena_str(&fake->arena, str_from(promql))};
+    return answer;
+}
+
+void fake_answer_empty(struct backend *backend, const char *promql)
+{
+    struct fake_backend *fake = fake_of(backend);
+    pthread_mutex_lock(&fake->lock);
+    answer_make(fake, promql);
+    pthread_mutex_unlock(&fake->lock);
+}
+
+static struct grid_series copy_series(struct arena *arena, struct labels labels, const double *values,
+                                      const uint64_t *present, uint32_t steps)
+{
+    double *value_copy = ARENA_ARRAY(arena, double, steps);
+    uint64_t *present_copy = ARENA_ARRAY(arena, uint64_t, (steps + 63) / 64);
+    PRE(value_copy && present_copy);
+    memcpy(value_copy, values, steps * sizeof *values);
+    for (uint32_t k = 0; k < steps; k++) {
+        if (!present || (present[k / 64] >> (k % 64) & 1))
+            present_copy[k / 64] |= UINT64_C(1) << (k % 64);
+    }
+    return (struct grid_series){labels_copy(arena, labels), value_copy, present_copy};
+}
+
+void fake_answer(struct backend *backend, const char *promql, struct labels labels, const double *values,
+                 const uint64_t *present, uint32_t steps)
+{
+    struct fake_backend *fake = fake_of(backend);
+    pthread_mutex_lock(&fake->lock);
+    struct fake_answer *answer = answer_make(fake, promql);
+    answer->series = realloc(answer->series, (answer->n + 1) * sizeof *answer->series);
+    PRE(answer->series && (answer->n == 0 || answer->steps == steps));
+    answer->steps = steps;
+    answer->series[answer->n++] = copy_series(&fake->arena, labels, values, present, steps);
+    pthread_mutex_unlock(&fake->lock);
+}
+
+static int compare_series(const void *a, const void *b)
+{
+    return labels_cmp(((const struct grid_series *)a)->labels, ((const struct grid_series *)b)->labels);
+}
+
+static struct grid_result *result_of(const struct fake_answer *answer, struct grid grid)
+{
+    struct grid_result *result = calloc(1, sizeof *result);
+    PRE(result);
+    arena_init(&result->arena, SIZE_MAX);
+    result->grid = grid;
+    result->series = ARENA_ARRAY(&result->arena, struct grid_series, answer->n ? answer->n : 1);
+    PRE(result->series);
+    for (size_t i = 0; i < answer->n; i++) {
+        const struct grid_series *from = &answer->series[i];
+        struct grid_series copy = copy_series(&result->arena, from->labels, from->values, from->present, grid.steps);
+        uint64_t before = result->values_n;
+        for (uint32_t k = 0; k < grid.steps; k++)
+            result->values_n += grid_series_has(&copy, k);
+        if (result->values_n > before)
+            result->series[result->series_n++] = copy;
+    }
+    if (result->series_n > 1)
+        qsort(result->series, result->series_n, sizeof *result->series, compare_series);
+    return result;
+}
+
+static enum status fake_run(struct backend *backend, const struct fragment *fragment, const struct run_limits *limits,
+                            struct cancel *cancel, struct grid_result **ret_result, struct error *reterr)
+{
+    struct fake_backend *fake = fake_of(backend);
+    enum status status = enter(fake, FAKE_RUN, cancel, reterr);
+    if (status != OK)
+        return status;
+    const struct fake_answer *answer = answer_of(fake, fragment->promql);
+    struct grid_result *result = NULL;
+    if (!answer) {
+        status =
+            error_set(reterr, E_STORE, "the fake backend has no answer for " STR_FORMAT, STR_ARG(fragment->promql));
+    } else if (answer->n > 0 && answer->steps != fragment->grid.steps) {
+        status = error_set(reterr, E_STORE, "the fake backend's answer has %u steps, the fragment %u", answer->steps,
+                           fragment->grid.steps);
+    } else {
+        result = result_of(answer, fragment->grid);
+        if (result->values_n > limits->samples_max)
+            status = error_set(reterr, E_LIMIT,
+                               "query processing would load too many samples into memory in query execution");
+    }
+    leave(fake);
+    if (status == OK)
+        *ret_result = result;
+    else
+        grid_result_free(result);
+    return status;
+}
+
+/* --- raw samples: a copy of what was there when the cursor was opened --- */
+
+struct raw_cursor {
+    struct fake_backend *fake;
+    struct cancel *cancel;
+    struct arena arena;
+    struct fake_series *series;
+    size_t series_n, at, given;
+};
+
+static enum status fake_raw_open(struct backend *backend, const struct matcher *matchers, size_t n,
+                                 struct time_span span, struct cancel *cancel, struct raw_cursor **ret_cursor,
+                                 struct error *reterr)
+{
+    struct fake_backend *fake = fake_of(backend);
+    enum status status = enter(fake, FAKE_RAW_OPEN, cancel, reterr);
+    if (status != OK)
+        return status;
+    struct raw_cursor *cursor = calloc(1, sizeof *cursor);
+    PRE(cursor);
+    *cursor = (struct raw_cursor){.fake = fake, .cancel = cancel};
+    arena_init(&cursor->arena, SIZE_MAX);
+    cursor->series = ARENA_ARRAY(&cursor->arena, struct fake_series, fake->series_n + 1);
+    for (size_t i = 0; i < fake->series_n; i++) {
+        const struct fake_series *from = &fake->series[i];
+        if (!all_take(matchers, n, from->labels))
+            continue;
+        struct fake_series *to = &cursor->series[cursor->series_n];
+        *to = (struct fake_series){.labels = labels_copy(&cursor->arena, from->labels)};
+        to->samples = ARENA_ARRAY(&cursor->arena, struct sample, from->n + 1);
+        for (size_t k = 0; k < from->n; k++) {
+            if (from->samples[k].time_ms >= span.min_ms && from->samples[k].time_ms <= span.max_ms)
+                to->samples[to->n++] = from->samples[k];
+        }
+        cursor->series_n += to->n > 0;
+    }
+    leave(fake);
+    *ret_cursor = cursor;
+    return OK;
+}
+
+static enum status fake_raw_next(struct raw_cursor *cursor, struct raw_block *ret_block, struct error *reterr)
+{
+    enum status status = enter(cursor->fake, FAKE_RAW_NEXT, cursor->cancel, reterr);
+    if (status != OK)
+        return status;
+    leave(cursor->fake);
+    *ret_block = (struct raw_block){.samples_n = 0};
+    if (cursor->at == cursor->series_n)
+        return OK;
+    const struct fake_series *series = &cursor->series[cursor->at];
+    size_t left = series->n - cursor->given, n = left < FAKE_BLOCK_SAMPLES ? left : FAKE_BLOCK_SAMPLES;
+    *ret_block = (struct raw_block){series->labels, series->samples + cursor->given, n, n == left};
+    cursor->given += n;
+    if (n == left) {
+        cursor->at++;
+        cursor->given = 0;
+    }
+    return OK;
+}
+
+static void fake_raw_close(struct raw_cursor *cursor)
+{
+    if (cursor)
+        arena_release(&cursor->arena);
+    free(cursor);
+}
+
+/* --- listings --- */
+
+static enum status fake_series_op(struct backend *backend, const struct series_query *query, struct cancel *cancel,
+                                  struct series_list **ret_list, struct error *reterr)
+{
+    struct fake_backend *fake = fake_of(backend);
+    enum status status = enter(fake, FAKE_SERIES, cancel, reterr);
+    if (status != OK)
+        return status;
+    struct series_list *list = calloc(1, sizeof *list);
+    PRE(list);
+    arena_init(&list->arena, SIZE_MAX);
+    list->at = ARENA_ARRAY(&list->arena, struct labels, fake->series_n + 1);
+    for (size_t i = 0; i < fake->series_n; i++) {
+        if (!query_takes(query, &fake->series[i]))
+            continue;
+        list->truncated = query->limit && list->n == query->limit;
+        if (list->truncated)
+            break;
+        list->at[list->n++] = labels_copy(&list->arena, fake->series[i].labels);
+    }
+    leave(fake);
+    *ret_list = list;
+    return OK;
+}
+
+static int compare_strings(const void *a, const void *b)
+{
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+/* All names, or all values of one name, of the series that match; sorted, each once. */
+static struct string_list *strings_of(struct fake_backend *fake, const struct series_query *query,
+                                      const struct str *name)
+{
+    struct string_list *list = calloc(1, sizeof *list);
+    PRE(list);
+    arena_init(&list->arena, SIZE_MAX);
+    size_t most = 1;
+    for (size_t i = 0; i < fake->series_n; i++)
+        most += fake->series[i].labels.n;
+    list->at = ARENA_ARRAY(&list->arena, struct str, most);
+    for (size_t i = 0; i < fake->series_n; i++) {
+        struct labels labels = fake->series[i].labels;
+        for (size_t j = 0; j < labels.n && query_takes(query, &fake->series[i]); j++) {
+            if (!name)
+                list->at[list->n++] = arena_str(&list->arena, labels.at[j].name);
+            else if (str_eq(labels.at[j].name, *name))
+                list->at[list->n++] = arena_str(&list->arena, labels.at[j].value);
+        }
+    }
+    if (list->n > 1)
+        qsort(list->at, list->n, sizeof *list->at, compare_strings);
+    size_t kept = 0;
+    for (size_t i = 0; i < list->n; i++) {
+        if (kept == 0 || !str_eq(list->at[kept - 1], list->at[i]))
+            list->at[kept++] = list->at[i];
+    }
+    list->truncated = query->limit && kept > query->limit;
+    list->n = list->truncated ? query->limit : kept;
+    return list;
+}
+
+static enum status fake_label_names(struct backend *backend, const struct series_query *query, struct cancel *cancel,
+                                    struct string_list **ret_list, struct error *reterr)
+{
+    struct fake_backend *fake = fake_of(backend);
+    enum status status = enter(fake, FAKE_LABEL_NAMES, cancel, reterr);
+    if (status != OK)
+        return status;
+    *ret_list = strings_of(fake, query, NULL);
+    leave(fake);
+    return OK;
+}
+
+static enum status fake_label_values(struct backend *backend, struct str name, const struct series_query *query,
+                                     struct cancel *cancel, struct string_list **ret_list, struct error *reterr)
+{
+    struct fake_backend *fake = fake_of(backend);
+    enum status status = enter(fake, FAKE_LABEL_VALUES, cancel, reterr);
+    if (status != OK)
+        return status;
+    *ret_list = strings_of(fake, query, &name);
+    leave(fake);
+    return OK;
+}
+
+static enum status fake_metadata(struct backend *backend, struct str family, size_t limit,
+                                 struct metadata_list **ret_list, struct error *reterr)
+{
+    struct fake_backend *fake = fake_of(backend);
+    enum status status = enter(fake, FAKE_METADATA, NULL, reterr);
+    if (status != OK)
+        return status;
+    struct metadata_list *list = calloc(1, sizeof *list);
+    PRE(list);
+    arena_init(&list->arena, SIZE_MAX);
+    list->at = ARENA_ARRAY(&list->arena, struct metric_metadata, fake->metadata_n + 1);
+    for (size_t i = 0; i < fake->metadata_n && (!limit || list->n < limit); i++) {
+        const struct metric_metadata *from = &fake->metadata[i];
+        if (family.len > 0 && !str_eq(family, from->family))
+            continue;
+        list->at[list->n++] =
+            (struct metric_metadata){arena_str(&list->arena, from->family), from->type,
+                                     arena_str(&list->arena, from->help), arena_str(&list->arena, from->unit)};
+    }
+    leave(fake);
+    *ret_list = list;
+    return OK;
+}
+
+static enum status fake_stats(struct backend *backend, struct backend_stats *ret_stats, struct error *reterr)
+{
+    struct fake_backend *fake = fake_of(backend);
+    enum status status = enter(fake, FAKE_STATS, NULL, reterr);
+    if (status != OK)
+        return status;
+    struct backend_stats stats = {.min_time_ms = INT64_MAX, .max_time_ms = INT64_MIN};
+    for (size_t i = 0; i < fake->series_n; i++) {
+        const struct fake_series *series = &fake->series[i];
+        if (series->n == 0)
+            continue;
+        int64_t oldest = series->samples[0].time_ms, newest = series->samples[series->n - 1].time_ms;
+        stats.series_n++;
+        stats.samples_n += series->n;
+        stats.min_time_ms = oldest < stats.min_time_ms ? oldest : stats.min_time_ms;
+        stats.max_time_ms = newest > stats.max_time_ms ? newest : stats.max_time_ms;
+    }
+    leave(fake);
+    *ret_stats = stats;
+    return OK;
+}
+
+static struct regex_engine fake_regex(struct backend *backend)
+{
+    return (struct regex_engine){.check = check_pattern, .matches = arg_matches, .arg = backend};
+}
+
+static void fake_close(struct backend *backend)
+{
+    struct fake_backend *fake = fake_of(backend);
+    for (size_t i = 0; i < fake->series_n; i++)
+        free(fake->series[i].samples);
+    for (size_t i = 0; i < fake->answers_n; i++)
+        free(fake->answers[i].series);
+    free(fake->series);
+    free(fake->answers);
+    free(fake->metadata);
+    arena_release(&fake->arena);
+    pthread_mutex_destroy(&fake->lock);
+    free(fake);
+}
+
+static const struct backend_ops OPS = {
+    .name = "fake",
+    .capabilities = &duckdb_capabilities,
+    .append = fake_append,
+    .run = fake_run,
+    .raw_open = fake_raw_open,
+    .raw_next = fake_raw_next,
+    .raw_close = fake_raw_close,
+    .series = fake_series_op,
+    .label_names = fake_label_names,
+    .label_values = fake_label_values,
+    .metadata = fake_metadata,
+    .stats = fake_stats,
+    .regex = fake_regex,
+    .close = fake_close,
+};
+
+struct backend *fake_backend_new(void)
+{
+    struct fake_backend *fake = calloc(1, sizeof *fake);
+    PRE(fake);
+    fake->backend.ops = &OPS;
+    pthread_mutex_init(&fake->lock, NULL);
+    arena_init(&fake->arena, SIZE_MAX);
+    return &fake->backend;
+}

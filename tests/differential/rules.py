@@ -48,3 +48,15 @@ def error_text(text):
 # are compared by their type.
 def texts_compared(peer, error_type):
     return not (peer.startswith("2.") and error_type == "bad_data")
+
+
+# The control (run.py --control) reads through the remote read of the Prometheus that has the samples: 2.x leaves values
+# equal to zero out of its SAMPLES messages, and minus zero with them.
+def control_differs(peer, query):
+    return peer.startswith("2.") and query == 'count_values("v", odd)'
+
+
+# info() asks its storage while it evaluates. Prometheus 3.5 refuses that of any remote read (an execution error that
+# speaks of secondaryQuerier), so its own TSDB is the only place it can run.
+def impossible_over_remote_read(query):
+    return re.search(r"\binfo\s*\(", query) is not None

@@ -151,8 +151,11 @@ class Stage:
         return server.start() if start else server
 
     def prometheus(self, name, binary, remote_read=None, config="", flags=(), port=None, start=True):
-        """A Prometheus with an empty store. remote_read: text of its list entries, or a promsplit's URL for the right one.
-        config: further YAML. It accepts remote writes, of any age."""
+        """A Prometheus with an empty store, which accepts remote writes of any age.
+
+        remote_read: text of its list entries, or a promsplit's URL for the right one. config: its YAML, else a plain one.
+        Prometheus 3 is run with its experimental functions, so that they are compared too.
+        """
         directory = self._directory(name)
         if remote_read and remote_read.startswith("http"):
             remote_read = remote_read_stanza(remote_read)
@@ -172,6 +175,7 @@ class Stage:
             "--storage.tsdb.max-block-duration=24h",
             "--storage.tsdb.retention.time=100y",
             "--log.level=warn",
+            *(["--enable-feature=promql-experimental-functions"] if "prometheus-3" in binary else []),
             *flags,
         ]
         return self._start(Server(name, command, directory, port, health="/-/ready"), start)

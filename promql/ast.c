@@ -7,24 +7,10 @@
 const char *binary_op_text(enum binary_op op)
 {
     static const char *const TEXTS[OP_MAX] = {
-        [OP_ADD] = "+",
-        [OP_SUB] = "-",
-        [OP_MUL] = "*",
-        [OP_DIV] = "/",
-        [OP_MOD] = "%",
-        [OP_POW] = "^",
-        [OP_ATAN2] = "atan2",
-        [OP_EQL] = "==",
-        [OP_NEQ] = "!=",
-        [OP_GTR] = ">",
-        [OP_LSS] = "<",
-        [OP_GTE] = ">=",
-        [OP_LTE] = "<=",
-        [OP_AND] = "and",
-        [OP_OR] = "or",
-        [OP_UNLESS] = "unless",
-        [OP_TRIM_UPPER] = "</",
-        [OP_TRIM_LOWER] = ">/",
+        [OP_ADD] = "+",         [OP_SUB] = "-",         [OP_MUL] = "*",         [OP_DIV] = "/",   [OP_MOD] = "%",
+        [OP_POW] = "^",         [OP_ATAN2] = "atan2",   [OP_EQL] = "==",        [OP_NEQ] = "!=",  [OP_GTR] = ">",
+        [OP_LSS] = "<",         [OP_GTE] = ">=",        [OP_LTE] = "<=",        [OP_AND] = "and", [OP_OR] = "or",
+        [OP_UNLESS] = "unless", [OP_TRIM_UPPER] = "</", [OP_TRIM_LOWER] = ">/",
     };
     PRE((unsigned)op < OP_MAX);
     return TEXTS[op];
@@ -33,20 +19,13 @@ const char *binary_op_text(enum binary_op op)
 const char *aggregate_op_text(enum aggregate_op op)
 {
     static const char *const TEXTS[AGG_OP_MAX] = {
-        [AGG_SUM] = "sum",
-        [AGG_AVG] = "avg",
-        [AGG_COUNT] = "count",
-        [AGG_MIN] = "min",
-        [AGG_MAX] = "max",
-        [AGG_GROUP] = "group",
-        [AGG_STDDEV] = "stddev",
-        [AGG_STDVAR] = "stdvar",
-        [AGG_TOPK] = "topk",
-        [AGG_BOTTOMK] = "bottomk",
-        [AGG_QUANTILE] = "quantile",
-        [AGG_COUNT_VALUES] = "count_values",
-        [AGG_LIMITK] = "limitk",
-        [AGG_LIMIT_RATIO] = "limit_ratio",
+        [AGG_SUM] = "sum",           [AGG_AVG] = "avg",
+        [AGG_COUNT] = "count",       [AGG_MIN] = "min",
+        [AGG_MAX] = "max",           [AGG_GROUP] = "group",
+        [AGG_STDDEV] = "stddev",     [AGG_STDVAR] = "stdvar",
+        [AGG_TOPK] = "topk",         [AGG_BOTTOMK] = "bottomk",
+        [AGG_QUANTILE] = "quantile", [AGG_COUNT_VALUES] = "count_values",
+        [AGG_LIMITK] = "limitk",     [AGG_LIMIT_RATIO] = "limit_ratio",
     };
     PRE((unsigned)op < AGG_OP_MAX);
     return TEXTS[op];
@@ -55,10 +34,8 @@ const char *aggregate_op_text(enum aggregate_op op)
 const char *value_type_text(enum value_type type)
 {
     static const char *const TEXTS[] = {
-        [VALUE_NONE] = "none",
-        [VALUE_SCALAR] = "scalar",
-        [VALUE_STRING] = "string",
-        [VALUE_VECTOR] = "instant vector",
+        [VALUE_NONE] = "none",           [VALUE_SCALAR] = "scalar",
+        [VALUE_STRING] = "string",       [VALUE_VECTOR] = "instant vector",
         [VALUE_MATRIX] = "range vector",
     };
     PRE((unsigned)type < ARRAY_LENGTH(TEXTS));
@@ -239,8 +216,7 @@ bool expr_eq(const struct expr *a, const struct expr *b)
         return false;
     switch (a->kind) {
     case EXPR_NUMBER:
-        return double_eq(a->u.number.value, b->u.number.value) &&
-               a->u.number.is_duration == b->u.number.is_duration;
+        return double_eq(a->u.number.value, b->u.number.value) && a->u.number.is_duration == b->u.number.is_duration;
     case EXPR_STRING:
         return str_eq(a->u.string, b->u.string);
     case EXPR_SELECTOR:

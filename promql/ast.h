@@ -144,7 +144,8 @@ struct expr_selector {
 };
 
 struct expr_matrix {
-    struct expr *selector; /* EXPR_SELECTOR; in a residual EXPR_TASK, printed {…}[range] @ … offset … as a selector is */
+    struct expr
+        *selector; /* EXPR_SELECTOR; in a residual EXPR_TASK, printed {…}[range] @ … offset … as a selector is */
     struct duration range;
 };
 

@@ -44,6 +44,14 @@ struct number_value number_of_duration(struct builder *b, struct token token)
     return (struct number_value){seconds, true, token.range};
 }
 
+struct number_value number_signed(struct token sign, struct number_value number)
+{
+    number.range.begin = sign.range.begin;
+    if (sign.code == TK_SUB && !(number.is_duration && number.value == 0))
+        number.value = -number.value;
+    return number;
+}
+
 static struct duration_expr *duration_node(struct builder *b, enum duration_op op, struct text_range range,
                                            struct duration_expr *left, struct duration_expr *right)
 {
@@ -66,10 +74,10 @@ static struct duration_expr *duration_node(struct builder *b, enum duration_op o
     return node;
 }
 
-/* A literal must fit int64 nanoseconds, as upstream keeps it. */
+/* A literal must fit int64 nanoseconds, as upstream keeps it; NaN, which upstream lets through, fits nothing. */
 static bool out_of_range(double seconds)
 {
-    return seconds > 0x1p63 / 1e9 || seconds < -0x1p63 / 1e9;
+    return !(seconds <= 0x1p63 / 1e9 && seconds >= -0x1p63 / 1e9);
 }
 
 struct duration_expr *duration_literal(struct builder *b, struct number_value number)
@@ -86,10 +94,7 @@ struct duration_expr *duration_signed_literal(struct builder *b, struct token si
 {
     if (out_of_range(number.value))
         builder_fail(b, sign.range, "duration out of range");
-    number.range.begin = sign.range.begin;
-    if (sign.code == TK_SUB)
-        number.value = -number.value;
-    return duration_literal(b, number);
+    return duration_literal(b, number_signed(sign, number));
 }
 
 struct duration_expr *duration_leaf(struct builder *b, enum duration_op op, struct token name, struct token right)
@@ -104,14 +109,34 @@ struct duration_expr *duration_signed(struct builder *b, struct token sign, stru
         return &b->spare_duration;
     struct text_range range = {sign.range.begin, operand->range.end};
     if (operand->op == DUR_LITERAL && !operand->wrapped) {
+        struct number_value number = {operand->literal, operand->literal_is_duration, operand->range};
         operand->range = range;
-        if (sign.code == TK_SUB)
-            operand->literal = -operand->literal;
+        operand->literal = number_signed(sign, number).value;
         return operand;
     }
     if (sign.code == TK_ADD)
         return operand;
     return duration_node(b, DUR_NEG, range, NULL, operand);
+}
+
+static bool is_bare_binary(const struct duration_expr *expr)
+{
+    return !expr->wrapped && expr->op >= DUR_ADD && expr->op <= DUR_POW;
+}
+
+struct duration_expr *duration_chain_head(struct builder *b, struct token sign, struct duration_expr *operand)
+{
+    struct duration_expr *head = duration_signed(b, sign, operand);
+    if (is_bare_binary(head) || (head->op == DUR_NEG && is_bare_binary(head->right)))
+        head->wrapped = true;
+    return head;
+}
+
+struct duration_expr *duration_chain_left(struct duration_expr *left)
+{
+    if (!is_bare_binary(left))
+        left->wrapped = true;
+    return left;
 }
 
 struct duration_expr *duration_wrapped(struct builder *b, struct token left, struct duration_expr *inner,
@@ -145,8 +170,8 @@ struct duration_expr *duration_extremum(struct builder *b, struct token name, st
                                         struct duration_expr *right, struct token closing)
 {
     bool smaller = name.code == TK_MIN_OF || name.code == TK_MIN;
-    return duration_node(b, smaller ? DUR_MIN : DUR_MAX, (struct text_range){name.range.begin, closing.range.end},
-                         left, right);
+    return duration_node(b, smaller ? DUR_MIN : DUR_MAX, (struct text_range){name.range.begin, closing.range.end}, left,
+                         right);
 }
 
 struct duration_expr *duration_positive(struct builder *b, struct duration_expr *duration)

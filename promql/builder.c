@@ -439,16 +439,14 @@ struct expr *build_paren(struct builder *b, struct token left, struct expr *inne
 /* A sign in front of a number becomes part of it. */
 struct expr *build_unary(struct builder *b, struct token sign, struct expr *operand)
 {
-    bool negative = sign.code == TK_SUB;
     if (operand->kind == EXPR_NUMBER) {
+        struct number_value number = {operand->u.number.value, operand->u.number.is_duration, operand->range};
         operand->range.begin = sign.range.begin;
-        if (negative)
-            operand->u.number.value = -operand->u.number.value;
+        operand->u.number.value = number_signed(sign, number).value;
         return operand;
     }
-    struct expr *expr =
-        node(b, EXPR_UNARY, operand->type, span(sign.range, operand->range), operand->depth);
-    expr->u.unary.negative = negative;
+    struct expr *expr = node(b, EXPR_UNARY, operand->type, span(sign.range, operand->range), operand->depth);
+    expr->u.unary.negative = sign.code == TK_SUB;
     expr->u.unary.operand = operand;
     return expr;
 }
@@ -531,8 +529,7 @@ struct expr *build_call(struct builder *b, struct token name, struct expr_list a
     for (uint32_t i = 0; i < args.n; i++)
         if (args.at[i]->depth > depth)
             depth = args.at[i]->depth;
-    struct expr *expr =
-        node(b, EXPR_CALL, function->result, (struct text_range){name.range.begin, args.end}, depth);
+    struct expr *expr = node(b, EXPR_CALL, function->result, (struct text_range){name.range.begin, args.end}, depth);
     expr->u.call.function = function;
     expr->u.call.args = args.at;
     expr->u.call.args_n = args.n;
@@ -660,8 +657,7 @@ struct expr *build_matrix(struct builder *b, struct expr *selector, struct token
         wrong = "no @ modifiers allowed before range";
     if (wrong)
         builder_fail(b, span(left.range, right.range), "%s", wrong);
-    struct expr *expr =
-        node(b, EXPR_MATRIX, VALUE_MATRIX, span(selector->range, right.range), selector->depth);
+    struct expr *expr = node(b, EXPR_MATRIX, VALUE_MATRIX, span(selector->range, right.range), selector->depth);
     expr->u.matrix = (struct expr_matrix){selector, duration_of(range)};
     return expr;
 }
@@ -798,7 +794,9 @@ void apply_at_time(struct builder *b, struct expr *expr, struct number_value tim
     double seconds = time.value;
     if (isnan(seconds) || isinf(seconds))
         builder_fail(b, expr->range, "timestamp out of bounds for @ modifier: %s",
-                     isnan(seconds) ? "NaN" : seconds > 0 ? "+Inf" : "-Inf");
+                     isnan(seconds) ? "NaN"
+                     : seconds > 0  ? "+Inf"
+                                    : "-Inf");
     else if (seconds >= 0x1p63 || seconds <= -0x1p63)
         builder_fail(b, expr->range, "timestamp out of bounds for @ modifier: %f", seconds);
     struct time_fields fields;

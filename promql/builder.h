@@ -135,10 +135,17 @@ void apply_range_modifier(struct builder *b, struct expr *expr, struct token key
 struct number_value number_of(struct builder *b, struct token token);
 struct number_value number_of_duration(struct builder *b, struct token token);
 
+/* The number with the sign in front; a duration of zero has no sign, its text could not show it. */
+struct number_value number_signed(struct token sign, struct number_value number);
+
 struct duration_expr *duration_literal(struct builder *b, struct number_value number);
 struct duration_expr *duration_signed_literal(struct builder *b, struct token sign, struct number_value number);
 struct duration_expr *duration_leaf(struct builder *b, enum duration_op op, struct token name, struct token right);
 struct duration_expr *duration_signed(struct builder *b, struct token sign, struct duration_expr *operand);
+/* Behind `offset`: what opens with two signs, and what goes on from it. They are wrapped where their text would
+ * otherwise end too early when read back. */
+struct duration_expr *duration_chain_head(struct builder *b, struct token sign, struct duration_expr *operand);
+struct duration_expr *duration_chain_left(struct duration_expr *left);
 struct duration_expr *duration_wrapped(struct builder *b, struct token left, struct duration_expr *inner,
                                        struct token right);
 struct duration_expr *duration_binary(struct builder *b, enum duration_op op, struct duration_expr *left,

@@ -44,8 +44,9 @@ static void check_labels(struct builder *b, const struct expr_binary *binary)
             struct strbuf quoted;
             strbuf_init(&quoted, ERROR_MESSAGE_MAX);
             promql_print_string(&quoted, binary->matching.at[i]);
-            builder_fail(b, operator_range(b, binary), "label " STR_FORMAT
-                         " must not occur in ON and GROUP clause at once", STR_ARG(strbuf_view(&quoted)));
+            builder_fail(b, operator_range(b, binary),
+                         "label " STR_FORMAT " must not occur in ON and GROUP clause at once",
+                         STR_ARG(strbuf_view(&quoted)));
             strbuf_release(&quoted);
             return;
         }

@@ -15,10 +15,10 @@ enum {
     EXPERIMENTAL = 4
 };
 
-#define FIRST_(first, ...)  first
-#define COUNT_(...)         (sizeof((int[]){__VA_ARGS__}) / sizeof(int))
-#define ARGUMENTS_(...)     (FIRST_(__VA_ARGS__, 0) == NONE ? 0 : COUNT_(__VA_ARGS__))
-#define HAS_(flags, flag)   (((flags) & (flag)) != 0)
+#define FIRST_(first, ...) first
+#define COUNT_(...)        (sizeof((int[]){__VA_ARGS__}) / sizeof(int))
+#define ARGUMENTS_(...)    (FIRST_(__VA_ARGS__, 0) == NONE ? 0 : COUNT_(__VA_ARGS__))
+#define HAS_(flags, flag)  (((flags) & (flag)) != 0)
 
 static const struct function FUNCTIONS[FN_MAX] = {
 #define FUNCTION(ID, NAME, RESULT, VARIADIC, FLAGS, ...)                                                               \

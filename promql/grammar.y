@@ -133,8 +133,7 @@ modifier(A) ::= group_modifier(M) FILL_RIGHT fill_value(W) FILL_LEFT fill_value(
     A = modifier_fill(b, modifier_fill(b, M, true, V), false, W);
 }
 fill_value(A) ::= LEFT_PAREN number(N) RIGHT_PAREN.          { A = N.value; }
-fill_value(A) ::= LEFT_PAREN ADD number(N) RIGHT_PAREN.      { A = N.value; }
-fill_value(A) ::= LEFT_PAREN SUB number(N) RIGHT_PAREN.      { A = -N.value; }
+fill_value(A) ::= LEFT_PAREN sign(O) number(N) RIGHT_PAREN.  { A = number_signed(O, N).value; }
 
 /* -- lists of label names --------------------------------------------------------------------------------------- */
 
@@ -184,8 +183,7 @@ expr(A) ::= expr(A) AT END LEFT_PAREN RIGHT_PAREN(R).        { apply_at(b, A, AT
 expr(A) ::= expr AT error.                                   { A = builder_unexpected(b, "@", "timestamp"); }
 expr(A) ::= expr(A) ANCHORED|SMOOTHED(K).                    { apply_range_modifier(b, A, K); }
 timestamp(A) ::= number(A).
-timestamp(A) ::= ADD number(N).                              { A = N; }
-timestamp(A) ::= SUB number(N).                              { A = N; A.value = -N.value; }
+timestamp(A) ::= sign(O) number(N).                          { A = number_signed(O, N); }
 
 /* -- ranges and subqueries -------------------------------------------------------------------------------------- */
 
@@ -249,13 +247,13 @@ offset_duration(A) ::= sign(O) extremum(D).               { A = duration_signed(
 offset_duration(A) ::= sign(O) wrapped_duration(D).       { A = duration_signed(b, O, D); }
 offset_duration(A) ::= offset_chain(A). [OFFSET_END]
 offset_chain(A) ::= wrapped_duration(A).
-offset_chain(A) ::= sign(O) signed_duration(D).           { A = duration_signed(b, O, D); }
-offset_chain(A) ::= offset_chain(L) ADD duration(R).         { A = duration_binary(b, DUR_ADD, L, R); }
-offset_chain(A) ::= offset_chain(L) SUB duration(R).         { A = duration_binary(b, DUR_SUB, L, R); }
-offset_chain(A) ::= offset_chain(L) MUL duration(R).         { A = duration_binary(b, DUR_MUL, L, R); }
-offset_chain(A) ::= offset_chain(L) DIV(O) duration(R).      { A = duration_divide(b, DUR_DIV, L, O, R); }
-offset_chain(A) ::= offset_chain(L) MOD(O) duration(R).      { A = duration_divide(b, DUR_MOD, L, O, R); }
-offset_chain(A) ::= offset_chain(L) POW duration(R).         { A = duration_binary(b, DUR_POW, L, R); }
+offset_chain(A) ::= sign(O) signed_duration(D).              { A = duration_chain_head(b, O, D); }
+offset_chain(A) ::= offset_chain(L) ADD duration(R).         { A = duration_binary(b, DUR_ADD, duration_chain_left(L), R); }
+offset_chain(A) ::= offset_chain(L) SUB duration(R).         { A = duration_binary(b, DUR_SUB, duration_chain_left(L), R); }
+offset_chain(A) ::= offset_chain(L) MUL duration(R).         { A = duration_binary(b, DUR_MUL, duration_chain_left(L), R); }
+offset_chain(A) ::= offset_chain(L) DIV(O) duration(R).      { A = duration_divide(b, DUR_DIV, duration_chain_left(L), O, R); }
+offset_chain(A) ::= offset_chain(L) MOD(O) duration(R).      { A = duration_divide(b, DUR_MOD, duration_chain_left(L), O, R); }
+offset_chain(A) ::= offset_chain(L) POW duration(R).         { A = duration_binary(b, DUR_POW, duration_chain_left(L), R); }
 
 %code {
 void builder_run(struct builder *b, int first_code)

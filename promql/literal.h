@@ -24,7 +24,8 @@ enum number_fault literal_number(struct str text, double *ret_value);
 /* Go's strconv.ParseFloat: with sign, "inf", "infinity", "nan", hexadecimal floats, underscores. */
 enum number_fault literal_float(struct str text, double *ret_value);
 
-/* The value of a quoted string that the lexer accepted; a view into it, or a copy in the arena (ptr NULL: no memory). */
+/* The value of a quoted string that the lexer accepted; a view into it, or a copy in the arena (ptr NULL: no memory).
+ */
 struct str literal_unquote(struct arena *arena, struct str quoted);
 
 enum duration_fault {

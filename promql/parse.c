@@ -10,8 +10,8 @@ static void run(struct builder *b, struct arena *arena, struct str text, const s
 {
     *b = (struct builder){.arena = arena, .limits = limits, .regex = regex};
     if (text.len > limits->bytes_max || text.len >= UINT32_MAX) {
-        b->status = error_set(&b->error, E_BAD_DATA, "query has %zu bytes, the limit is %zu", text.len,
-                              limits->bytes_max);
+        b->status =
+            error_set(&b->error, E_BAD_DATA, "query has %zu bytes, the limit is %zu", text.len, limits->bytes_max);
         return;
     }
     b->text = arena_str(arena, text);

@@ -41,8 +41,7 @@ struct query_text {
 };
 
 MUST_USE enum status promql_parse(struct arena *arena, struct str text, const struct parse_limits *limits,
-                                  const struct regex_engine *regex, struct query_text *ret_query,
-                                  struct error *reterr);
+                                  const struct regex_engine *regex, struct query_text *ret_query, struct error *reterr);
 
 /* A series selector as match[] takes it: `up{job="a"}`, without modifiers, with one matcher that does not match the
  * empty text ("match[] must contain at least one non-empty matcher"). */

@@ -98,8 +98,8 @@ static void print_duration_pair(struct strbuf *out, const char *name, const stru
 
 static void print_duration_expr(struct strbuf *out, const struct duration_expr *expr)
 {
-    static const char *const OPERATORS[] = {[DUR_ADD] = "+", [DUR_SUB] = "-", [DUR_MUL] = "*",
-                                            [DUR_DIV] = "/", [DUR_MOD] = "%", [DUR_POW] = "^"};
+    static const char *const OPERATORS[] = {
+        [DUR_ADD] = "+", [DUR_SUB] = "-", [DUR_MUL] = "*", [DUR_DIV] = "/", [DUR_MOD] = "%", [DUR_POW] = "^"};
     if (expr->wrapped)
         strbuf_char(out, '(');
     switch (expr->op) {
@@ -175,26 +175,27 @@ static void print_at(struct strbuf *out, enum at_kind at, int64_t at_ms)
 
 /* -- names and selectors ---------------------------------------------------------------------------------------- */
 
-static void print_name(struct strbuf *out, struct str name)
+static void print_name(struct strbuf *out, struct str name, bool is_plain)
 {
-    if (label_name_is_plain(name))
+    if (is_plain)
         strbuf_str(out, name);
     else
         promql_print_string(out, name);
 }
 
+/* Lists of labels take a colon without quotes, as metric names do; label matchers do not. */
 static void print_names(struct strbuf *out, struct name_list names)
 {
     for (size_t i = 0; i < names.n; i++) {
         if (i > 0)
             strbuf_cstr(out, ", ");
-        print_name(out, names.at[i]);
+        print_name(out, names.at[i], metric_name_is_plain(names.at[i]));
     }
 }
 
 static void print_matcher(struct strbuf *out, const struct matcher *matcher)
 {
-    print_name(out, matcher->name);
+    print_name(out, matcher->name, label_name_is_plain(matcher->name));
     strbuf_cstr(out, match_op_text(matcher->op));
     promql_print_string(out, matcher->value);
 }
@@ -262,7 +263,7 @@ static void print_task_head(struct strbuf *out, const struct expr_task *task, co
     strbuf_char(out, ',');
     strbuf_str(out, LABEL_TASK_KIND);
     strbuf_char(out, '=');
-    promql_print_string(out, STR(TASK_KIND_VALUE));
+    promql_print_string(out, TASK_KIND_VALUE);
     strbuf_char(out, '}');
 }
 
@@ -452,7 +453,7 @@ void promql_print_labels(struct strbuf *out, struct labels labels)
         if (str_eq(labels.at[i].name, LABEL_METRIC_NAME))
             continue;
         strbuf_cstr(out, written++ > 0 ? ", " : "");
-        print_name(out, labels.at[i].name);
+        print_name(out, labels.at[i].name, label_name_is_plain(labels.at[i].name));
         strbuf_char(out, '=');
         promql_print_string(out, labels.at[i].value);
     }

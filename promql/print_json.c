@@ -92,9 +92,9 @@ static void json_duration_literal(struct strbuf *out, const struct duration_expr
 static void json_duration_expr(struct strbuf *out, const struct duration_expr *expr)
 {
     static const char *const OPERATORS[] = {
-        [DUR_LITERAL] = "+",  [DUR_ADD] = "+",       [DUR_SUB] = "-",       [DUR_MUL] = "*",
-        [DUR_DIV] = "/",      [DUR_MOD] = "%",       [DUR_POW] = "^",       [DUR_NEG] = "-",
-        [DUR_STEP] = "step",  [DUR_RANGE] = "range", [DUR_MIN] = "min_of",  [DUR_MAX] = "max_of"};
+        [DUR_LITERAL] = "+", [DUR_ADD] = "+",       [DUR_SUB] = "-",      [DUR_MUL] = "*",
+        [DUR_DIV] = "/",     [DUR_MOD] = "%",       [DUR_POW] = "^",      [DUR_NEG] = "-",
+        [DUR_STEP] = "step", [DUR_RANGE] = "range", [DUR_MIN] = "min_of", [DUR_MAX] = "max_of"};
     if (!expr) {
         strbuf_cstr(out, "null");
         return;

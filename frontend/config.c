@@ -247,7 +247,8 @@ static size_t edit_distance(struct str a, struct str b)
     return row[b.len];
 }
 
-enum status param_unknown(struct str name, unsigned commands, const char *what, struct error *reterr)
+enum status param_unknown(struct str name, unsigned commands, const char *what, const char *dashes,
+                          struct error *reterr)
 {
     const struct param *nearest = NULL;
     size_t best = name.len / 2 + 1; /* farther than that is no help */
@@ -259,9 +260,9 @@ enum status param_unknown(struct str name, unsigned commands, const char *what, 
         }
     }
     if (nearest)
-        return error_set(reterr, E_BAD_DATA, "unknown %s " STR_FORMAT "; did you mean %s?", what, STR_ARG(name),
-                         nearest->name);
-    return error_set(reterr, E_BAD_DATA, "unknown %s " STR_FORMAT, what, STR_ARG(name));
+        return error_set(reterr, E_BAD_DATA, "unknown %s %s" STR_FORMAT "; did you mean %s%s?", what, dashes,
+                         STR_ARG(name), dashes, nearest->name);
+    return error_set(reterr, E_BAD_DATA, "unknown %s %s" STR_FORMAT, what, dashes, STR_ARG(name));
 }
 
 const char *command_name(enum command command)
@@ -294,7 +295,7 @@ static enum status read_flag(struct reading *r, struct str text, struct error *r
         param = no ? param : NULL;
     }
     if (!param)
-        return param_unknown(name, r->command, "flag --", reterr);
+        return param_unknown(name, r->command, "flag", "--", reterr);
     if (!(param->commands & r->command))
         return error_set(reterr, E_BAD_DATA, "--%s is no flag of promsplit %s", param->name, command_name(r->command));
     if (r->given[param - params])

@@ -48,7 +48,7 @@ static enum status value_set(struct file *file, struct str name, const yaml_node
 {
     const struct param *param = param_find(name);
     if (!param || !(param->commands & (COMMAND_SERVE | COMMAND_EXPLAIN)))
-        return param_unknown(name, COMMAND_SERVE | COMMAND_EXPLAIN, "key", reterr);
+        return param_unknown(name, COMMAND_SERVE | COMMAND_EXPLAIN, "key", "", reterr);
     size_t index = (size_t)(param - params);
     if (index == PARAM_INDEX_config_file)
         return error_set(reterr, E_BAD_DATA, "%s cannot be set in a file", param->name);

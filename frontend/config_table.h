@@ -41,8 +41,9 @@ MUST_USE enum status param_set(struct config *config, const struct param *param,
 void param_print(struct strbuf *out, const struct config *config, const struct param *param); /* URLs redacted */
 void param_print_range(struct strbuf *out, const struct param *param); /* "1s to 1d"; nothing for texts */
 
-/* "unknown <what> <name>; did you mean …?" among the flags of these commands. */
-MUST_USE enum status param_unknown(struct str name, unsigned commands, const char *what, struct error *reterr);
+/* "unknown <what> <dashes><name>; did you mean …?" among the flags of these commands. */
+MUST_USE enum status param_unknown(struct str name, unsigned commands, const char *what, const char *dashes,
+                                   struct error *reterr);
 const char *command_name(enum command command);
 
 /* Reads config->config_file; what is `given` on the command line stays. */

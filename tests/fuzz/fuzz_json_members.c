@@ -1,0 +1,53 @@
+/* The reader of JSON outlines on any bytes: what it finds lies inside the text, and what it finds can be read again. */
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/assert.h"
+#include "frontend/json.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void inside(struct str part, struct str whole)
+{
+    INVARIANT(part.ptr >= whole.ptr && part.len <= whole.len && part.ptr + part.len <= whole.ptr + whole.len);
+}
+
+static void read_texts(struct str raw)
+{
+    struct strbuf text, again, back;
+    strbuf_init(&text, 1u << 20);
+    strbuf_init(&again, 8u << 20);
+    strbuf_init(&back, 8u << 20);
+    if (json_text(&text, raw)) {
+        strbuf_json(&again, strbuf_view(&text));
+        INVARIANT(again.status != OK || json_text(&back, strbuf_view(&again)));
+    }
+    strbuf_release(&text);
+    strbuf_release(&again);
+    strbuf_release(&back);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct str whole = {(const char *)data, size};
+    struct json_member members[] = {{.name = STR("data")}, {.name = STR("a")}, {.name = STR("")}};
+    if (json_members(whole, members, ARRAY_LENGTH(members)))
+        for (size_t i = 0; i < ARRAY_LENGTH(members); i++)
+            if (members[i].value.ptr) {
+                inside(members[i].value, whole);
+                INVARIANT(members[i].value.len > 0);
+            }
+    struct str rest = whole, element, name, value;
+    while (json_next(&rest, &element)) {
+        inside(element, whole);
+        inside(rest, whole);
+        read_texts(element);
+    }
+    for (rest = whole; json_next_member(&rest, &name, &value);) {
+        inside(name, whole);
+        inside(value, whole);
+        read_texts(name);
+    }
+    read_texts(whole);
+    return 0;
+}

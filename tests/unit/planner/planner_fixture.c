@@ -65,24 +65,34 @@ struct plan_options fixture_options(void)
     };
 }
 
-enum status fixture_plan(struct arena *arena, struct str query, const struct plan_options *options, int64_t step_ms,
-                         struct split *ret_split, struct error *reterr)
+enum status fixture_parse(struct arena *arena, struct str query, const struct plan_options *options, int64_t step_ms,
+                          struct query_text *ret_query, struct error *reterr)
 {
-    struct query_text text;
-    enum status status = promql_parse(arena, query, &PARSE_LIMITS_DEFAULT, &fixture_regex, &text, reterr);
+    enum status status = promql_parse(arena, query, &PARSE_LIMITS_DEFAULT, &fixture_regex, ret_query, reterr);
     if (status != OK)
         return status;
     int64_t span_ms = step_ms ? options->bounds.max_ms - options->bounds.min_ms : 0;
-    status = promql_resolve_durations(text.root, step_ms, span_ms, reterr);
-    if (status != OK)
-        return status;
+    return promql_resolve_durations(ret_query->root, step_ms, span_ms, reterr);
+}
+
+enum status fixture_split(struct arena *arena, const struct query_text *query, const struct plan_options *options,
+                          int64_t step_ms, struct split *ret_split, struct error *reterr)
+{
     struct plan_options own = *options;
     struct grid grid = grid_instant(own.bounds.min_ms);
     if (step_ms)
         grid = grid_range(own.bounds.min_ms, own.bounds.max_ms, step_ms);
     else
         own.bounds.max_ms = own.bounds.min_ms;
-    return split_query(arena, &text, grid, &own, ret_split, reterr);
+    return split_query(arena, query, grid, &own, ret_split, reterr);
+}
+
+enum status fixture_plan(struct arena *arena, struct str query, const struct plan_options *options, int64_t step_ms,
+                         struct split *ret_split, struct error *reterr)
+{
+    struct query_text text;
+    enum status status = fixture_parse(arena, query, options, step_ms, &text, reterr);
+    return status == OK ? fixture_split(arena, &text, options, step_ms, ret_split, reterr) : status;
 }
 
 struct str fixture_task_id(uint32_t index, void *arg)

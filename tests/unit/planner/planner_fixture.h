@@ -24,6 +24,13 @@ extern const struct regex_engine fixture_regex;
 MUST_USE enum status fixture_plan(struct arena *arena, struct str query, const struct plan_options *options,
                                   int64_t step_ms, struct split *ret_split, struct error *reterr);
 
+/* The two halves of it. */
+MUST_USE enum status fixture_parse(struct arena *arena, struct str query, const struct plan_options *options,
+                                   int64_t step_ms, struct query_text *ret_query, struct error *reterr);
+MUST_USE enum status fixture_split(struct arena *arena, const struct query_text *query,
+                                   const struct plan_options *options, int64_t step_ms, struct split *ret_split,
+                                   struct error *reterr);
+
 struct str fixture_task_id(uint32_t index, void *arg); /* "1", "2", …; arg: a struct strbuf for the digits */
 
 #endif

@@ -67,7 +67,7 @@ static void check_points(struct judge *j, const struct expr *expr, struct grid g
 {
     if (j->status == OK && grid.steps > j->options->points_max)
         j->status = error_set_at(j->reterr, E_LIMIT, expr->range.begin, expr->range.end,
-                                 "evaluation at %u%s timestamps is more than the limit planner.points-max of %u allows",
+                                 "evaluation at %u%s timestamps is more than the %u allowed in one evaluation",
                                  grid.steps, grid.steps == UINT32_MAX ? " or more" : "", j->options->points_max);
 }
 

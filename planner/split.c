@@ -91,9 +91,8 @@ static uint32_t fragment_of(struct splitter *s, uint32_t at, enum fragment_kind 
     if (i < s->fragments_n)
         return i;
     if (s->fragments_n >= s->options->fragments_max) {
-        s->status = error_set(s->reterr, E_LIMIT,
-                              "the query needs more tasks than the limit planner.fragments-max of %u allows",
-                              s->options->fragments_max);
+        s->status =
+            error_set(s->reterr, E_LIMIT, "the query needs more tasks than the %u allowed", s->options->fragments_max);
         return 0;
     }
     if (kind == FRAGMENT_GRID)

@@ -46,8 +46,8 @@ struct plan_options {
     int64_t lookback_ms;
     int64_t subquery_step_ms; /* the upstream's default evaluation interval, for [1h:] */
     uint32_t fragments_max;
-    uint32_t
-        points_max; /* steps of any one grid, inner ones included; the API's limit on a range query is not this one */
+    /* Steps of any one grid, inner ones included. Subqueries have many: not the API's 11 000 for range queries. */
+    uint32_t points_max;
 
     /* The request's own start and end, for @ start(), @ end() and what raw selectors may read: its end may lie beyond
      * the last step. Zeroed: the grid's first and last step. */

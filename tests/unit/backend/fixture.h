@@ -1,0 +1,53 @@
+/* tests/unit/backend/fixture.h: stores in temporary directories, and short ways to write and read them. */
+#ifndef PROMSPLIT_TESTS_UNIT_BACKEND_FIXTURE_H
+#define PROMSPLIT_TESTS_UNIT_BACKEND_FIXTURE_H
+
+#include <stdbool.h>
+
+#include "backend/backend.h"
+#include "backend/duckdb/duckdb_backend.h"
+#include "base/strbuf.h"
+
+struct fixture {
+    char directory[64]; /* "" : in memory */
+    unsigned threads;
+    unsigned connections;
+    uint64_t memory_max_bytes;
+    struct backend *backend;
+    struct arena arena; /* labels and texts of the test */
+};
+
+void fixture_init(struct fixture *fixture);         /* in memory, opened */
+void fixture_init_on_disk(struct fixture *fixture); /* in a new directory, opened */
+void fixture_open(struct fixture *fixture);
+void fixture_close(struct fixture *fixture);
+void fixture_release(struct fixture *fixture); /* closes, removes the directory */
+
+/* "up;job=a;instance=b" -> {__name__="up", instance="b", job="a"}; a first part without '=' is the metric name. */
+struct labels labels_of(struct arena *arena, const char *text);
+
+/* The same text from a label set: the name, then the other labels in order. */
+const char *labels_text(struct arena *arena, struct labels labels);
+
+/* Appends one series; the request's outcome. Fails the test when append fails. */
+struct append_request append(struct fixture *fixture, const char *series, const struct sample *samples, size_t n);
+
+/* append with a sample list written in place. */
+#define APPEND(fixture, series, ...)                                                                                   \
+    append(fixture, series, (const struct sample[]){__VA_ARGS__},                                                      \
+           sizeof((const struct sample[]){__VA_ARGS__}) / sizeof(struct sample))
+
+/* Matchers of a text: "job=a", "job!=a", "job=~a", "job!~a", separated by spaces. */
+struct expr_selector selector_of(struct arena *arena, const char *text);
+
+/* A fragment of that statement; `by` names its columns, space-separated ("" none). */
+struct fragment fragment_of(struct arena *arena, const char *sql, struct grid grid, bool metric, bool map,
+                            const char *by);
+
+/* Runs it; fails the test on error. Free the result. */
+struct grid_result *run_ok(struct fixture *fixture, const struct fragment *fragment);
+
+/* The result as text, one line per series: "le=1: 1 - 3\n". Values as %.6g, '-' where absent. */
+const char *result_text(struct arena *arena, const struct grid_result *result);
+
+#endif

@@ -17,6 +17,7 @@ static const struct {
 #undef STATUS
 };
 
+PRINTF_LIKE(5, 0)
 static void set(struct error *reterr, enum status status, uint32_t begin, uint32_t end, const char *format,
                 va_list arguments)
 {

@@ -294,6 +294,8 @@ static bool collect(struct upstream *upstream)
         struct exchange *exchange = next;
         next = exchange->next;
         list_append(&upstream->queued, exchange);
+        if (atomic_load(&exchange->canceled)) /* its hook ran before the request could be found in a list */
+            atomic_store(&upstream->cancel_seen, true);
         if (exchange->deadline_ms < upstream->next_deadline_ms)
             upstream->next_deadline_ms = exchange->deadline_ms;
     }
@@ -572,13 +574,15 @@ void upstream_call(struct upstream *upstream, const struct upstream_request *req
     struct upstream_request copy = *request;
     copy.done = wake_waiter;
     copy.arg = &waiter;
-    *ret_answer = (struct upstream_answer){0};
-    ret_answer->status = upstream_send(upstream, &copy, &ret_answer->error);
-    if (ret_answer->status == OK) {
+    struct error error;
+    enum status status = upstream_send(upstream, &copy, &error);
+    if (status == OK) { /* from here on *ret_answer is the other thread's until it is done */
         pthread_mutex_lock(&waiter.lock);
         while (!waiter.is_done)
             pthread_cond_wait(&waiter.arrived, &waiter.lock);
         pthread_mutex_unlock(&waiter.lock);
+    } else {
+        *ret_answer = (struct upstream_answer){.status = status, .error = error};
     }
     pthread_cond_destroy(&waiter.arrived);
     pthread_mutex_destroy(&waiter.lock);

@@ -142,7 +142,14 @@ static void log_failure(struct ingest *ingest, size_t n, const struct error *err
     log_end(&line);
 }
 
-static void commit(struct ingest *ingest, struct write **group, size_t n)
+static void give_back(struct ingest *ingest, size_t bytes)
+{
+    pthread_mutex_lock(&ingest->lock);
+    ingest->queued_bytes -= bytes;
+    pthread_mutex_unlock(&ingest->lock);
+}
+
+static void commit(struct ingest *ingest, struct write **group, size_t n, size_t bytes)
 {
     struct append_request requests[GROUP_REQUESTS_MAX];
     struct error error;
@@ -160,6 +167,7 @@ static void commit(struct ingest *ingest, struct write **group, size_t n)
     }
     if (status != OK)
         log_failure(ingest, n, &error);
+    give_back(ingest, bytes); /* before the senders hear of it: their next request must find the room */
     for (size_t i = 0; i < n; i++) {
         if (group[i]->failure.status == OK)
             answer_stored(group[i], &requests[i]);
@@ -194,12 +202,8 @@ static void *committer(void *arg)
     struct ingest *ingest = arg;
     struct write *group[GROUP_REQUESTS_MAX];
     size_t bytes, n;
-    while ((n = take(ingest, group, &bytes))) {
-        commit(ingest, group, n);
-        pthread_mutex_lock(&ingest->lock);
-        ingest->queued_bytes -= bytes;
-        pthread_mutex_unlock(&ingest->lock);
-    }
+    while ((n = take(ingest, group, &bytes)))
+        commit(ingest, group, n, bytes);
     return NULL;
 }
 

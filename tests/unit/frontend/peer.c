@@ -48,6 +48,11 @@ void http_send(int fd, const void *bytes, size_t n)
     }
 }
 
+void http_say(int fd, const char *text)
+{
+    http_send(fd, text, strlen(text));
+}
+
 struct input {
     int fd;
     char *bytes;

@@ -30,6 +30,7 @@ void reply_free(struct reply *reply);
 
 int http_connect(uint16_t port);
 void http_send(int fd, const void *bytes, size_t n);
+void http_say(int fd, const char *text);
 struct reply http_receive(int fd, bool head);
 
 /* A remote read request, compressed; free() it. */

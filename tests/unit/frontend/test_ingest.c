@@ -38,7 +38,7 @@ static struct strbuf encode(size_t series_n, size_t samples_n, bool broken)
     struct label labels[64][2];
     struct append_series series[64];
     struct sample samples[2000];
-    char names[64][8];
+    char names[64][24];
     struct strbuf out;
     PRE(series_n <= 64 && samples_n <= 2000);
     for (size_t i = 0; i < samples_n; i++)

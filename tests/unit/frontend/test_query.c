@@ -411,8 +411,7 @@ static void a_waiting_query_is_left_or_late(void **state)
 {
     rig.backend.run_hangs = true;
     int fd = http_connect(rig.port);
-    http_send(fd, "GET /api/v1/query?query=" DIRECT " HTTP/1.1\r\nHost: t\r\n\r\n",
-              strlen("GET /api/v1/query?query=" DIRECT " HTTP/1.1\r\nHost: t\r\n\r\n"));
+    http_say(fd, "GET /api/v1/query?query=" DIRECT " HTTP/1.1\r\nHost: t\r\n\r\n");
     for (int i = 0; i < 1000 && rig.backend.runs == 0; i++)
         poll(NULL, 0, 1);
     expect(ask(DIRECT "&timeout=0.1"), 503, "query timed out in query queue");

@@ -233,12 +233,12 @@ static void bodies_too_large_are_refused(void **state)
     static const char chunked[] = "POST /raw HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n120000\r\n";
     http_send(fd, chunked, sizeof chunked - 1);
     http_send(fd, body, 0x120000);
-    http_send(fd, "\r\n0\r\n\r\n", 7);
+    http_say(fd, "\r\n0\r\n\r\n");
     expect(http_receive(fd, false), 413, "at least 1179648 bytes, at most 1048576");
     close(fd);
     /* endless: cut off */
     fd = http_connect(rig.port);
-    http_send(fd, "POST /raw HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n300000\r\n", 69);
+    http_say(fd, "POST /raw HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n300000\r\n");
     http_send(fd, body, 0x300000);
     reply = http_receive(fd, false);
     assert_int_equal(reply.code, 0);
@@ -294,7 +294,7 @@ static void connections_are_kept_and_requests_may_be_pipelined(void **state)
         snprintf(wanted, sizeof wanted, "i=%d\n", i);
         expect(http_receive(fd, false), 200, wanted);
     }
-    http_send(fd, "GET /nothing HTTP/1.1\r\nHost: t\r\n\r\nGET /api/v1/echo?z HTTP/1.1\r\nHost: t\r\n\r\n", 78);
+    http_say(fd, "GET /nothing HTTP/1.1\r\nHost: t\r\n\r\nGET /api/v1/echo?z HTTP/1.1\r\nHost: t\r\n\r\n");
     expect(http_receive(fd, false), 404, "no such path");
     expect(http_receive(fd, false), 200, "z=\n");
     close(fd);
@@ -305,7 +305,7 @@ static void connections_are_kept_and_requests_may_be_pipelined(void **state)
 static void a_client_who_leaves_cancels(void **state)
 {
     int fd = http_connect(rig.port);
-    http_send(fd, "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n", 31);
+    http_say(fd, "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n");
     wait_for(&held, 1);
     assert_int_equal(cancelled, 0);
     close(fd);
@@ -328,7 +328,7 @@ static void sent_tells_what_became_of_an_answer(void **state)
     reply_free(&reply);
     wait_for(&sent_complete, 1);
     int fd = http_connect(rig.port);
-    http_send(fd, "GET /then HTTP/1.1\r\nHost: t\r\n\r\n", 31);
+    http_say(fd, "GET /then HTTP/1.1\r\nHost: t\r\n\r\n");
     char some[100];
     assert_true(recv(fd, some, sizeof some, 0) > 0);
     close(fd);
@@ -357,7 +357,7 @@ static void a_slow_reader_stops_the_pulling(void **state)
     stream_pieces = 1000000;
     int fd = http_connect(rig.port), small = 4096;
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    http_send(fd, "GET /stream HTTP/1.1\r\nHost: t\r\n\r\n", 33);
+    http_say(fd, "GET /stream HTTP/1.1\r\nHost: t\r\n\r\n");
     poll(NULL, 0, 300);
     int before = pulls;
     poll(NULL, 0, 300);
@@ -407,7 +407,7 @@ static void callbacks_find_room_when_clients_fill_the_connections(void **state)
     int idle[20];
     for (int i = 0; i < 20; i++) {
         idle[i] = http_connect(rig.port);
-        http_send(idle[i], "GET /api/v1/echo?a=1 HTTP/1.1\r\nHost: t\r\n\r\n", 43);
+        http_say(idle[i], "GET /api/v1/echo?a=1 HTTP/1.1\r\nHost: t\r\n\r\n");
         expect(http_receive(idle[i], false), 200, "a=1");
     }
     struct reply reply = http_get(rig.port, "/api/v1/echo?a=2");
@@ -430,7 +430,7 @@ static void callbacks_find_room_when_clients_fill_the_connections(void **state)
 static void stopping_cancels_what_does_not_end(void **state)
 {
     int fd = http_connect(rig.port);
-    http_send(fd, "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n", 31);
+    http_say(fd, "GET /hold HTTP/1.1\r\nHost: t\r\n\r\n");
     wait_for(&held, 1);
     int64_t begun_ms = monotonic_ms();
     http_server_stop(rig.app.server, 100);

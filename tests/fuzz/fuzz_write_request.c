@@ -1,0 +1,89 @@
+/* tests/fuzz/fuzz_write_request.c: remote write bodies. An even first byte: the rest is a snappy body; odd: the rest is
+ * the message inside, so that the fuzzer need not learn snappy first.
+ *
+ * Whatever was accepted must satisfy what write_request.h promises, agree with protobuf-c where that accepts it too,
+ * and come back the same from our own encoder. */
+#include "base/assert.h"
+#include "base/float_text.h"
+#include "proto/remote.pb-c.h"
+#include "remote/write_request.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const struct write_limits LIMITS = {.body_max_bytes = 1 << 20,
+                                           .decoded_max_bytes = 1 << 20,
+                                           .labels_max = 16,
+                                           .label_name_max_bytes = 64,
+                                           .label_value_max_bytes = 256};
+
+static void check_series(const struct append_series *series)
+{
+    INVARIANT(series->samples_n > 0);
+    INVARIANT(series->labels.n > 0 && series->labels.n <= LIMITS.labels_max);
+    INVARIANT(labels_get(series->labels, LABEL_METRIC_NAME).len > 0);
+    for (size_t i = 0; i < series->labels.n; i++) {
+        INVARIANT(series->labels.at[i].value.len > 0);
+        INVARIANT(i == 0 || str_cmp(series->labels.at[i - 1].name, series->labels.at[i].name) < 0);
+    }
+}
+
+static void check_against_protobuf_c(struct str message, const struct write_request *request)
+{
+    Prometheus__WriteRequest *wire = prometheus__write_request__unpack(NULL, message.len, (const uint8_t *)message.ptr);
+    if (!wire)
+        return;
+    size_t samples = 0, histograms = 0;
+    for (size_t i = 0; i < wire->n_timeseries; i++) {
+        samples += wire->timeseries[i]->n_samples;
+        histograms += wire->timeseries[i]->n_histograms;
+    }
+    INVARIANT(request->samples_n + request->invalid_samples == samples);
+    INVARIANT(request->histograms_skipped == histograms);
+    prometheus__write_request__free_unpacked(wire, NULL);
+}
+
+static void check_round_trip(const struct write_request *request)
+{
+    struct strbuf body;
+    strbuf_init(&body, 1 << 26);
+    INVARIANT(write_request_encode(request->series, request->series_n, request->metadata, request->metadata_n, &body,
+                                   NULL) == OK);
+    const struct write_limits wide = {1 << 26, 1 << 26, 16, 64, 256};
+    struct arena arena;
+    arena_init(&arena, 1 << 28);
+    struct write_request again;
+    INVARIANT(write_request_decode(&arena, strbuf_view(&body), &wide, &again, NULL) == OK);
+    INVARIANT(again.series_n == request->series_n && again.metadata_n == request->metadata_n);
+    INVARIANT(again.samples_n == request->samples_n && again.invalid_series == 0);
+    for (size_t i = 0; i < again.series_n; i++) {
+        const struct append_series *a = &again.series[i], *b = &request->series[i];
+        INVARIANT(labels_eq(a->labels, b->labels) && a->samples_n == b->samples_n);
+        INVARIANT(memcmp(a->samples, b->samples, a->samples_n * sizeof *a->samples) == 0);
+    }
+    arena_release(&arena);
+    strbuf_release(&body);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0)
+        return 0;
+    const struct str rest = {(const char *)data + 1, size - 1};
+    struct arena arena;
+    arena_init(&arena, 1 << 26);
+    struct write_request request;
+    struct error error = {0};
+    enum status status = data[0] % 2 == 0 ? write_request_decode(&arena, rest, &LIMITS, &request, &error)
+                                          : write_request_unpack(&arena, rest, &LIMITS, &request, &error);
+    INVARIANT(status == error.status);
+    if (status == OK) {
+        INVARIANT((request.invalid.status != OK) == (request.invalid_series > 0));
+        for (size_t i = 0; i < request.series_n; i++)
+            check_series(&request.series[i]);
+        if (data[0] % 2 != 0)
+            check_against_protobuf_c(rest, &request);
+        check_round_trip(&request);
+    }
+    arena_release(&arena);
+    return 0;
+}

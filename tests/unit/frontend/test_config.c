@@ -123,7 +123,7 @@ static void bad_command_lines(void **state)
         enum command command;
         const char *line, *message;
     } rows[] = {
-        {COMMAND_SERVE, "--query.timout=1s", "unknown flag --query.timout; did you mean --query.timeout?"},
+        {COMMAND_SERVE, "--query.timeut=1s", "unknown flag --query.timeut; did you mean --query.timeout?"},
         {COMMAND_SERVE, "--nothing.like.any.flag.that.is.here", "unknown flag --nothing.like.any.flag.that.is.here"},
         {COMMAND_SERVE, "--time=1", "--time is no flag of promsplit serve"},
         {COMMAND_SERVE, "--query.timeout", "--query.timeout wants a value"},
@@ -210,7 +210,7 @@ static void bad_files(void **state)
     static const struct {
         const char *text, *flags, *message; /* behind "<path>: " */
     } rows[] = {
-        {"query: {timout: 1m}", "", "line 1: unknown key query.timout; did you mean query.timeout?"},
+        {"query: {timeut: 1m}", "", "line 1: unknown key query.timeut; did you mean query.timeout?"},
         {"web:\n  threads: 0\n", "", "line 2: web.threads: 0 is out of range; allowed: 1 to 256"},
         {"web:\n  threads: 0\n", "|--web.threads=3", "line 2: web.threads: 0 is out of range; allowed: 1 to 256"},
         {"query: {timeout: 1m}\nquery.timeout: 2m\n", "", "line 2: query.timeout is given twice"},

@@ -146,8 +146,10 @@ void api_explain(struct http_request *request)
         status = explain_grid(request, &grid, &range, &range_ms, &error);
     if (status == OK)
         status = api_plan_options(&app->config, &facts, app->backend->ops->capabilities, &options, &error);
-    if (status == OK)
+    if (status == OK) {
+        options.bounds = (struct time_span){grid.start_ms, grid.start_ms + (range ? range_ms : 0)};
         status = api_expression(request, &query, &error);
+    }
     if (status == OK)
         status = api_settle_query(&query, range ? grid.step_ms : 0, range_ms, &error);
     if (status == OK)

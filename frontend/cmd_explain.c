@@ -93,6 +93,7 @@ static int explain(const struct config *config, struct arena *arena)
     if (read_grid(config, &grid, &range_ms, &error) != OK ||
         api_plan_options(config, NULL, &duckdb_capabilities, &options, &error) != OK)
         return cli_fail(CLI_USAGE, &error, NULL);
+    options.bounds = (struct time_span){grid.start_ms, grid.start_ms + (range_ms < 0 ? 0 : range_ms)};
     struct query_text query;
     struct split split;
     if (parse(arena, config->arguments[0], &query, &error) != OK ||

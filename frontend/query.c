@@ -257,9 +257,12 @@ static enum status plan_options(struct query *query, struct plan_options *ret_op
                          upstream_url(app->upstream), facts.reason);
     }
     enum status status = api_plan_options(&app->config, &facts, app->backend->ops->capabilities, ret_options, reterr);
-    if (status == OK && query->params.lookback_ms > 0)
+    if (status != OK)
+        return status;
+    ret_options->bounds = (struct time_span){query->params.start_ms, query->params.end_ms};
+    if (query->params.lookback_ms > 0)
         ret_options->lookback_ms = query->params.lookback_ms;
-    return status;
+    return OK;
 }
 
 static struct str id_of(uint32_t index, void *arg)

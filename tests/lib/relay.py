@@ -6,7 +6,7 @@ import time
 
 class Relay:
     """Forwards connections on `port` to `target_port`. Every block from the caller waits `delay_s` before it is passed on;
-    with `cut_after_bytes` set, the connection is broken after that many bytes of answer."""
+    with `cut_after_bytes` set, a connection is broken after that many bytes of its next answer. Both may change at any time."""
 
     def __init__(self, target_port, delay_s=0.0, cut_after_bytes=None):
         self.target_port, self.delay_s, self.cut_after_bytes = target_port, delay_s, cut_after_bytes
@@ -37,16 +37,14 @@ class Relay:
         self._pump(target, caller, False)
 
     def _pump(self, source, sink, asking):
-        left = self.cut_after_bytes
         try:
             while block := source.recv(65536):
                 if asking:
                     time.sleep(self.delay_s)
-                elif left is not None:
-                    block, left = block[:left], left - len(block)
-                sink.sendall(block)
-                if not asking and left is not None and left <= 0:
+                elif self.cut_after_bytes is not None:
+                    sink.sendall(block[: self.cut_after_bytes])
                     break
+                sink.sendall(block)
         except OSError:
             pass
         for side in (source, sink):

@@ -21,16 +21,18 @@ class WrongSetup(ServiceCase):
         port = free_port()
         text = remote_read(f"http://127.0.0.1:{port}") if remote_read else None
         upstream = self.stage.prometheus("upstream", PROMETHEUS_2, remote_read=text, config=config)
-        # not empty, or Prometheus asks remotely even without read_recent: its own data cover the query's time
-        upstream.api.write([({"__name__": "own"}, [(T0 - 86_400_000, 0), (int(time.time() * 1000), 0)])])
+        # its own blocks cover the query's time: without read_recent, what they cover is not asked for
+        upstream.api.write([({"__name__": "own"}, [(T0 - 10 * 86_400_000, 0), (int(time.time() * 1000), 0)])])
         promsplit = self.stage.promsplit("promsplit", upstream.port, port=port)
         dataset.load(promsplit.api, small_data())
         return promsplit
 
     def assert_named(self, promsplit, *words):
-        until(lambda: promsplit.api.get("/-/ready").status == 503 and
-              all(word in promsplit.api.get("/-/ready").body.decode() for word in words), 15,
-              f"not ready because of {words} (says {promsplit.api.get('/-/ready')})")
+        def named():
+            answer = promsplit.api.get("/-/ready")
+            return answer.status == 503 and all(word in answer.body.decode() for word in words)
+
+        until(named, 15, f"not ready because of {words}")
         began = time.monotonic()
         answer = promsplit.api.query(RESIDUAL, AT)
         self.assertLess(time.monotonic() - began, 5 * SLOW)

@@ -3,8 +3,9 @@ import http.client
 import random
 import socket
 import time
+import unittest
 
-from fixture import T0, T0_S, ServiceCase
+from fixture import PROMETHEUS_3, T0, T0_S, ServiceCase
 from lib import wire
 from lib.wire import float_bits
 
@@ -164,7 +165,7 @@ class BadInput(ServiceCase):
             (query, {"query": "up", "time": "1e400"}, "time"),
             (query, {"query": "up", "timeout": "-1s"}, "timeout"),
             (query, {"query": "up", "timeout": "soon"}, "timeout"),
-            (query, {"query": "up", "lookback_delta": "x"}, "lookback_delta"),
+            (query, {"query": "up", "lookback_delta": "x"}, "lookback delta"),
             (query, {"query": "up", "limit": "-1"}, "limit"),
             (query, {"query": 'up{__task_id__="x"}'}, "__task_id__"),
             (query, {"query": '{__task_kind__="fragment"}'}, "__task_kind__"),
@@ -176,13 +177,32 @@ class BadInput(ServiceCase):
                              ({"query": None}, "query"), ({"query": "up[5m]"}, "")):
             cases.append(("/api/v1/query_range", {**around, **change}, word))
         cases += [("/api/v1/series", {}, "match[]"), ("/api/v1/series", {"match": "{"}, "match[]"),
-                  ("/api/v1/series", {"match": '{a=~".*"}'}, "match[]"), ("/api/v1/labels", {"match": "sum(up)"}, "match[]"),
+                  ("/api/v1/series", {"match": '{a=~".*"}'}, "match[]"), ("/api/v1/labels", {"match": "sum(up)"}, "parse error"),
                   ("/api/v1/labels", {"start": "x"}, "start"), ("/api/v1/format_query", {"query": "sum("}, "parse error")]
         for path, params, word in cases:
             with self.subTest(f"{path} {params}"):
                 for ask in (self.api.post, self.api.get):
                     answer = ask(path, **params)
                     self.assert_api_error(answer, 400, "bad_data", word)
+
+    @unittest.skipIf(PROMETHEUS_3 is None, "no Prometheus 3.5 here")
+    def test_refusals_read_as_those_of_prometheus(self):
+        real = self.stage.prometheus("real", PROMETHEUS_3).api
+        query, over = "/api/v1/query", {"query": "up", "start": T0_S, "end": T0_S + 60, "step": 15}
+        cases = [(query, {"query": q}) for q in ("", "sum(", "up[5m]]", "foo bar", 'up{a="b', "rate(up)", "1 == 1", "sum by (1) (up)")]
+        cases += [(query, {"query": "up", name: value}) for name, value in (
+            ("time", "x"), ("time", "1e400"), ("timeout", "soon"), ("timeout", "-1s"), ("limit", "-1"), ("limit", "x"), ("lookback_delta", "x"))]
+        cases += [("/api/v1/query_range", {**over, name: value}) for name, value in (
+            ("step", "0"), ("step", "-1"), ("step", "x"), ("end", T0_S - 1), ("start", "x"), ("end", "x"), ("step", "0.001"), ("query", "up[5m]"),
+            ("query", '"text"'), ("step", None), ("start", None), ("end", None))]
+        cases += [("/api/v1/series", {}), ("/api/v1/series", {"match": "{"}), ("/api/v1/series", {"match": '{a=~".*"}'}),
+                  ("/api/v1/series", {"match": "up", "start": "x"}), ("/api/v1/labels", {"match": "sum(up)"}), ("/api/v1/labels", {"limit": "-1"}),
+                  ("/api/v1/label/job/values", {"match": "("}), ("/api/v1/label/job/values", {"end": "x"}), ("/api/v1/metadata", {"limit": "x"}),
+                  ("/api/v1/format_query", {"query": "sum("}), ("/api/v1/query_exemplars", {"query": "("})]
+        for path, params in cases:
+            with self.subTest(f"{path} {params}"):
+                want, got = real.get(path, **params), self.api.get(path, **params)
+                self.assertEqual((got.status, got.json()), (want.status, want.json()))
 
     def test_hostile_queries(self):
         for query in ("(" * 100_000, "-" * 100_000 + "1", "sum(" * 5000 + "up" + ")" * 5000, "up[" * 1000, "\0", "up\0down",

@@ -737,6 +737,39 @@ static void test_shutdown_ends_open_requests(void **state)
     server_stop(&server);
 }
 
+/* What `done` sends while the client shuts down is refused, not forgotten. */
+struct retry {
+    struct upstream *upstream;
+    enum status ended, sent;
+};
+
+static void send_again(void *arg, struct upstream_answer *answer)
+{
+    struct retry *retry = arg;
+    struct cancel cancel;
+    cancel_init(&cancel, INT64_MAX);
+    const struct upstream_request next = {
+        .method = "GET", .path = "/", .deadline_ms = INT64_MAX, .cancel = &cancel, .done = send_again, .arg = arg};
+    retry->ended = answer->status;
+    retry->sent = upstream_send(retry->upstream, &next, NULL);
+    cancel_release(&cancel); /* asserts that no hook is left */
+}
+
+static void test_refuses_requests_while_shutting_down(void **state)
+{
+    struct server server;
+    server_start(&server, answer_never);
+    struct retry retry = {.upstream = client(&server, "", 1)};
+    const struct upstream_request request = {
+        .method = "GET", .path = "/never", .deadline_ms = INT64_MAX, .done = send_again, .arg = &retry};
+    assert_int_equal(upstream_send(retry.upstream, &request, NULL), OK);
+    wait_until_equal(&server.busy, 1);
+    upstream_free(retry.upstream);
+    assert_int_equal(retry.ended, E_CANCELED);
+    assert_int_equal(retry.sent, E_CANCELED);
+    server_stop(&server);
+}
+
 static void test_sends_from_done(void **state)
 {
     struct server server;
@@ -830,6 +863,7 @@ int main(void)
         cmocka_unit_test(test_cancel_before_the_thread_sees_the_request),
         cmocka_unit_test(test_cancel_races_with_answers),
         cmocka_unit_test(test_shutdown_ends_open_requests),
+        cmocka_unit_test(test_refuses_requests_while_shutting_down),
         cmocka_unit_test(test_sends_from_done),
         cmocka_unit_test(test_credentials),
         cmocka_unit_test(test_path_prefix),

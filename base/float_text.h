@@ -19,7 +19,7 @@ size_t float_text_json(char out[FLOAT_TEXT_MAX], double value);
 /* Plain notation always (Go 'f'): count_values and label values. */
 size_t float_text_plain(char out[FLOAT_TEXT_MAX], double value);
 
-/* Go 'g'-like as PromQL's printer uses it: exponent form when exponent < -4 || >= 21. */
+/* Go 'g', which %v means: exponent form when the exponent is below -4 or above 5 ("1e+06"). */
 size_t float_text_general(char out[FLOAT_TEXT_MAX], double value);
 
 /* Milliseconds as seconds with up to three decimals, as the JSON API writes timestamps: 1.5 -> "1.500", 2 -> "2". */

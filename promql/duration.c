@@ -128,9 +128,9 @@ static bool parse_boundary(struct str text, int64_t *ret_ms)
     bool min = str_eq(text, STR("-292273086-05-16T16:47:06Z"));
     bool max = str_eq(text, STR("292277025-08-18T07:12:54.999999999Z"));
     if (min)
-        *ret_ms = INT64_C(-9223372036854775) * 1000 + 62135596800000;
+        *ret_ms = INT64_C(-9223309901257974000);
     if (max)
-        *ret_ms = INT64_C(9223372036854775) * 1000 - 62135596800000 + 999;
+        *ret_ms = INT64_C(9223309901257974999);
     return min || max;
 }
 

@@ -286,6 +286,8 @@ enum duration_fault literal_duration(struct str text, int64_t *ret_ms, struct st
         if (number > max_ms / UNITS[u].ms || (total_ms += number * UNITS[u].ms) > max_ms)
             return DURATION_OUT_OF_RANGE;
     }
+    if (text.len == 0)
+        return DURATION_INVALID;
     *ret_ms = (int64_t)total_ms;
-    return text.len > 0 ? DURATION_FINE : DURATION_INVALID;
+    return DURATION_FINE;
 }

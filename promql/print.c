@@ -340,16 +340,17 @@ void print_operator(struct strbuf *out, const struct expr_binary *binary)
         print_names(out, binary->include);
         strbuf_char(out, ')');
     }
+    char text[FLOAT_TEXT_MAX]; /* of fill values, which upstream writes with %v */
     bool both = binary->fill_left_present && binary->fill_right_present &&
                 double_bits(binary->fill_left) == double_bits(binary->fill_right);
     if (binary->fill_left_present) {
         strbuf_cstr(out, both ? " fill (" : " fill_left (");
-        print_double(out, binary->fill_left);
+        strbuf_bytes(out, text, float_text_general(text, binary->fill_left));
         strbuf_char(out, ')');
     }
     if (binary->fill_right_present && !both) {
         strbuf_cstr(out, " fill_right (");
-        print_double(out, binary->fill_right);
+        strbuf_bytes(out, text, float_text_general(text, binary->fill_right));
         strbuf_char(out, ')');
     }
 }

@@ -3,6 +3,8 @@
  * Keys rise within each object, as Go's encoder writes maps. Durations are milliseconds; a duration expression shows 0
  * until it is resolved. Source: Prometheus web/api/v1/translate_ast.go.
  */
+#include <math.h>
+
 #include "base/assert.h"
 #include "base/float_text.h"
 #include "promql/print.h"
@@ -41,10 +43,11 @@ static void json_names(struct strbuf *out, struct name_list names)
     strbuf_char(out, ']');
 }
 
+/* JSON has no NaN and no infinity. */
 static void json_number(struct strbuf *out, bool present, double value)
 {
     char text[FLOAT_TEXT_MAX];
-    if (present)
+    if (present && isfinite(value))
         strbuf_bytes(out, text, float_text_json(text, value));
     else
         strbuf_cstr(out, "null");

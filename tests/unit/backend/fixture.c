@@ -156,7 +156,7 @@ struct grid_result *run_ok(struct fixture *fixture, const struct fragment *fragm
     struct grid_result *result = NULL;
     struct error error;
     if (fixture->backend->ops->run(fixture->backend, fragment, &limits, NULL, &result, &error) != OK)
-        fail_msg("run: %s", error.message);
+        fail_msg("run: %s: " STR_FORMAT, error.message, STR_ARG(fragment->sql));
     return result;
 }
 

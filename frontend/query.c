@@ -121,14 +121,12 @@ static void leave(struct queries *queries)
 
 static void log_query(const struct query *query, const struct error *error, int64_t took_ms)
 {
-    bool wrong_question = error && error->status == E_BAD_DATA;
     if (!error && took_ms < QUERY_SLOW_MS)
         return;
-    struct log_line line = log_begin(query->app->log,
-                                     wrong_question ? LOG_DEBUG
-                                     : error        ? LOG_WARN
-                                                    : LOG_INFO,
-                                     error ? "query failed" : "slow query");
+    enum log_level level = !error || error->status == E_CANCELED ? LOG_INFO
+                           : error->status == E_BAD_DATA         ? LOG_DEBUG
+                                                                 : LOG_WARN;
+    struct log_line line = log_begin(query->app->log, level, error ? "query failed" : "slow query");
     const struct str *text = http_param(query->request, "query");
     log_i64(&line, "query_id", query->id);
     log_str(&line, "query", text ? *text : STR(""));

@@ -589,17 +589,17 @@ uint16_t http_server_port(const struct http_server *server)
     return server->port;
 }
 
-/* Waits until nothing is busy, at most wait_ms; whether it is so. */
-static bool wait_idle(struct http_server *server, int64_t wait_ms)
+/* Waits until a count (busy, exchanges_n) is 0, at most wait_ms; whether it is so. */
+static bool wait_none(struct http_server *server, const size_t *count, int64_t wait_ms)
 {
     int64_t until_ms = monotonic_ms() + wait_ms;
     struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
     pthread_mutex_lock(&server->lock);
-    while (server->busy && monotonic_ms() < until_ms)
+    while (*count && monotonic_ms() < until_ms)
         pthread_cond_timedwait(&server->idle, &server->lock, &until);
-    bool idle = server->busy == 0;
+    bool none = *count == 0;
     pthread_mutex_unlock(&server->lock);
-    return idle;
+    return none;
 }
 
 void http_server_stop(struct http_server *server, int64_t grace_ms)
@@ -607,14 +607,15 @@ void http_server_stop(struct http_server *server, int64_t grace_ms)
     if (!server)
         return;
     atomic_store(&server->stopping, true);
-    wait_idle(server, grace_ms);
+    wait_none(server, &server->busy, grace_ms);
     int listener = MHD_quiesce_daemon(server->daemon);
     pthread_mutex_lock(&server->lock);
     atomic_store(&server->aborting, true); /* under the lock: nothing goes to sleep after `busy` was seen to be 0 */
     pthread_mutex_unlock(&server->lock);
     do
         watch_cancel_all(server);
-    while (!wait_idle(server, 100));
+    while (!wait_none(server, &server->busy, 100));
+    wait_none(server, &server->exchanges_n, grace_ms); /* answers on their way out */
     MHD_stop_daemon(server->daemon);
     if (listener >= 0)
         close(listener);

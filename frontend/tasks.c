@@ -134,16 +134,18 @@ static void task_unref(struct task *task)
         owner.released(owner.arg);
 }
 
+static bool is_grid(const struct task *task)
+{
+    return !task->fragment || task->fragment->kind == FRAGMENT_GRID;
+}
+
 /* Wakes the parked reads and the owner after the task became DONE or FAILED. The lock is held and given back. */
 static void settle_and_unlock(struct task *task)
 {
     struct task_read *parked = task->parked;
     task->parked = NULL;
-    bool failed = task->state == TASK_FAILED;
     pthread_mutex_unlock(&task->lock);
     struct app *app = task->registry->app;
-    if (failed)
-        metric_add(app->metrics, METRIC_ID_task_failures, "engine", 1);
     while (parked) {
         struct task_read *next = parked->next; /* the read may be gone once woken */
         pool_continue(app->pools[POOL_CALLBACKS], parked->wake, parked->arg);
@@ -159,7 +161,7 @@ static void fail_waiting(void *arg)
 {
     struct task *task = arg;
     pthread_mutex_lock(&task->lock);
-    if (task->state == TASK_WAITING || task->state == TASK_QUEUED) {
+    if (is_grid(task) && (task->state == TASK_WAITING || task->state == TASK_QUEUED)) {
         enum status status = cancel_check(task->owner.cancel, &task->outcome.failure);
         INVARIANT(status != OK);
         task->state = TASK_FAILED;
@@ -246,11 +248,6 @@ struct str task_id(const struct task *task)
     return (struct str){task->id, TASK_ID_LENGTH};
 }
 
-static bool is_grid(const struct task *task)
-{
-    return !task->fragment || task->fragment->kind == FRAGMENT_GRID;
-}
-
 /* On an engine worker. Holds a reference. */
 static void run(void *arg)
 {
@@ -270,6 +267,8 @@ static void run(void *arg)
         if (status == OK)
             status = app->backend->ops->run(app->backend, task->fragment, &limits, task->owner.cancel, &result, &error);
         metric_observe_ms(app->metrics, METRIC_ID_fragment_seconds, (double)(monotonic_ms() - begun_ms));
+        if (status != OK && status != E_CANCELED) /* a query that ended wants no result; that is no failure */
+            metric_add(app->metrics, METRIC_ID_task_failures, "engine", 1);
         pthread_mutex_lock(&task->lock);
         task->state = status == OK ? TASK_DONE : TASK_FAILED;
         task->result = status == OK ? result : NULL;

@@ -149,6 +149,10 @@ static void what_upstream_is_asked(void **state)
     assert_non_null(strstr(form, "&start=1.500&end=100.250&step=7000ms&timeout="));
     assert_non_null(strstr(form, "&lookback_delta=90000ms&stats=all"));
     assert_non_null(strstr(form, "query=abs%28%7B__task_id__%3D%22"));
+    /* @ end() is the end as asked, though the last step is at 99.5 */
+    expect(http_get(rig.port, "/api/v1/query_range?start=1.5&end=100.25&step=7&query=abs(deriv(m[5m]%20@%20end()))"),
+           200, "\"20\"");
+    assert_non_null(strstr(rig.upstream.last_form, "%40%20100.250"));
     expect_health();
 }
 

@@ -1,10 +1,10 @@
 /* frontend/tasks.h: the registry of tasks: fragments under unguessable TaskIDs, from their query's start to its end.
  *
  * A task belongs to one query; equal fragments of one query are one task already (planner/split.h). It may be read many
- * times. Its life:  WAITING -> RUNNING -> DONE | FAILED.  Eager dispatch starts it at registration, on-read dispatch
- * with its first read. A read that comes before the result is parked in the task, holding no thread, and continued on
- * POOL_CALLBACKS. A raw task has no result to wait for: each read opens its own cursor. The query learns at its end,
- * for every task: was it read, was every read answered in full, and the first failure.
+ * times. Its life:  WAITING -> QUEUED -> RUNNING -> DONE | FAILED.  Eager dispatch starts it at registration, on-read
+ * dispatch with its first read. A read that comes before the result is parked in the task, holding no thread, and
+ * continued on POOL_CALLBACKS. A raw task has no result to wait for: each read opens its own cursor. The query learns
+ * at its end, for every task: was it read, was every read answered in full, and the first failure.
  *
  * Memory   a task holds a reference on its query's plan memory until the last read ended; results are freed with the
  * task. Threads  any. Locks: the registry's, then the task's; never held while calling out. Errors   an unknown TaskID

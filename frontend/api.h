@@ -30,7 +30,9 @@ MUST_USE enum status api_limit(const struct http_request *request, size_t *ret_l
 bool api_whole(struct str text, int64_t *ret_number);
 /* start, end, step of a range query, checked as Prometheus does. */
 MUST_USE enum status api_range(const struct http_request *request, struct grid *ret_grid, struct error *reterr);
-/* The parsed `query` parameter, in the request's arena. */
+/* The parsed `query` parameter, in the request's arena. Prometheus names the parameter in front of the parser's message
+ * (api_expression), but for exemplars (api_parse). */
+MUST_USE enum status api_parse(struct http_request *request, struct query_text *ret_query, struct error *reterr);
 MUST_USE enum status api_expression(struct http_request *request, struct query_text *ret_query, struct error *reterr);
 
 /* What a parsed query still needs before it is split: durations that depend on step and range (0, 0: instant), and for

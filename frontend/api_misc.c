@@ -63,7 +63,7 @@ void api_query_exemplars(struct http_request *request)
     if (status == OK && end < start)
         status = error_set(&error, E_BAD_DATA, "end timestamp must not be before start timestamp");
     if (status == OK)
-        status = api_expression(request, &query, &error);
+        status = api_parse(request, &query, &error);
     if (status != OK) {
         http_respond_error(request, &error);
         return;

@@ -135,11 +135,15 @@ enum status api_range(const struct http_request *request, struct grid *ret_grid,
     return OK;
 }
 
-enum status api_expression(struct http_request *request, struct query_text *ret_query, struct error *reterr)
+enum status api_parse(struct http_request *request, struct query_text *ret_query, struct error *reterr)
 {
     struct regex_engine regex = request->app->backend->ops->regex(request->app->backend);
-    enum status status =
-        promql_parse(&request->arena, parameter(request, "query"), &PARSE_LIMITS_DEFAULT, &regex, ret_query, reterr);
+    return promql_parse(&request->arena, parameter(request, "query"), &PARSE_LIMITS_DEFAULT, &regex, ret_query, reterr);
+}
+
+enum status api_expression(struct http_request *request, struct query_text *ret_query, struct error *reterr)
+{
+    enum status status = api_parse(request, ret_query, reterr);
     return status == OK ? OK : invalid_parameter(reterr, "query");
 }
 

@@ -150,10 +150,11 @@ class Stage:
         self.servers.append(server)
         return server.start() if start else server
 
-    def prometheus(self, name, binary, remote_read=None, config="", flags=(), port=None, start=True):
+    def prometheus(self, name, binary, remote_read=None, config="", flags=(), port=None, start=True, one_block=True):
         """A Prometheus with an empty store, which accepts remote writes of any age.
 
         remote_read: text of its list entries, or a promsplit's URL for the right one. config: its YAML, else a plain one.
+        one_block: everything in one head block, so that samples may come in any order within 12 h.
         Prometheus 3 is run with its experimental functions, so that they are compared too.
         """
         directory = self._directory(name)
@@ -171,8 +172,7 @@ class Stage:
             f"--storage.tsdb.path={directory}/data",
             f"--web.listen-address=127.0.0.1:{port}",
             "--web.enable-remote-write-receiver",
-            "--storage.tsdb.min-block-duration=24h",  # one head block: samples of any order of batches within 12 h
-            "--storage.tsdb.max-block-duration=24h",
+            *(["--storage.tsdb.min-block-duration=24h", "--storage.tsdb.max-block-duration=24h"] if one_block else []),
             "--storage.tsdb.retention.time=100y",
             "--log.level=warn",
             *(["--enable-feature=promql-experimental-functions"] if "prometheus-3" in binary else []),

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/utf8.h"
 
 static const struct {
     const char *text;
@@ -17,6 +18,17 @@ static const struct {
 #undef STATUS
 };
 
+/* Takes away the start of a character whose rest did not fit. */
+static void cut_at_character(char message[ERROR_MESSAGE_MAX])
+{
+    size_t length = strlen(message), tail = 0;
+    while (tail < 3 && tail < length && (message[length - 1 - tail] & 0xc0) == 0x80)
+        tail++;
+    size_t lead = length - 1 - tail;
+    if (tail < length && utf8_length((unsigned char *)message + lead, tail + 1) != tail + 1)
+        message[lead] = '\0';
+}
+
 PRINTF_LIKE(5, 0)
 static void set(struct error *reterr, enum status status, uint32_t begin, uint32_t end, const char *format,
                 va_list arguments)
@@ -27,7 +39,9 @@ static void set(struct error *reterr, enum status status, uint32_t begin, uint32
     reterr->status = status;
     reterr->begin = begin;
     reterr->end = end;
-    vsnprintf(reterr->message, sizeof reterr->message, format, arguments);
+    int length = vsnprintf(reterr->message, sizeof reterr->message, format, arguments);
+    if (length >= (int)sizeof reterr->message)
+        cut_at_character(reterr->message);
 }
 
 enum status error_set(struct error *reterr, enum status status, const char *format, ...)
@@ -60,7 +74,9 @@ enum status error_prefix(struct error *reterr, const char *format, ...)
     int length = vsnprintf(reterr->message, sizeof reterr->message, format, arguments);
     va_end(arguments);
     if (length >= 0 && (size_t)length < sizeof reterr->message)
-        snprintf(reterr->message + length, sizeof reterr->message - (size_t)length, "%s", old);
+        length += snprintf(reterr->message + length, sizeof reterr->message - (size_t)length, "%s", old);
+    if (length >= (int)sizeof reterr->message)
+        cut_at_character(reterr->message);
     return reterr->status;
 }
 

@@ -38,11 +38,15 @@ char *strbuf_reserve(struct strbuf *sb, size_t n)
         sb->status = E_LIMIT;
         return NULL;
     }
+    if (n >= PTRDIFF_MAX - sb->len) { /* no object is that large */
+        sb->status = E_NOMEM;
+        return NULL;
+    }
     size_t need = sb->len + n + 1;
     if (need > sb->capacity) {
-        size_t capacity = sb->capacity ? sb->capacity : 64;
-        while (capacity < need)
-            capacity += capacity / 2;
+        size_t capacity = sb->capacity ? sb->capacity + sb->capacity / 2 : 64;
+        if (capacity < need)
+            capacity = need;
         char *grown = realloc(sb->ptr, capacity);
         if (!grown) {
             sb->status = E_NOMEM;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/utf8.h"
 #include "promql/grammar.h"
 #include "promql/literal.h"
 #include "promql/print.h"
@@ -300,13 +301,7 @@ static struct str label_name(struct builder *b, struct token token)
         builder_fail_nomem(b);
         return text;
     }
-    bool valid = name.len > 0;
-    for (const char *at = name.ptr, *end = name.ptr + name.len; at < end && valid;) {
-        unsigned length;
-        valid = rune_decode(at, end, &length) != RUNE_ERROR || length > 1;
-        at += length;
-    }
-    if (!valid)
+    if (name.len == 0 || !utf8_valid(name))
         fail_quoting(b, token.range, "invalid label name for grouping: ", name, "");
     return name;
 }

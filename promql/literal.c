@@ -9,7 +9,7 @@
 #include <strings.h>
 
 #include "base/assert.h"
-#include "promql/token.h"
+#include "base/utf8.h"
 
 #define NUMBER_TEXT_MAX 512 /* bytes; longer spellings are refused */
 
@@ -217,7 +217,7 @@ static size_t unescape(const char *at, char out[4], unsigned *ret_written)
     }
     if (*at == 'u' || *at == 'U') {
         unsigned n = *at == 'u' ? 4 : 8;
-        *ret_written = rune_encode(out, digits_value(at + 1, n, 16));
+        *ret_written = (unsigned)utf8_put(out, (uint32_t)digits_value(at + 1, n, 16));
         return 1 + n;
     }
     out[0] = *at; /* a quote or a backslash */

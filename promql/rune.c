@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 int32_t rune_decode(const char *at, const char *end, unsigned *ret_length)
 {
     const unsigned char *s = (const unsigned char *)at;
@@ -11,42 +13,20 @@ int32_t rune_decode(const char *at, const char *end, unsigned *ret_length)
         *ret_length = 0;
         return RUNE_EOF;
     }
-    *ret_length = 1;
-    unsigned char c = s[0];
-    if (c < 0x80)
-        return c;
-    unsigned n = c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
-    if (n == 0 || (size_t)(end - at) < n)
+    size_t n = utf8_length(s, (size_t)(end - at));
+    *ret_length = n ? (unsigned)n : 1;
+    switch (n) {
+    case 1:
+        return s[0];
+    case 2:
+        return (s[0] & 0x1f) << 6 | (s[1] & 0x3f);
+    case 3:
+        return (s[0] & 0x0f) << 12 | (s[1] & 0x3f) << 6 | (s[2] & 0x3f);
+    case 4:
+        return (s[0] & 0x07) << 18 | (s[1] & 0x3f) << 12 | (s[2] & 0x3f) << 6 | (s[3] & 0x3f);
+    default:
         return RUNE_ERROR;
-    int32_t rune = n == 2 ? c & 0x1f : n == 3 ? c & 0x0f : c & 0x07;
-    for (unsigned i = 1; i < n; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return RUNE_ERROR;
-        rune = rune << 6 | (s[i] & 0x3f);
     }
-    bool overlong = (n == 3 && rune < 0x800) || (n == 4 && rune < 0x10000);
-    if (overlong || (rune >= 0xd800 && rune < 0xe000) || rune > 0x10ffff)
-        return RUNE_ERROR;
-    *ret_length = n;
-    return rune;
-}
-
-unsigned rune_encode(char out[4], int32_t rune)
-{
-    if (rune < 0 || rune > 0x10ffff || (rune >= 0xd800 && rune < 0xe000))
-        rune = RUNE_ERROR;
-    if (rune < 0x80) {
-        out[0] = (char)rune;
-        return 1;
-    }
-    unsigned n = rune < 0x800 ? 2 : rune < 0x10000 ? 3 : 4;
-    static const unsigned char LEAD[] = {0, 0, 0xc0, 0xe0, 0xf0};
-    for (unsigned i = n - 1; i > 0; i--) {
-        out[i] = (char)(0x80 | (rune & 0x3f));
-        rune >>= 6;
-    }
-    out[0] = (char)(LEAD[n] | rune);
-    return n;
 }
 
 bool rune_is_printable(int32_t rune)
@@ -102,7 +82,7 @@ unsigned rune_escape(char out[RUNE_TEXT_MAX], int32_t rune, char quote)
     if (escape)
         return (unsigned)sprintf(out, "\\%c", escape);
     if (rune_is_printable(rune))
-        return rune_encode(out, rune);
+        return (unsigned)utf8_put(out, (uint32_t)rune);
     if (rune < 0x80)
         return (unsigned)sprintf(out, "\\x%02x", (unsigned)rune);
     return (unsigned)sprintf(out, rune < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)rune);
@@ -123,7 +103,7 @@ struct rune_text rune_unicode(int32_t rune)
     int length = sprintf(text.text, "U+%04X", (unsigned)rune);
     if (rune_is_printable(rune)) {
         char utf8[4];
-        sprintf(text.text + length, " '%.*s'", (int)rune_encode(utf8, rune), utf8);
+        sprintf(text.text + length, " '%.*s'", (int)utf8_put(utf8, (uint32_t)rune), utf8);
     }
     return text;
 }

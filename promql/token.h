@@ -64,6 +64,5 @@ unsigned rune_escape(char out[RUNE_TEXT_MAX], int32_t rune, char quote);
 #define RUNE_ERROR 0xfffd
 int32_t rune_decode(const char *at, const char *end, unsigned *ret_length);
 bool rune_is_printable(int32_t rune); /* Go's strconv.IsPrint */
-unsigned rune_encode(char out[4], int32_t rune);
 
 #endif

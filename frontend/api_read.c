@@ -42,6 +42,8 @@ struct reading {
     struct error failure; /* the first one */
 };
 
+/* A reader that left is no failure of the task: its read stays incomplete, and the query judges that after it heard
+ * upstream's own answer, since upstream drops its reads when a query of its own fails. */
 static void end_reads(struct reading *reading, bool complete)
 {
     for (size_t i = 0; i < reading->decoded.queries_n; i++) {
@@ -49,7 +51,7 @@ static void end_reads(struct reading *reading, bool complete)
         if (!part->begun)
             continue;
         part->begun = false;
-        bool own = reading->failure.status != OK && reading->at == i;
+        bool own = reading->failure.status != OK && reading->failure.status != E_CANCELED && reading->at == i;
         task_read_end(&part->read, complete, own ? &reading->failure : NULL);
     }
 }
@@ -143,8 +145,7 @@ static enum status check_reader(struct reading *reading)
 {
     if (cancel_check(&reading->request->cancel, NULL) == OK)
         return OK;
-    return error_set(&reading->failure, E_UPSTREAM,
-                     "upstream broke off its remote read; its remote_timeout must exceed the time a query may take");
+    return error_set(&reading->failure, E_CANCELED, "the reader broke off its remote read");
 }
 
 /* One block of samples; *ret_end after the last. */

@@ -241,5 +241,6 @@ bool expr_eq(const struct expr *a, const struct expr *b)
     case EXPR_KIND_MAX:
         break;
     }
-    INVARIANT(false);
+    INVARIANT(!"a kind of expression");
+    return false;
 }

@@ -146,7 +146,7 @@ static void json_escape(struct strbuf *sb, unsigned char c)
 
 void strbuf_json(struct strbuf *sb, struct str s)
 {
-    const unsigned char *bytes = (const unsigned char *)s.ptr;
+    const unsigned char *bytes = (const unsigned char *)(s.len ? s.ptr : "");
     strbuf_char(sb, '"');
     size_t plain = 0; /* start of the run not yet copied */
     size_t i = 0;

@@ -85,6 +85,8 @@ struct duration_expr *duration_literal(struct builder *b, struct number_value nu
     if (out_of_range(number.value))
         builder_fail(b, number.range, "duration out of range");
     struct duration_expr *node = duration_node(b, DUR_LITERAL, number.range, NULL, NULL);
+    if (b->status != OK)
+        return node;
     node->literal = number.value;
     node->literal_is_duration = number.is_duration;
     return node;

@@ -633,11 +633,14 @@ struct expr *build_selector(struct builder *b, const struct braces *braces)
     return expr;
 }
 
+/* A number of seconds is cut to milliseconds, after rounding to nanoseconds as upstream does. A literal like 5m is a
+ * whole number of milliseconds from the start; its seconds times 1e9 would not always say so. */
 static struct duration duration_of(const struct duration_expr *expr)
 {
     if (expr->op != DUR_LITERAL || expr->wrapped)
         return (struct duration){.present = true, .expr = (struct duration_expr *)expr};
-    return (struct duration){.present = true, .ms = (int64_t)(round(expr->literal * 1e9) / 1e6)};
+    double ms = expr->literal_is_duration ? round(expr->literal * 1000) : round(expr->literal * 1e9) / 1e6;
+    return (struct duration){.present = true, .ms = (int64_t)ms};
 }
 
 struct expr *build_matrix(struct builder *b, struct expr *selector, struct token left, struct duration_expr *range,

@@ -38,7 +38,7 @@ struct builder {
     struct expr *root;  /* set by builder_finish */
     enum status status; /* OK, or that of the first failure */
     struct error error; /* of the first failure, with "line:column: parse error: " */
-    /* What builders work on after a failure. */
+    /* What builders work on after a failure; the expression is of no kind, so that no field of it is taken for one. */
     struct expr spare;
     struct duration_expr spare_duration;
     struct modifier spare_modifier;

@@ -105,7 +105,7 @@ static int keyword_before_paren(const struct lexer *lexer, int keyword)
     return at < lexer->end && *at == '(' ? keyword : TK_IDENTIFIER;
 }
 
-/* step(), range() and the smaller or larger of two durations; releases 3.6 to 3.9 called these min and max. */
+/* step(), range() and the smaller or larger of two durations; releases 3.6 to 3.12 called these min and max. */
 static struct token duration_word(struct lexer *lexer, const char *start)
 {
     static const struct {

@@ -8,7 +8,7 @@
 static void run(struct builder *b, struct arena *arena, struct str text, const struct parse_limits *limits,
                 const struct regex_engine *regex, int first_code)
 {
-    *b = (struct builder){.arena = arena, .limits = limits, .regex = regex};
+    *b = (struct builder){.arena = arena, .limits = limits, .regex = regex, .spare.kind = EXPR_KIND_MAX};
     if (text.len > limits->bytes_max || text.len >= UINT32_MAX) {
         b->status =
             error_set(&b->error, E_BAD_DATA, "query has %zu bytes, the limit is %zu", text.len, limits->bytes_max);

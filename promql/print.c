@@ -17,7 +17,7 @@
 
 void promql_print_string(struct strbuf *out, struct str s)
 {
-    const char *at = s.ptr, *end = s.ptr + s.len, *plain = at;
+    const char *at = s.len ? s.ptr : "", *end = at + s.len, *plain = at;
     strbuf_char(out, '"');
     while (at < end) {
         unsigned char c = (unsigned char)*at;
@@ -355,6 +355,18 @@ void print_operator(struct strbuf *out, const struct expr_binary *binary)
     }
 }
 
+static void print(struct strbuf *out, const struct expr *expr, const struct print_options *options);
+
+/* The sign of +Inf would be read back as one in front of the whole power. */
+static void print_left(struct strbuf *out, const struct expr_binary *binary, const struct print_options *options)
+{
+    const struct expr *left = binary->left;
+    if (binary->op == OP_POW && left->kind == EXPR_NUMBER && isinf(left->u.number.value))
+        strbuf_cstr(out, "Inf");
+    else
+        print(out, left, options);
+}
+
 static void print(struct strbuf *out, const struct expr *expr, const struct print_options *options)
 {
     if (out->status != OK)
@@ -396,7 +408,7 @@ static void print(struct strbuf *out, const struct expr *expr, const struct prin
         strbuf_char(out, ')');
         break;
     case EXPR_BINARY:
-        print(out, expr->u.binary.left, options);
+        print_left(out, &expr->u.binary, options);
         strbuf_char(out, ' ');
         print_operator(out, &expr->u.binary);
         strbuf_char(out, ' ');

@@ -80,12 +80,12 @@ unsigned rune_escape(char out[RUNE_TEXT_MAX], int32_t rune, char quote)
 {
     char escape = rune == quote ? quote : short_escape(rune);
     if (escape)
-        return (unsigned)sprintf(out, "\\%c", escape);
+        return (unsigned)snprintf(out, RUNE_TEXT_MAX, "\\%c", escape);
     if (rune_is_printable(rune))
         return (unsigned)utf8_put(out, (uint32_t)rune);
     if (rune < 0x80)
-        return (unsigned)sprintf(out, "\\x%02x", (unsigned)rune);
-    return (unsigned)sprintf(out, rune < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)rune);
+        return (unsigned)snprintf(out, RUNE_TEXT_MAX, "\\x%02x", (unsigned)rune);
+    return (unsigned)snprintf(out, RUNE_TEXT_MAX, rune < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)rune);
 }
 
 struct rune_text rune_quoted(int32_t rune)
@@ -100,10 +100,11 @@ struct rune_text rune_quoted(int32_t rune)
 struct rune_text rune_unicode(int32_t rune)
 {
     struct rune_text text;
-    int length = sprintf(text.text, "U+%04X", (unsigned)rune);
+    int length = snprintf(text.text, sizeof text.text, "U+%04X", (unsigned)rune);
     if (rune_is_printable(rune)) {
         char utf8[4];
-        sprintf(text.text + length, " '%.*s'", (int)utf8_put(utf8, (uint32_t)rune), utf8);
+        snprintf(text.text + length, sizeof text.text - (size_t)length, " '%.*s'", (int)utf8_put(utf8, (uint32_t)rune),
+                 utf8);
     }
     return text;
 }

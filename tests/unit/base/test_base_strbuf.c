@@ -116,6 +116,7 @@ static void test_json(void **state)
         struct str text;
         const char *json;
     } CASES[] = {
+        {{NULL, 0}, "\"\""},
         {STR_STATIC(""), "\"\""},
         {STR_STATIC("plain text"), "\"plain text\""},
         {STR_STATIC("\"\\/\n\r\t"), "\"\\\"\\\\/\\n\\r\\t\""},

@@ -197,6 +197,7 @@ static void test_string(void **state)
         struct str text;
         const char *quoted;
     } CASES[] = {
+        {{NULL, 0}, "\"\""},
         {STR_STATIC(""), "\"\""},
         {STR_STATIC("plain"), "\"plain\""},
         {STR_STATIC("a\"b\\c'd`"), "\"a\\\"b\\\\c'd`\""},

@@ -108,6 +108,7 @@ enum duration_op {
     DUR_MOD,
     DUR_POW,
     DUR_NEG,
+    DUR_POS,   /* +(5m) behind `offset`: the sign says that the duration ends with the parenthesis; else it is dropped */
     DUR_STEP,  /* step()  */
     DUR_RANGE, /* range() */
     DUR_MIN,   /* min(a, b), newer min_of */
@@ -119,7 +120,7 @@ struct duration_expr {
     double literal;                     /* DUR_LITERAL: seconds */
     bool literal_is_duration;           /* DUR_LITERAL: written "5m", not "300"; the printer keeps it */
     bool wrapped;                       /* stood in parentheses; the printer keeps them */
-    struct duration_expr *left, *right; /* DUR_NEG uses right only, leaves neither */
+    struct duration_expr *left, *right; /* DUR_NEG and DUR_POS use right only, leaves neither */
     struct text_range range;
     uint32_t depth; /* 1 for a leaf; bounded like that of expressions */
 };

@@ -121,6 +121,12 @@ struct duration_expr *duration_signed(struct builder *b, struct token sign, stru
     return duration_node(b, DUR_NEG, range, NULL, operand);
 }
 
+struct duration_expr *duration_signed_wrapped(struct builder *b, struct token sign, struct duration_expr *operand)
+{
+    struct text_range range = {sign.range.begin, operand->range.end};
+    return duration_node(b, sign.code == TK_SUB ? DUR_NEG : DUR_POS, range, NULL, operand);
+}
+
 static bool is_bare_binary(const struct duration_expr *expr)
 {
     return !expr->wrapped && expr->op >= DUR_ADD && expr->op <= DUR_POW;

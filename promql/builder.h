@@ -142,6 +142,8 @@ struct duration_expr *duration_literal(struct builder *b, struct number_value nu
 struct duration_expr *duration_signed_literal(struct builder *b, struct token sign, struct number_value number);
 struct duration_expr *duration_leaf(struct builder *b, enum duration_op op, struct token name, struct token right);
 struct duration_expr *duration_signed(struct builder *b, struct token sign, struct duration_expr *operand);
+/* Behind `offset`: a sign and parentheses; nothing goes on after them. */
+struct duration_expr *duration_signed_wrapped(struct builder *b, struct token sign, struct duration_expr *operand);
 /* Behind `offset`: what opens with two signs, and what goes on from it. They are wrapped where their text would
  * otherwise end too early when read back. */
 struct duration_expr *duration_chain_head(struct builder *b, struct token sign, struct duration_expr *operand);

@@ -199,6 +199,9 @@ static enum status evaluate(const struct resolver *r, const struct duration_expr
     case DUR_NEG:
         *ret = -right;
         break;
+    case DUR_POS:
+        *ret = right;
+        break;
     case DUR_STEP:
         *ret = r->step_s;
         break;

@@ -244,7 +244,7 @@ offset_duration(A) ::= sign(O) RANGE(S) LEFT_PAREN RIGHT_PAREN(R). {
 }
 offset_duration(A) ::= extremum(A).
 offset_duration(A) ::= sign(O) extremum(D).               { A = duration_signed(b, O, D); }
-offset_duration(A) ::= sign(O) wrapped_duration(D).       { A = duration_signed(b, O, D); }
+offset_duration(A) ::= sign(O) wrapped_duration(D).          { A = duration_signed_wrapped(b, O, D); }
 offset_duration(A) ::= offset_chain(A). [OFFSET_END]
 offset_chain(A) ::= wrapped_duration(A).
 offset_chain(A) ::= sign(O) signed_duration(D).              { A = duration_chain_head(b, O, D); }

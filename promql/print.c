@@ -107,7 +107,8 @@ static void print_duration_expr(struct strbuf *out, const struct duration_expr *
         print_number(out, expr->literal, expr->literal_is_duration);
         break;
     case DUR_NEG:
-        strbuf_char(out, '-');
+    case DUR_POS:
+        strbuf_char(out, expr->op == DUR_NEG ? '-' : '+');
         print_duration_expr(out, expr->right);
         break;
     case DUR_STEP:

@@ -102,6 +102,10 @@ static void json_duration_expr(struct strbuf *out, const struct duration_expr *e
         strbuf_cstr(out, "null");
         return;
     }
+    if (expr->op == DUR_POS) { /* upstream has dropped the sign */
+        json_duration_expr(out, expr->right);
+        return;
+    }
     if (expr->op == DUR_LITERAL && !expr->wrapped) {
         json_duration_literal(out, expr);
         return;

@@ -24,8 +24,10 @@ static idx_t state_size(duckdb_function_info info)
 
 static void state_init(duckdb_function_info info, duckdb_aggregate_state raw)
 {
+    ENGINE_TAKES();
     const struct fold_function *function = duckdb_aggregate_function_get_extra_info(info);
     *(struct fold_state *)raw = (struct fold_state){.budget = function->budget};
+    ENGINE_GIVES();
 }
 
 static size_t state_bytes(enum fold_op op, uint32_t steps)
@@ -43,8 +45,10 @@ static void state_clear(struct fold_state *state)
 
 static void state_destroy(duckdb_aggregate_state *states, idx_t count)
 {
+    ENGINE_TAKES();
     for (idx_t i = 0; i < count; i++)
         state_clear((struct fold_state *)states[i]);
+    ENGINE_GIVES();
 }
 
 static bool state_begin(duckdb_function_info info, struct fold_state *state, enum fold_op op, uint32_t steps)
@@ -92,6 +96,7 @@ static uint64_t longest_list(const duckdb_list_entry *lists, const uint64_t *val
 
 static void state_update(duckdb_function_info info, duckdb_data_chunk input, duckdb_aggregate_state *states)
 {
+    ENGINE_TAKES();
     const struct fold_function *function = duckdb_aggregate_function_get_extra_info(info);
     duckdb_vector vector = duckdb_data_chunk_get_vector(input, 0), child = duckdb_list_vector_get_child(vector);
     const duckdb_list_entry *lists = duckdb_vector_get_data(vector);
@@ -102,11 +107,13 @@ static void state_update(duckdb_function_info info, duckdb_data_chunk input, duc
     uint64_t longest = longest_list(lists, validity, n);
     if (longest > FUNCTION_STEPS_MAX) {
         duckdb_aggregate_function_set_error(info, "a grid is too long to be aggregated");
+        ENGINE_GIVES();
         return;
     }
     uint64_t *present = malloc((bits_words(longest) + 1) * sizeof *present);
     if (!present) {
         duckdb_aggregate_function_set_error(info, "no memory for the presence bits of a grid");
+        ENGINE_GIVES();
         return;
     }
     bool well = true;
@@ -117,11 +124,13 @@ static void state_update(duckdb_function_info info, duckdb_data_chunk input, duc
                              steps);
     }
     free(present);
+    ENGINE_GIVES();
 }
 
 static void state_combine(duckdb_function_info info, duckdb_aggregate_state *sources, duckdb_aggregate_state *targets,
                           idx_t count)
 {
+    ENGINE_TAKES();
     for (idx_t i = 0; i < count; i++) {
         struct fold_state *from = (struct fold_state *)sources[i], *to = (struct fold_state *)targets[i];
         if (!from->fold)
@@ -131,17 +140,20 @@ static void state_combine(duckdb_function_info info, duckdb_aggregate_state *sou
             from->fold = NULL;
         } else if (to->fold->steps != from->fold->steps) {
             duckdb_aggregate_function_set_error(info, "grids of different lengths cannot be aggregated");
+            ENGINE_GIVES();
             return;
         } else {
             fold_merge(to->fold, from->fold);
             state_clear(from);
         }
     }
+    ENGINE_GIVES();
 }
 
 static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *states, duckdb_vector result, idx_t count,
                            idx_t offset)
 {
+    ENGINE_TAKES();
     uint64_t elements = 0, used = 0;
     for (idx_t i = 0; i < count; i++) {
         const struct fold *fold = ((const struct fold_state *)states[i])->fold;
@@ -150,6 +162,7 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
     struct list_room room;
     if (!list_room_make(result, elements, &room)) {
         duckdb_aggregate_function_set_error(info, "no memory for a result list");
+        ENGINE_GIVES();
         return;
     }
     for (idx_t i = 0; i < count; i++) {
@@ -161,6 +174,7 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
     }
     if (duckdb_list_vector_set_size(result, room.first + used) != DuckDBSuccess)
         duckdb_aggregate_function_set_error(info, "cannot set the size of a result list");
+    ENGINE_GIVES();
 }
 
 static enum status register_one(enum fold_op op, struct budget *budget, struct connection *connection,

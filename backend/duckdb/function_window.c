@@ -12,28 +12,26 @@
 #include "base/assert.h"
 #include "base/float_text.h"
 
-#define RUN_FIRST 32u   /* samples in a state's first run */
-#define RUN_MAX   4096u /* and in the largest; each is twice as long as the one before */
+/* Runs are small and of one size, so that the ends of ten thousand series growing side by side lie close together: on
+ * unsorted tables every row goes to another series. The first is smaller still, for a series may have one sample. */
+#define RUN_FIRST 8u /* samples */
+#define RUN_LATER 63u
 
 struct run {
     struct run *next;
-    uint32_t n, capacity;
-    int64_t time_ms[]; /* capacity of them, then capacity values */
+    uint32_t n; /* set when the run is closed, see state_close */
+    uint32_t capacity;
+    struct sample at[];
 };
-
-static inline double *run_values(struct run *run)
-{
-    return (double *)(run->time_ms + run->capacity);
-}
 
 static inline size_t run_bytes(uint32_t capacity)
 {
-    return sizeof(struct run) + capacity * (sizeof(int64_t) + sizeof(double));
+    return sizeof(struct run) + capacity * sizeof(struct sample);
 }
 
 struct window_state {
+    struct sample *next, *end; /* where the tail's next sample goes, and where the tail ends */
     struct run *head, *tail;
-    uint64_t n;
     struct budget *budget;
     struct window_grid grid; /* of the first row */
 };
@@ -51,13 +49,16 @@ static idx_t state_size(duckdb_function_info info)
 
 static void state_init(duckdb_function_info info, duckdb_aggregate_state raw)
 {
+    ENGINE_TAKES();
     struct window_state *state = (struct window_state *)raw;
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
     *state = (struct window_state){.budget = function->budget};
+    ENGINE_GIVES();
 }
 
 static void state_destroy(duckdb_aggregate_state *states, idx_t count)
 {
+    ENGINE_TAKES();
     for (idx_t i = 0; i < count; i++) {
         struct window_state *state = (struct window_state *)states[i];
         while (state->head) {
@@ -67,6 +68,7 @@ static void state_destroy(duckdb_aggregate_state *states, idx_t count)
             free(run);
         }
     }
+    ENGINE_GIVES();
 }
 
 static void refuse_size(duckdb_function_info info, const struct budget *budget, uint64_t bytes)
@@ -78,25 +80,27 @@ static void refuse_size(duckdb_function_info info, const struct budget *budget, 
     duckdb_aggregate_function_set_error(info, message);
 }
 
-/* A run with room behind the state's samples, or NULL after setting an error. */
-static struct run *run_with_room(duckdb_function_info info, struct window_state *state, uint32_t wanted)
+/* Notes in the tail how full it is. */
+static void state_close(struct window_state *state)
 {
-    if (state->tail && state->tail->n < state->tail->capacity)
-        return state->tail;
-    uint32_t capacity = state->tail ? state->tail->capacity * 2 : wanted;
-    capacity = capacity < RUN_FIRST ? RUN_FIRST : capacity > RUN_MAX ? RUN_MAX : capacity;
+    if (state->tail)
+        state->tail->n = (uint32_t)(state->next - state->tail->at);
+}
+
+/* Gives the state a new tail; false after setting an error. */
+static bool state_grow(duckdb_function_info info, struct window_state *state)
+{
+    uint32_t capacity = state->tail ? RUN_LATER : RUN_FIRST;
     size_t bytes = run_bytes(capacity);
-    struct run *run = NULL;
-    if (!budget_take(state->budget, bytes)) {
-        refuse_size(info, state->budget, bytes);
-        return NULL;
-    }
-    run = malloc(bytes);
+    bool granted = budget_take(state->budget, bytes);
+    struct run *run = granted ? malloc(bytes) : NULL;
     if (!run) {
-        budget_give_back(state->budget, bytes);
+        if (granted)
+            budget_give_back(state->budget, bytes);
         refuse_size(info, state->budget, bytes);
-        return NULL;
+        return false;
     }
+    state_close(state);
     run->next = NULL;
     run->n = 0;
     run->capacity = capacity;
@@ -105,24 +109,18 @@ static struct run *run_with_room(duckdb_function_info info, struct window_state 
     else
         state->head = run;
     state->tail = run;
-    return run;
+    state->next = run->at;
+    state->end = run->at + capacity;
+    return true;
 }
 
 static bool state_append(duckdb_function_info info, struct window_state *state, const int64_t *time_ms,
                          const double *value, idx_t count)
 {
-    while (count > 0) {
-        struct run *run = run_with_room(info, state, (uint32_t)count);
-        if (!run)
+    for (idx_t i = 0; i < count; i++) {
+        if (state->next == state->end && !state_grow(info, state))
             return false;
-        uint32_t room = run->capacity - run->n, take = count < room ? (uint32_t)count : room;
-        memcpy(run->time_ms + run->n, time_ms, take * sizeof *time_ms);
-        memcpy(run_values(run) + run->n, value, take * sizeof *value);
-        run->n += take;
-        state->n += take;
-        time_ms += take;
-        value += take;
-        count -= take;
+        *state->next++ = (struct sample){time_ms[i], value[i]};
     }
     return true;
 }
@@ -179,22 +177,28 @@ bool function_grid(int64_t start_ms, int64_t step_ms, int64_t steps, int64_t win
 static bool state_begin(duckdb_function_info info, struct window_state *state, const struct window_rows *rows,
                         idx_t row)
 {
-    if (state->n > 0 || function_grid(rows->start_ms[row], rows->step_ms[row], rows->steps[row], rows->window_ms[row],
-                                      rows->closed[row], &state->grid))
+    if (state->head || function_grid(rows->start_ms[row], rows->step_ms[row], rows->steps[row], rows->window_ms[row],
+                                     rows->closed[row], &state->grid))
         return true;
     duckdb_aggregate_function_set_error(info, "the grid of a window function is not valid");
     return false;
 }
 
-/* Tables are sorted by series and time for the most part, so rows of one group follow each other: they are taken as
- * slices, cut at markers and nulls. */
+/* In sorted tables rows of one group follow each other: they are taken as slices, cut at markers and nulls. In tables
+ * as ingested each row is of another group, and what takes time is fetching where its sample goes: hence the prefetch.
+ */
+#define AHEAD 12
+
 static void state_update(duckdb_function_info info, duckdb_data_chunk input, duckdb_aggregate_state *states)
 {
+    ENGINE_TAKES();
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
     bool sees_markers = function->kernel->sees_markers;
     struct window_rows rows = rows_of(input);
     idx_t n = duckdb_data_chunk_get_size(input);
     for (idx_t row = 0; row < n;) {
+        if (row + AHEAD < n)
+            __builtin_prefetch(((const struct window_state *)states[row + AHEAD])->next, 1);
         if (!row_counts(&rows, row, sees_markers)) {
             row++;
             continue;
@@ -205,30 +209,32 @@ static void state_update(duckdb_function_info info, duckdb_data_chunk input, duc
         struct window_state *state = (struct window_state *)states[row];
         if (!state_begin(info, state, &rows, row) ||
             !state_append(info, state, rows.time_ms + row, rows.value + row, end - row))
-            return;
+            break;
         row = end;
     }
+    ENGINE_GIVES();
 }
 
 static void state_combine(duckdb_function_info info, duckdb_aggregate_state *sources, duckdb_aggregate_state *targets,
                           idx_t count)
 {
+    ENGINE_TAKES();
     for (idx_t i = 0; i < count; i++) {
         struct window_state *from = (struct window_state *)sources[i], *to = (struct window_state *)targets[i];
-        if (from->n == 0)
+        if (!from->head)
             continue;
-        if (to->n == 0) {
-            struct window_state empty = *to;
+        if (to->head) {
+            state_close(to);
+            to->tail->next = from->head;
+            to->tail = from->tail;
+            to->next = from->next;
+            to->end = from->end;
+        } else {
             *to = *from;
-            *from = empty;
-            continue;
         }
-        to->tail->next = from->head;
-        to->tail = from->tail;
-        to->n += from->n;
-        from->head = from->tail = NULL;
-        from->n = 0;
+        *from = (struct window_state){.budget = from->budget};
     }
+    ENGINE_GIVES();
 }
 
 /* --- the end: gather, sort if need be, evaluate --- */
@@ -240,11 +246,16 @@ struct scratch {
     uint64_t *present;
 };
 
-static size_t longest_state(duckdb_aggregate_state *states, idx_t count)
+/* Closes all states; how many samples the longest has. */
+static size_t close_all(duckdb_aggregate_state *states, idx_t count)
 {
     size_t most = 0;
     for (idx_t i = 0; i < count; i++) {
-        size_t n = ((const struct window_state *)states[i])->n;
+        struct window_state *state = (struct window_state *)states[i];
+        size_t n = 0;
+        state_close(state);
+        for (const struct run *run = state->head; run; run = run->next)
+            n += run->n;
         most = n > most ? n : most;
     }
     return most;
@@ -291,10 +302,13 @@ static void sort_samples(struct scratch *s, size_t n)
 static struct samples gather(struct scratch *s, const struct window_state *state)
 {
     size_t n = 0;
-    for (struct run *run = state->head; run; run = run->next) {
-        memcpy(s->time_ms + n, run->time_ms, run->n * sizeof *s->time_ms);
-        memcpy(s->value + n, run_values(run), run->n * sizeof *s->value);
-        n += run->n;
+    for (const struct run *run = state->head; run; run = run->next) {
+        if (run->next)
+            __builtin_prefetch(run->next->at);
+        for (uint32_t i = 0; i < run->n; i++, n++) {
+            s->time_ms[n] = run->at[i].time_ms;
+            s->value[n] = run->at[i].value;
+        }
     }
     sort_samples(s, n);
     return (struct samples){s->time_ms, s->value, n};
@@ -350,7 +364,7 @@ static uint64_t steps_of_all(duckdb_aggregate_state *states, idx_t count, uint32
     *ret_longest = 0;
     for (idx_t i = 0; i < count; i++) {
         const struct window_state *state = (const struct window_state *)states[i];
-        uint32_t steps = state->n ? state->grid.steps : 0;
+        uint32_t steps = state->head ? state->grid.steps : 0;
         sum += steps;
         *ret_longest = steps > *ret_longest ? steps : *ret_longest;
     }
@@ -360,21 +374,23 @@ static uint64_t steps_of_all(duckdb_aggregate_state *states, idx_t count, uint32
 static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *states, duckdb_vector result, idx_t count,
                            idx_t offset)
 {
+    ENGINE_TAKES();
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
     uint32_t longest;
     uint64_t elements = steps_of_all(states, count, &longest);
     struct list_room room;
     struct scratch scratch;
-    if (!scratch_init(&scratch, longest_state(states, count), longest) || !list_room_make(result, elements, &room)) {
+    if (!scratch_init(&scratch, close_all(states, count), longest) || !list_room_make(result, elements, &room)) {
         scratch_release(&scratch);
         refuse_size(info, function->budget, elements * sizeof(double));
+        ENGINE_GIVES();
         return;
     }
     uint64_t used = 0;
     for (idx_t i = 0; i < count; i++) {
         const struct window_state *state = (const struct window_state *)states[i];
         uint32_t present_n = 0;
-        if (state->n > 0) {
+        if (state->head) {
             struct samples samples = gather(&scratch, state);
             present_n = function->kernel->run(&state->grid, &samples, room.values + used, scratch.present);
         }
@@ -383,6 +399,7 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
     if (duckdb_list_vector_set_size(result, room.first + used) != DuckDBSuccess)
         duckdb_aggregate_function_set_error(info, "cannot set the size of a result list");
     scratch_release(&scratch);
+    ENGINE_GIVES();
 }
 
 /* --- registering --- */

@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "backend/duckdb/decode.h"
 #include "backend/duckdb/functions.h"
@@ -22,13 +21,6 @@ struct decoding {
     size_t capacity;
     struct text_column *by_column; /* room for label_reader */
 };
-
-static int64_t clock_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
 
 static struct grid_series *series_new(struct decoding *d)
 {
@@ -143,11 +135,11 @@ static enum status query_and_decode(struct decoding *d, struct connection *conne
                                     struct cancel *cancel, struct error *reterr)
 {
     duckdb_result rows;
-    int64_t began_us = clock_us();
+    int64_t began_us = engine_clock_us();
     enum status status = engine_query(connection, sql, false, cancel, &rows, reterr);
     if (status != OK)
         return status;
-    d->result->engine_us = clock_us() - began_us;
+    d->result->engine_us = engine_clock_us() - began_us;
     duckdb_data_chunk chunk = NULL;
     if (!columns_fit(&rows, &d->fragment->columns))
         status = error_set(reterr, E_INTERNAL, "a fragment's statement does not have the columns it announces");

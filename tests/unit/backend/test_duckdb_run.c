@@ -134,7 +134,7 @@ static void test_functions_may_not_take_all_memory(void **state)
     fixture_open(f);
     struct error error;
     assert_int_equal(run_error(f,
-                               "SELECT prom_sum_over_time(ts, 1e0, 0, 1000, 2, 5, false) FROM range(10000000) t(ts) "
+                               "SELECT prom_sum_over_time(ts, 1e0, 0, 1000, 2, 5, false) FROM range(5000000) t(ts) "
                                "GROUP BY ts % 7",
                                2, "", 99, &error),
                      E_LIMIT);

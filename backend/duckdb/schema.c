@@ -12,8 +12,7 @@ static const char *const STATEMENTS[] = {
     "CREATE TABLE series (series UINTEGER NOT NULL, metric VARCHAR NOT NULL, labels MAP(VARCHAR, VARCHAR) NOT NULL)",
     /* One row per (series, ts); append sees to that, an index would cost more than the data. */
     "CREATE TABLE samples (series UINTEGER NOT NULL, ts BIGINT NOT NULL, value DOUBLE NOT NULL)",
-    "CREATE TABLE metadata (family VARCHAR NOT NULL, type UTINYINT NOT NULL, help VARCHAR NOT NULL, "
-    "unit VARCHAR NOT NULL)",
+    "CREATE TABLE metadata (family VARCHAR NOT NULL, type UTINYINT NOT NULL, help VARCHAR, unit VARCHAR)",
     /* RE2 as Prometheus uses it: anchored at both ends, dot matches newline. */
     "CREATE MACRO prom_match(subject, pattern) AS regexp_full_match(subject, pattern, 's')",
 };

@@ -108,7 +108,7 @@ enum duration_op {
     DUR_MOD,
     DUR_POW,
     DUR_NEG,
-    DUR_POS,   /* +(5m) behind `offset`: the sign says that the duration ends with the parenthesis; else it is dropped */
+    DUR_POS,   /* +(5m) behind `offset`: ends with the parenthesis; other pluses are dropped */
     DUR_STEP,  /* step()  */
     DUR_RANGE, /* range() */
     DUR_MIN,   /* min(a, b), newer min_of */

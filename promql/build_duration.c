@@ -40,7 +40,8 @@ struct number_value number_of_duration(struct builder *b, struct token token)
         builder_fail(b, token.range, "duration out of range");
         break;
     }
-    double seconds = (double)(ms / 1000) + (double)(ms % 1000) / 1000;
+    int64_t whole = ms / 1000;
+    double seconds = (double)whole + (double)(ms % 1000) / 1000;
     return (struct number_value){seconds, true, token.range};
 }
 

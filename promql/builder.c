@@ -281,7 +281,7 @@ static void *grow(struct builder *b, const void *old, uint32_t n, uint32_t *capa
 struct expr_list expr_list_add(struct builder *b, struct expr_list list, struct expr *expr)
 {
     if (list.n == list.capacity) {
-        void *grown = grow(b, list.at, list.n, &list.capacity, sizeof *list.at);
+        void *grown = grow(b, list.at, list.n, &list.capacity, sizeof(struct expr *));
         if (!grown)
             return list;
         list.at = grown;

@@ -34,7 +34,9 @@ struct function {
     struct str name;
     enum value_type args[FUNCTION_ARGS_MAX]; /* VALUE_NONE ends the list */
     size_t args_n;
-    int variadic; /* 0: exactly args_n; n > 0: up to n fewer/extra as Prometheus counts; -1: any number more */
+    /* 0: exactly args_n arguments; n > 0: from args_n - 1 to args_n - 1 + n; -1: args_n - 1 or more. Those behind the
+     * last of args are of its type. */
+    int variadic;
     enum value_type result;
     bool keeps_name;   /* the result keeps __name__ (last_over_time, sort, …) */
     bool at_unsafe;    /* depends on the evaluation timestamp even under @ (time(), day_of_week(), timestamp(), …) */

@@ -33,12 +33,14 @@
 /* Tokens the rules do not use: the lexer's report of a character it cannot place. */
 %token LEX_ERROR.
 
-/* Keywords by where they may stand as plain names. A class used in several rules must be one class, else lemon sees two. */
+/* Keywords by where they may stand as plain names. A class used in several rules must be one class, else lemon sees
+ * two. */
 %token_class sign ADD|SUB.
 %token_class aggregator AVG|BOTTOMK|COUNT|COUNT_VALUES|GROUP|LIMITK|LIMIT_RATIO|MAX|MIN|QUANTILE|STDDEV|STDVAR|SUM|TOPK.
 %token_class callable IDENTIFIER|START|END|STEP|RANGE|MAX_OF|MIN_OF.
 %token_class metric_word METRIC_IDENTIFIER|BY|WITHOUT|LAND|LOR|LUNLESS|OFFSET|ANCHORED|SMOOTHED.
-%token_class label_word METRIC_IDENTIFIER|BY|LAND|LOR|LUNLESS|ATAN2|OFFSET|ANCHORED|SMOOTHED|BOOL|ON|IGNORING|GROUP_LEFT|GROUP_RIGHT|FILL|FILL_LEFT|FILL_RIGHT.
+%token_class label_word METRIC_IDENTIFIER|BY|LAND|LOR|LUNLESS|ATAN2|OFFSET|ANCHORED|SMOOTHED|BOOL|ON|IGNORING
+    |GROUP_LEFT|GROUP_RIGHT|FILL|FILL_LEFT|FILL_RIGHT.
 
 %type expr {struct expr *}
 %type call_body {struct expr_list}
@@ -123,7 +125,9 @@ group_modifier(A) ::= on_modifier(M) GROUP_RIGHT group_labels(L). {
 group_labels(A) ::= . [GROUP_END]                            { A = builder_no_group_labels(b); }
 group_labels(A) ::= labels(A).
 modifier(A) ::= group_modifier(A).
-modifier(A) ::= group_modifier(M) FILL fill_value(V).        { A = modifier_fill(b, modifier_fill(b, M, true, V), false, V); }
+modifier(A) ::= group_modifier(M) FILL fill_value(V). {
+    A = modifier_fill(b, modifier_fill(b, M, true, V), false, V);
+}
 modifier(A) ::= group_modifier(M) FILL_LEFT fill_value(V).   { A = modifier_fill(b, M, true, V); }
 modifier(A) ::= group_modifier(M) FILL_RIGHT fill_value(V).  { A = modifier_fill(b, M, false, V); }
 modifier(A) ::= group_modifier(M) FILL_LEFT fill_value(V) FILL_RIGHT fill_value(W). {
@@ -148,7 +152,9 @@ label(A) ::= label_word(A).
 label(A) ::= aggregator(A).
 label(A) ::= callable(A).
 label(A) ::= STRING(A).
-label(A) ::= error.                                          { builder_unexpected(b, "grouping opts", "label"); A = b->token; }
+label(A) ::= error. {
+    builder_unexpected(b, "grouping opts", "label"); A = b->token;
+}
 
 /* -- selectors -------------------------------------------------------------------------------------------------- */
 
@@ -163,20 +169,28 @@ braces(A) ::= LEFT_BRACE(L) matcher_list(M) RIGHT_BRACE(R).  { A = braces_close(
 braces(A) ::= LEFT_BRACE(L) matcher_list(M) COMMA RIGHT_BRACE(R). { A = braces_close(L, M, R); }
 matcher_list(A) ::= label_matcher(M).                        { A = matcher_list_add(b, (struct matcher_list){0}, M); }
 matcher_list(A) ::= matcher_list(L) COMMA label_matcher(M).  { A = matcher_list_add(b, L, M); }
-matcher_list(A) ::= matcher_list(A) error.                   { builder_unexpected(b, "label matching", "\",\" or \"}\""); }
+matcher_list(A) ::= matcher_list(A) error. {
+    builder_unexpected(b, "label matching", "\",\" or \"}\"");
+}
 label_matcher(A) ::= IDENTIFIER(N) match_op(O) STRING(V).    { A = (struct matcher_item){N, O, V}; }
 label_matcher(A) ::= STRING(N) match_op(O) STRING(V).        { A = (struct matcher_item){N, O, V}; }
 label_matcher(A) ::= STRING(N).                              { A = (struct matcher_item){N, N, N}; }
 label_matcher(A) ::= STRING(N) match_op error.               { A = builder_unexpected_matcher(b, N, "string"); }
 label_matcher(A) ::= IDENTIFIER(N) match_op error.           { A = builder_unexpected_matcher(b, N, "string"); }
-label_matcher(A) ::= IDENTIFIER(N) error.                    { A = builder_unexpected_matcher(b, N, "label matching operator"); }
-label_matcher(A) ::= error.                                  { A = builder_unexpected_matcher(b, b->token, "identifier or \"}\""); }
+label_matcher(A) ::= IDENTIFIER(N) error. {
+    A = builder_unexpected_matcher(b, N, "label matching operator");
+}
+label_matcher(A) ::= error. {
+    A = builder_unexpected_matcher(b, b->token, "identifier or \"}\"");
+}
 match_op(A) ::= EQL|NEQ|EQL_REGEX|NEQ_REGEX(A).
 
 /* -- offset, @, anchored, smoothed ------------------------------------------------------------------------------ */
 
 expr(A) ::= expr(A) OFFSET offset_duration(D).               { apply_offset(b, A, D); }
-expr(A) ::= expr OFFSET error.                               { A = builder_unexpected(b, "offset", "number or duration"); }
+expr(A) ::= expr OFFSET error. {
+    A = builder_unexpected(b, "offset", "number or duration");
+}
 expr(A) ::= expr(A) AT timestamp(T).                         { apply_at_time(b, A, T); }
 expr(A) ::= expr(A) AT START LEFT_PAREN RIGHT_PAREN(R).      { apply_at(b, A, AT_START, R); }
 expr(A) ::= expr(A) AT END LEFT_PAREN RIGHT_PAREN(R).        { apply_at(b, A, AT_END, R); }
@@ -248,12 +262,24 @@ offset_duration(A) ::= sign(O) wrapped_duration(D).          { A = duration_sign
 offset_duration(A) ::= offset_chain(A). [OFFSET_END]
 offset_chain(A) ::= wrapped_duration(A).
 offset_chain(A) ::= sign(O) signed_duration(D).              { A = duration_chain_head(b, O, D); }
-offset_chain(A) ::= offset_chain(L) ADD duration(R).         { A = duration_binary(b, DUR_ADD, duration_chain_left(L), R); }
-offset_chain(A) ::= offset_chain(L) SUB duration(R).         { A = duration_binary(b, DUR_SUB, duration_chain_left(L), R); }
-offset_chain(A) ::= offset_chain(L) MUL duration(R).         { A = duration_binary(b, DUR_MUL, duration_chain_left(L), R); }
-offset_chain(A) ::= offset_chain(L) DIV(O) duration(R).      { A = duration_divide(b, DUR_DIV, duration_chain_left(L), O, R); }
-offset_chain(A) ::= offset_chain(L) MOD(O) duration(R).      { A = duration_divide(b, DUR_MOD, duration_chain_left(L), O, R); }
-offset_chain(A) ::= offset_chain(L) POW duration(R).         { A = duration_binary(b, DUR_POW, duration_chain_left(L), R); }
+offset_chain(A) ::= offset_chain(L) ADD duration(R). {
+    A = duration_binary(b, DUR_ADD, duration_chain_left(L), R);
+}
+offset_chain(A) ::= offset_chain(L) SUB duration(R). {
+    A = duration_binary(b, DUR_SUB, duration_chain_left(L), R);
+}
+offset_chain(A) ::= offset_chain(L) MUL duration(R). {
+    A = duration_binary(b, DUR_MUL, duration_chain_left(L), R);
+}
+offset_chain(A) ::= offset_chain(L) DIV(O) duration(R). {
+    A = duration_divide(b, DUR_DIV, duration_chain_left(L), O, R);
+}
+offset_chain(A) ::= offset_chain(L) MOD(O) duration(R). {
+    A = duration_divide(b, DUR_MOD, duration_chain_left(L), O, R);
+}
+offset_chain(A) ::= offset_chain(L) POW duration(R). {
+    A = duration_binary(b, DUR_POW, duration_chain_left(L), R);
+}
 
 %code {
 void builder_run(struct builder *b, int first_code)

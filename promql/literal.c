@@ -140,15 +140,15 @@ static bool is_word(const char *s)
            (!sign && strcasecmp(s, "nan") == 0);
 }
 
-enum number_fault literal_float(struct str s, double *ret_value)
+enum number_fault literal_float(struct str text, double *ret_value)
 {
-    char text[NUMBER_TEXT_MAX];
-    if (!strip(s, text))
+    char plain[NUMBER_TEXT_MAX];
+    if (!strip(text, plain))
         return NUMBER_INVALID;
-    bool word = is_word(text);
-    if (!word && !is_decimal_float(text) && !is_hex_float(text))
+    bool word = is_word(plain);
+    if (!word && !is_decimal_float(plain) && !is_hex_float(plain))
         return NUMBER_INVALID;
-    *ret_value = strtod(text, NULL);
+    *ret_value = strtod(plain, NULL);
     return isinf(*ret_value) && !word ? NUMBER_OUT_OF_RANGE : NUMBER_FINE;
 }
 
@@ -190,7 +190,7 @@ static int32_t digits_value(const char *at, unsigned n, unsigned base)
 {
     int32_t value = 0;
     for (unsigned i = 0; i < n; i++) {
-        int c = at[i];
+        int c = (unsigned char)at[i];
         int digit = c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
         value = value * (int32_t)base + digit;
     }

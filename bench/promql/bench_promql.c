@@ -4,7 +4,8 @@
  *
  * FILE holds one query a line, lines that begin with # left out; default: queries.txt beside this file. Each pass reads
  * the whole list, checks included, with one arena that is reset after each query, as the server does it; printed are
- * passes, parses per second of processor time, and the time of one parse. Patterns are not compiled: that is the engine's work.
+ * passes, parses per second of processor time, and the time of one parse. Patterns are not compiled: that is the
+ * engine's work.
  *
  * To compare with Prometheus's own parser, call parser.ParseExpr of github.com/prometheus/prometheus/promql/parser for
  * each line of the same file in a loop (a Go benchmark: testing.B, b.N passes). It compiles the patterns, so take the

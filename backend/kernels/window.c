@@ -35,7 +35,7 @@ static inline bool evaluate_LAST(const struct window *w, double *ret)
  *
  * The difference of last and first, plus what each reset lost, is stretched from the sampled interval to the window:
  * to its edge where the edge is nearer than 1.1 mean gaps, by half a mean gap otherwise. A counter is not stretched
- * back beyond its zero. The order of threshold and zero was the other one up to Prometheus 2.4x; closed windows are of
+ * back beyond its zero. The order of threshold and zero was the other one up to Prometheus 2.50; closed windows are of
  * that time. */
 struct extrapolation {
     double to_start, to_end; /* seconds from the window's edges to the first and last sample */

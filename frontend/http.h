@@ -80,7 +80,7 @@ struct http_stream {
     void *arg;
 };
 void http_respond_stream(struct http_request *request, int code, const char *content_type, const char *content_encoding,
-                         const struct http_stream *stream);
+                         const struct http_stream *description);
 
 /* Like http_respond, and tells when the answer has left (or failed to): remote read needs to know. */
 void http_respond_then(struct http_request *request, int code, const char *content_type, const char *content_encoding,

@@ -38,22 +38,6 @@ static enum status read_lookback(const struct http_request *request, int64_t *re
     return error_prefix(reterr, "error parsing lookback delta duration: ");
 }
 
-/* @ end() means the end as asked, also when the last step comes before it; a plan knows only its grid. So then it is
- * written as the time it stands for. The tree is the query's own and not yet shared. */
-static bool pin_end(const struct expr *expr, void *arg)
-{
-    const int64_t *end_ms = arg;
-    struct expr *own = (struct expr *)(uintptr_t)expr;
-    if (own->kind == EXPR_SELECTOR && own->u.selector.at == AT_END) {
-        own->u.selector.at = AT_TIME;
-        own->u.selector.at_ms = *end_ms;
-    } else if (own->kind == EXPR_SUBQUERY && own->u.subquery.at == AT_END) {
-        own->u.subquery.at = AT_TIME;
-        own->u.subquery.at_ms = *end_ms;
-    }
-    return true;
-}
-
 static enum status read_text(struct query *query, struct error *reterr)
 {
     struct backend *backend = query->app->backend;
@@ -62,16 +46,9 @@ static enum status read_text(struct query *query, struct error *reterr)
     const struct str *text = http_param(query->request, "query");
     enum status status =
         promql_parse(&query->arena, text ? *text : STR(""), &PARSE_LIMITS_DEFAULT, &regex, &query->text, reterr);
-    if (status == OK && params->range && query->text.root->type != VALUE_VECTOR &&
-        query->text.root->type != VALUE_SCALAR)
-        status = error_set(reterr, E_BAD_DATA,
-                           "invalid expression type \"%s\" for range query, must be Scalar or instant Vector",
-                           value_type_text(query->text.root->type));
     if (status == OK)
-        status = promql_resolve_durations(query->text.root, params->range ? params->grid.step_ms : 0,
-                                          params->end_ms - params->start_ms, reterr);
-    if (status == OK && params->end_ms != grid_end(params->grid))
-        expr_walk(query->text.root, pin_end, &query->params.end_ms);
+        status = api_settle_query(&query->text, params->range ? params->grid.step_ms : 0,
+                                  params->end_ms - params->start_ms, reterr);
     return status == E_BAD_DATA ? error_prefix(reterr, "invalid parameter \"query\": ") : status;
 }
 

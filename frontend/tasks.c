@@ -56,7 +56,7 @@ enum status tasks_new(struct app *app, size_t tasks_max, struct tasks **ret_task
     size_t buckets_n = 64;
     while (buckets_n < tasks_max && buckets_n < BUCKETS_MAX)
         buckets_n *= 2;
-    struct tasks *tasks = calloc(1, sizeof *tasks + buckets_n * sizeof tasks->buckets[0]);
+    struct tasks *tasks = calloc(1, sizeof *tasks + buckets_n * sizeof(struct task *));
     if (!tasks)
         return error_set(reterr, E_NOMEM, "no memory for the registry of %zu tasks", tasks_max);
     tasks->app = app;

@@ -24,7 +24,7 @@ struct scripted_backend {
     _Atomic bool append_fails;         /* every transaction */
     _Atomic int append_poison;         /* transactions with a request of that many series fail; 0: none */
     _Atomic int append_delay_ms, append_refuses;
-    _Atomic int runs, running, cancelled_runs, cursors_open, appends, appended_requests;
+    _Atomic int runs, cancelled_runs, cursors_open, appends, appended_requests;
 };
 
 struct rig {

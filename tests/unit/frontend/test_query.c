@@ -317,13 +317,21 @@ static void the_engine_breaks(void **state)
     expect_health();
 }
 
+/* The engine notices a little after its task is gone. */
+static void expect_cancelled_runs(int n)
+{
+    rig_expect_quiet(&rig);
+    for (int waited = 0; waited < 10000 && rig.backend.cancelled_runs < n; waited += 5)
+        poll(NULL, 0, 5);
+    assert_int_equal(rig.backend.cancelled_runs, n);
+}
+
 static void the_engine_takes_too_long(void **state)
 {
     rig.backend.run_hangs = true;
     expect(ask(SPLIT "&timeout=0.15"), 503, "query timed out");
     expect(ask(DIRECT "&timeout=0.15"), 503, "query timed out in expression evaluation");
-    rig_expect_quiet(&rig);
-    assert_int_equal(rig.backend.cancelled_runs, 2);
+    expect_cancelled_runs(2);
     expect_health();
 }
 
@@ -397,15 +405,6 @@ static void ask_and_leave(const char *query, int runs, int ms)
     for (int waited = 0; waited < ms && !(runs && rig.backend.runs >= runs); waited += 5)
         poll(NULL, 0, 5);
     close(fd);
-}
-
-/* The engine notices a little after its task is gone. */
-static void expect_cancelled_runs(int n)
-{
-    rig_expect_quiet(&rig);
-    for (int waited = 0; waited < 10000 && rig.backend.cancelled_runs < n; waited += 5)
-        poll(NULL, 0, 5);
-    assert_int_equal(rig.backend.cancelled_runs, n);
 }
 
 static void the_client_leaves(void **state)

@@ -35,7 +35,8 @@ struct window_state {
     struct run *head, *tail;
     uint64_t n;
     struct budget *budget;
-    struct window_grid grid; /* of the first row */
+    struct window_grid grid;             /* of the first row */
+    struct window_parameters parameters; /* likewise; scratch is set when it is evaluated */
 };
 
 /* What a registered function carries. */
@@ -69,15 +70,6 @@ static void state_destroy(duckdb_aggregate_state *states, idx_t count)
     }
 }
 
-static void refuse_size(duckdb_function_info info, const struct budget *budget, uint64_t bytes)
-{
-    char message[256];
-    snprintf(message, sizeof message,
-             ENGINE_TOO_MANY_SAMPLES ": functions need another %llu bytes and may hold %llu in all",
-             (unsigned long long)bytes, (unsigned long long)budget->max_bytes);
-    duckdb_aggregate_function_set_error(info, message);
-}
-
 /* A run with room behind the state's samples, or NULL after setting an error. */
 static struct run *run_with_room(duckdb_function_info info, struct window_state *state, uint32_t wanted)
 {
@@ -88,13 +80,13 @@ static struct run *run_with_room(duckdb_function_info info, struct window_state 
     size_t bytes = run_bytes(capacity);
     struct run *run = NULL;
     if (!budget_take(state->budget, bytes)) {
-        refuse_size(info, state->budget, bytes);
+        function_refuse_size(info, state->budget, bytes);
         return NULL;
     }
     run = malloc(bytes);
     if (!run) {
         budget_give_back(state->budget, bytes);
-        refuse_size(info, state->budget, bytes);
+        function_refuse_size(info, state->budget, bytes);
         return NULL;
     }
     run->next = NULL;
@@ -127,21 +119,26 @@ static bool state_append(duckdb_function_info info, struct window_state *state, 
     return true;
 }
 
+#define COLUMNS_MAX (7 + FUNCTION_PARAMETERS_MAX)
+
 /* The rows of one vector: columns as the signature has them. */
 struct window_rows {
     const int64_t *time_ms;
     const double *value;
     const int64_t *start_ms, *step_ms, *steps, *window_ms;
     const bool *closed;
-    const uint64_t *validity[7]; /* NULL: no nulls */
+    struct parameter_rows parameters;
+    idx_t columns;
+    const uint64_t *validity[COLUMNS_MAX]; /* NULL: no nulls */
     bool has_nulls;
 };
 
-static struct window_rows rows_of(duckdb_data_chunk input)
+static struct window_rows rows_of(duckdb_data_chunk input, const struct window_kernel *kernel)
 {
-    struct window_rows rows = {.has_nulls = false};
-    void *data[7];
-    for (idx_t i = 0; i < 7; i++) {
+    struct window_rows rows = {.columns = duckdb_data_chunk_get_column_count(input)};
+    void *data[COLUMNS_MAX];
+    INVARIANT(rows.columns <= COLUMNS_MAX);
+    for (idx_t i = 0; i < rows.columns; i++) {
         duckdb_vector vector = duckdb_data_chunk_get_vector(input, i);
         data[i] = duckdb_vector_get_data(vector);
         rows.validity[i] = duckdb_vector_get_validity(vector);
@@ -154,35 +151,32 @@ static struct window_rows rows_of(duckdb_data_chunk input)
     rows.steps = data[4];
     rows.window_ms = data[5];
     rows.closed = data[6];
+    rows.parameters = parameter_rows_of(kernel, input, 7);
     return rows;
 }
 
 static bool row_counts(const struct window_rows *rows, idx_t row, bool sees_markers)
 {
-    for (int i = 0; rows->has_nulls && i < 7; i++) {
+    for (idx_t i = 0; rows->has_nulls && i < rows->columns; i++) {
         if (!is_valid(rows->validity[i], row))
             return false;
     }
     return sees_markers || !is_stale_marker(rows->value[row]);
 }
 
-bool function_grid(int64_t start_ms, int64_t step_ms, int64_t steps, int64_t window_ms, bool closed,
-                   struct window_grid *ret_grid)
-{
-    if (steps < 1 || steps > FUNCTION_STEPS_MAX)
-        return false;
-    *ret_grid = (struct window_grid){start_ms, step_ms, (uint32_t)steps, window_ms, closed};
-    return window_grid_is_valid(ret_grid);
-}
-
-/* Sets the state's grid at its first row. The grid is the same for all rows: it is constant in the SQL. */
+/* Sets the state's grid and parameters at its first row. They are the same for all rows: constant in the SQL. */
 static bool state_begin(duckdb_function_info info, struct window_state *state, const struct window_rows *rows,
-                        idx_t row)
+                        const struct window_kernel *kernel, idx_t row)
 {
-    if (state->n > 0 || function_grid(rows->start_ms[row], rows->step_ms[row], rows->steps[row], rows->window_ms[row],
-                                      rows->closed[row], &state->grid))
+    char message[FUNCTION_REFUSAL_MAX] = "the grid of a window function is not valid";
+    if (state->n > 0)
         return true;
-    duckdb_aggregate_function_set_error(info, "the grid of a window function is not valid");
+    state->parameters = parameter_rows_get(&rows->parameters, row);
+    if (function_grid(rows->start_ms[row], rows->step_ms[row], rows->steps[row], rows->window_ms[row],
+                      rows->closed[row], &state->grid) &&
+        !function_parameters_refused(kernel, &state->parameters, message))
+        return true;
+    duckdb_aggregate_function_set_error(info, message);
     return false;
 }
 
@@ -192,7 +186,7 @@ static void state_update(duckdb_function_info info, duckdb_data_chunk input, duc
 {
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
     bool sees_markers = function->kernel->sees_markers;
-    struct window_rows rows = rows_of(input);
+    struct window_rows rows = rows_of(input, function->kernel);
     idx_t n = duckdb_data_chunk_get_size(input);
     for (idx_t row = 0; row < n;) {
         if (!row_counts(&rows, row, sees_markers)) {
@@ -203,7 +197,7 @@ static void state_update(duckdb_function_info info, duckdb_data_chunk input, duc
         while (end < n && states[end] == states[row] && row_counts(&rows, end, sees_markers))
             end++;
         struct window_state *state = (struct window_state *)states[row];
-        if (!state_begin(info, state, &rows, row) ||
+        if (!state_begin(info, state, &rows, function->kernel, row) ||
             !state_append(info, state, rows.time_ms + row, rows.value + row, end - row))
             return;
         row = end;
@@ -300,34 +294,6 @@ static struct samples gather(struct scratch *s, const struct window_state *state
     return (struct samples){s->time_ms, s->value, n};
 }
 
-bool list_room_make(duckdb_vector list, uint64_t elements, struct list_room *ret_room)
-{
-    uint64_t first = duckdb_list_vector_get_size(list);
-    if (duckdb_list_vector_reserve(list, first + elements) != DuckDBSuccess)
-        return false;
-    duckdb_vector child = duckdb_list_vector_get_child(list);
-    duckdb_vector_ensure_validity_writable(child);
-    duckdb_vector_ensure_validity_writable(list);
-    ret_room->values = (double *)duckdb_vector_get_data(child) + first;
-    ret_room->validity = duckdb_vector_get_validity(child);
-    ret_room->first = first;
-    return true;
-}
-
-uint64_t list_room_put(duckdb_vector list, const struct list_room *room, uint64_t used, uint64_t row, uint32_t steps,
-                       const uint64_t *present, uint32_t present_n)
-{
-    duckdb_list_entry *entries = duckdb_vector_get_data(list);
-    if (present_n == 0) {
-        entries[row] = (duckdb_list_entry){room->first + used, 0};
-        duckdb_validity_set_row_invalid(duckdb_vector_get_validity(list), row);
-        return 0;
-    }
-    entries[row] = (duckdb_list_entry){room->first + used, steps};
-    bits_store(room->validity, room->first + used, present, steps);
-    return steps;
-}
-
 static bool scratch_init(struct scratch *s, size_t samples, size_t steps)
 {
     s->capacity = samples;
@@ -367,7 +333,7 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
     struct scratch scratch;
     if (!scratch_init(&scratch, longest_state(states, count), longest) || !list_room_make(result, elements, &room)) {
         scratch_release(&scratch);
-        refuse_size(info, function->budget, elements * sizeof(double));
+        function_refuse_size(info, function->budget, elements * sizeof(double));
         return;
     }
     uint64_t used = 0;
@@ -376,7 +342,9 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
         uint32_t present_n = 0;
         if (state->n > 0) {
             struct samples samples = gather(&scratch, state);
-            present_n = function->kernel->run(&state->grid, &samples, room.values + used, scratch.present);
+            struct window_parameters parameters = state->parameters;
+            parameters.scratch = scratch.value + scratch.capacity; /* no more needed once sorted */
+            present_n = function->kernel->run(&state->grid, &parameters, &samples, room.values + used, scratch.present);
         }
         used += list_room_put(result, &room, used, offset + i, state->grid.steps, scratch.present, present_n);
     }
@@ -390,34 +358,20 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
 static enum status register_one(const struct window_function *function, struct connection *connection,
                                 struct error *reterr)
 {
-    char name[64];
+    char name[64], parameters[16];
     snprintf(name, sizeof name, "prom_%s", function->kernel->name);
+    snprintf(parameters, sizeof parameters, "idiiiib%s", function->kernel->parameters);
     struct window_function *copy = malloc(sizeof *copy);
     if (!copy)
         return error_set(reterr, E_NOMEM, "no memory to register %s", name);
     *copy = *function;
-    duckdb_logical_type number = duckdb_create_logical_type(DUCKDB_TYPE_DOUBLE);
-    duckdb_logical_type time = duckdb_create_logical_type(DUCKDB_TYPE_BIGINT);
-    duckdb_logical_type flag = duckdb_create_logical_type(DUCKDB_TYPE_BOOLEAN);
-    duckdb_logical_type list = duckdb_create_list_type(number);
-    const duckdb_logical_type parameters[7] = {time, number, time, time, time, time, flag};
-
-    duckdb_aggregate_function aggregate = duckdb_create_aggregate_function();
-    duckdb_aggregate_function_set_name(aggregate, name);
-    for (size_t i = 0; i < ARRAY_LENGTH(parameters); i++)
-        duckdb_aggregate_function_add_parameter(aggregate, parameters[i]);
-    duckdb_aggregate_function_set_return_type(aggregate, list);
+    duckdb_aggregate_function aggregate = function_aggregate_new(name, parameters, "D");
     duckdb_aggregate_function_set_functions(aggregate, state_size, state_init, state_update, state_combine,
                                             state_finalize);
     duckdb_aggregate_function_set_destructor(aggregate, state_destroy);
-    duckdb_aggregate_function_set_special_handling(aggregate);
     duckdb_aggregate_function_set_extra_info(aggregate, copy, free);
     duckdb_state registered = duckdb_register_aggregate_function(connection->handle, aggregate);
     duckdb_destroy_aggregate_function(&aggregate);
-    duckdb_destroy_logical_type(&number);
-    duckdb_destroy_logical_type(&time);
-    duckdb_destroy_logical_type(&flag);
-    duckdb_destroy_logical_type(&list);
     return registered == DuckDBSuccess ? OK : error_set(reterr, E_STORE, "the storage engine refuses %s", name);
 }
 

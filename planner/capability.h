@@ -21,8 +21,8 @@ enum sql_dialect {
 struct capabilities {
     const char *backend; /* "duckdb", for explain */
     enum sql_dialect dialect;
-    bool selector; /* instant selector: lookback and staleness on a grid */
-    bool subquery; /* window functions over an inner grid */
+    bool selector;         /* instant selector: lookback and staleness on a grid */
+    bool subquery;         /* window functions over an inner grid */
     bool function[FN_MAX]; /* FN_TIME: the list of evaluation times; FN_VECTOR: lists of a constant */
     bool aggregate[AGG_OP_MAX];
     bool binary[OP_MAX]; /* between vectors, and between vectors and scalars */

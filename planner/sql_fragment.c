@@ -565,10 +565,35 @@ static void write_rank(struct writer *w, struct columns columns)
     sql_words(sql, columns.map ? "labels) AS rank" : ") AS rank");
 }
 
+static bool same_columns(struct columns a, struct columns b)
+{
+    bool same = a.metric == b.metric && a.map == b.map && a.by.n == b.by.n;
+    for (size_t i = 0; same && i < a.by.n; i++)
+        same = str_eq(a.by.at[i], b.by.at[i]);
+    return same;
+}
+
+/* A node's own SELECT as it is, if it is these rows already. */
+static bool write_rows_plainly(struct writer *w, const struct rows *rows, struct columns from)
+{
+    const struct expr *expr = expr_unparen(rows->expr);
+    select_writer *select = node_select(expr);
+    if (!select || rows->function[0] || rows->ranked || !same_columns(from, rows->to) ||
+        computed_grid(expr, rows->grid).steps != rows->grid.steps)
+        return false;
+    if (select == aggregate_select)
+        write_aggregate(w, expr, rows->grid, 1, STR("value"));
+    else
+        select(w, expr, rows->grid);
+    return true;
+}
+
 void write_rows(struct writer *w, const struct rows *rows)
 {
     struct sql *sql = &w->sql;
     struct columns from = node_columns(w, rows->expr);
+    if (write_rows_plainly(w, rows, from))
+        return;
     sql_words(sql, "SELECT ");
     write_columns(w, "", from, rows->to, rows->removed);
     sql_words(sql, rows->function);
@@ -597,7 +622,7 @@ static void write_statement(struct writer *w, const struct expr *expr, struct gr
         select(w, expr, grid);
     else
         write_rows(w, &(struct rows){.expr = expr, .grid = grid, .to = columns, .function = ""});
-    if (!columns.map && !columns_none(columns)) {
+    if (!columns.map && !columns_none(columns) && !is_join(expr)) { /* both sides of a join have such a column */
         sql_line(sql);
         sql_words(sql, "ORDER BY ");
         write_column_names(w, columns);

@@ -1,6 +1,7 @@
 /* backend/kernels/element.c: see element.h. */
 #include "backend/kernels/element.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -29,6 +30,14 @@ static double radians(double x)
     return x * M_PI / 180;
 }
 
+/* Go's Log on amd64 takes a denormal number's bits as if it were normal, with the least exponent. */
+static double logarithm(double x)
+{
+    if (!(x > 0 && x < DBL_MIN))
+        return log(x);
+    return log(0.5 + x * (0.5 / DBL_MIN)) - 1022 * M_LN2;
+}
+
 /* Go's Log2: exact for powers of two; a little above 1 the exponent and the fraction's logarithm nearly cancel. */
 static double logarithm_2(double x)
 {
@@ -43,7 +52,7 @@ static double logarithm_2(double x)
 
 static double logarithm_10(double x)
 {
-    return log(x) * (1 / M_LN10);
+    return logarithm(x) * (1 / M_LN10);
 }
 
 /* Go's Exp on amd64 overflows once the nearest power of two does: above 709.43, not 709.78. */
@@ -61,6 +70,12 @@ static double hyperbolic_sine(double x)
 static double hyperbolic_cosine(double x)
 {
     return fabs(x) > 21 ? exponential(fabs(x)) * 0.5 : cosh(x);
+}
+
+/* Go's Acos, a difference that loses digits near 1. */
+static double arc_cosine(double x)
+{
+    return M_PI_2 - asin(x);
 }
 
 static double add(double a, double b)
@@ -127,7 +142,7 @@ static double element_pow(double x, double y)
             part--;
             whole++;
         }
-        start = exp(part * log(x));
+        start = exp(part * logarithm(x));
     }
     return whole_power(start, x, (int64_t)whole, y < 0);
 }

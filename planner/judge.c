@@ -257,7 +257,8 @@ static enum residue_reason judge_binary(struct judge *j, const struct expr *expr
     if (expr->type == VALUE_SCALAR)
         return scalar_of(expr).kind == SCALAR_NONE ? judge_children(expr, verdict) : RESIDUE_NONE;
     enum residue_reason reason = RESIDUE_NONE;
-    if (!j->options->can->binary[binary->op])
+    /* Prometheus 2 forgets to drop the name of atan2's result. */
+    if (!j->options->can->binary[binary->op] || (binary->op == OP_ATAN2 && j->options->rule == WINDOW_CLOSED))
         return RESIDUE_NOT_EXACT;
     if (binary->left->type == VALUE_VECTOR && binary->right->type == VALUE_VECTOR)
         reason = judge_join(j, binary);

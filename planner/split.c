@@ -54,6 +54,16 @@ static enum status fail_nomem(struct splitter *s)
 
 /* --- fragments --- */
 
+static struct expr *new_node(struct splitter *s, const struct expr *model)
+{
+    struct expr *node = s->status == OK ? ARENA_NEW(s->arena, struct expr) : NULL;
+    if (node)
+        *node = *model;
+    else
+        fail_nomem(s);
+    return node;
+}
+
 static struct str canonical_text(struct splitter *s, const struct expr *expr)
 {
     struct strbuf text;
@@ -77,13 +87,29 @@ static bool same_fragment(const struct fragment *a, const struct fragment *b)
            (a->kind == FRAGMENT_GRID || (a->span.min_ms == b->span.min_ms && a->span.max_ms == b->span.max_ms));
 }
 
+/* A raw fragment's selector as the backend must take it. */
+static const struct expr *raw_root(struct splitter *s, const struct expr *selector)
+{
+    const struct matcher *matchers = sql_rule_matchers(s->arena, &selector->u.selector, s->options->rule);
+    if (matchers == selector->u.selector.matchers)
+        return selector;
+    struct expr *copy = matchers ? new_node(s, selector) : NULL;
+    if (copy)
+        copy->u.selector.matchers = matchers;
+    else
+        fail_nomem(s);
+    return copy;
+}
+
 /* The index of the fragment at this node: one made before, or a new one. */
 static uint32_t fragment_of(struct splitter *s, uint32_t at, enum fragment_kind kind)
 {
     struct split_node *node = &s->judged.nodes[at];
     struct fragment fragment = {.kind = kind, .root = node->expr, .grid = node->grid};
-    if (kind == FRAGMENT_RAW)
+    if (kind == FRAGMENT_RAW) {
         fragment.span = s->judged.verdicts[at].raw_span;
+        fragment.root = raw_root(s, node->expr);
+    }
     fragment.promql = canonical_text(s, node->expr);
     if (s->status != OK)
         return 0;
@@ -105,16 +131,6 @@ static uint32_t fragment_of(struct splitter *s, uint32_t at, enum fragment_kind 
 }
 
 /* --- residual nodes --- */
-
-static struct expr *new_node(struct splitter *s, const struct expr *model)
-{
-    struct expr *node = s->status == OK ? ARENA_NEW(s->arena, struct expr) : NULL;
-    if (node)
-        *node = *model;
-    else
-        fail_nomem(s);
-    return node;
-}
 
 static struct expr *new_task(struct splitter *s, uint32_t at, enum fragment_kind kind)
 {

@@ -149,7 +149,9 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
     sql->indent++;
     sql_line(sql);
     sql_words(sql, "AND series IN (SELECT series FROM series WHERE ");
-    sql_matchers(sql, selector->matchers, selector->matchers_n);
+    const struct matcher *matchers = sql_rule_matchers(w->arena, selector, w->options->rule);
+    w->exhausted |= !matchers;
+    sql_matchers(sql, matchers, matchers ? selector->matchers_n : 0);
     sql_words(sql, ")");
     sql->indent--;
     sql_line(sql);

@@ -124,11 +124,46 @@ static struct join new_join(struct writer *w, const struct expr *expr, struct gr
 
 /* --- FROM clauses --- */
 
+static bool note_check(const struct expr *expr, void *arg)
+{
+    bool join = expr->kind == EXPR_BINARY && expr->u.binary.left->type == VALUE_VECTOR &&
+                expr->u.binary.right->type == VALUE_VECTOR;
+    *(bool *)arg |= join || (expr->kind == EXPR_SELECTOR && names_of(expr) == NAMES_MANY);
+    return true;
+}
+
+/* Whether PromQL may forbid what is found inside: all of it must then be looked at, whatever the join needs of it. */
+static bool may_fail(const struct expr *expr)
+{
+    bool fails = false;
+    expr_walk(expr, note_check, &fails);
+    return fails;
+}
+
+static void write_side_rows(struct writer *w, const struct rows *rows)
+{
+    bool all = may_fail(rows->expr);
+    write_open(w);
+    if (all) {
+        sql_words(&w->sql, "WITH checked AS MATERIALIZED ");
+        write_open(w);
+    }
+    write_rows(w, rows);
+    if (all) {
+        sql_line(&w->sql);
+        sql_words(&w->sql, "OFFSET 0"); /* what the join asks for is not looked for inside */
+        write_close(w);
+        sql_line(&w->sql);
+        sql_words(&w->sql, "SELECT *");
+        sql_line(&w->sql);
+        sql_words(&w->sql, "FROM checked");
+    }
+    write_close(w);
+}
+
 static void write_side(struct writer *w, const struct join *join, const struct side *side)
 {
-    write_open(w);
-    write_rows(w, &(struct rows){.expr = side->expr, .grid = join->grid, .to = side->columns, .function = ""});
-    write_close(w);
+    write_side_rows(w, &(struct rows){.expr = side->expr, .grid = join->grid, .to = side->columns, .function = ""});
     sql_words(&w->sql, " AS ");
     sql_words(&w->sql, side->alias);
 }
@@ -137,14 +172,12 @@ static void write_side(struct writer *w, const struct join *join, const struct s
 static void write_grouped_side(struct writer *w, const struct join *join, struct side *side, const char *function)
 {
     side->columns = grouped_columns(w, join, side->columns, no_names);
-    write_open(w);
-    write_rows(w, &(struct rows){.expr = side->expr,
-                                 .grid = join->grid,
-                                 .to = side->columns,
-                                 .removed = join->removed,
-                                 .function = function,
-                                 .aggregate = true});
-    write_close(w);
+    write_side_rows(w, &(struct rows){.expr = side->expr,
+                                      .grid = join->grid,
+                                      .to = side->columns,
+                                      .removed = join->removed,
+                                      .function = function,
+                                      .aggregate = true});
     sql_words(&w->sql, " AS ");
     sql_words(&w->sql, side->alias);
 }
@@ -173,14 +206,12 @@ static void write_including_side(struct writer *w, const struct join *join, stru
     sql_words(sql, ")) AS value)");
     sql_line(sql);
     sql_words(sql, "FROM ");
-    write_open(w);
-    write_rows(w, &(struct rows){.expr = side->expr,
-                                 .grid = join->grid,
-                                 .to = side->columns,
-                                 .removed = join->removed,
-                                 .function = "prom_one",
-                                 .aggregate = true});
-    write_close(w);
+    write_side_rows(w, &(struct rows){.expr = side->expr,
+                                      .grid = join->grid,
+                                      .to = side->columns,
+                                      .removed = join->removed,
+                                      .function = "prom_one",
+                                      .aggregate = true});
     write_close(w);
     sql_words(sql, " AS ");
     sql_words(sql, side->alias);

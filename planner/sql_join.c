@@ -182,15 +182,24 @@ static void write_grouped_side(struct writer *w, const struct join *join, struct
     sql_words(&w->sql, side->alias);
 }
 
-static void write_partition(struct writer *w, struct columns columns)
+/* (SELECT <to>, <function>(value) AS value FROM <table> GROUP BY ALL) */
+static void write_groups_of(struct writer *w, const char *table, struct columns from, struct columns to,
+                            struct name_list removed, const char *function)
 {
     struct sql *sql = &w->sql;
-    if (columns_none(columns))
-        return;
-    sql_words(sql, "PARTITION BY ");
-    sql_words(sql, columns.map ? "labels" : "");
-    sql_words(sql, columns.map && (columns.metric || columns.by.n) ? ", " : "");
-    write_column_names(w, columns);
+    write_open(w);
+    sql_words(sql, "SELECT ");
+    write_columns(w, "", from, to, removed);
+    sql_words(sql, function);
+    sql_words(sql, "(value) AS value");
+    sql_line(sql);
+    sql_words(sql, "FROM ");
+    sql_words(sql, table);
+    if (!columns_none(to)) {
+        sql_line(sql);
+        sql_words(sql, "GROUP BY ALL");
+    }
+    write_close(w);
 }
 
 /* The one side when the result takes labels of it: a row for each match group and each value of those labels. Elements
@@ -198,20 +207,29 @@ static void write_partition(struct writer *w, struct columns columns)
 static void write_including_side(struct writer *w, const struct join *join, struct side *side)
 {
     struct sql *sql = &w->sql;
-    struct columns groups = grouped_columns(w, join, side->columns, no_names);
-    side->columns = grouped_columns(w, join, side->columns, join->binary->include);
+    struct side group = {.alias = "s", .prefix = "s."}, row = {.prefix = "included."};
+    group.columns = grouped_columns(w, join, side->columns, no_names);
+    row.columns = side->columns = grouped_columns(w, join, side->columns, join->binary->include);
+    struct rows rows = {.expr = side->expr,
+                        .grid = join->grid,
+                        .to = side->columns,
+                        .removed = join->removed,
+                        .function = "prom_one",
+                        .aggregate = true};
     write_open(w);
-    sql_words(sql, "SELECT * REPLACE (prom_and(value, prom_one(value) OVER (");
-    write_partition(w, groups);
-    sql_words(sql, ")) AS value)");
+    sql_words(sql, "WITH included AS MATERIALIZED ");
+    write_side_rows(w, &rows);
     sql_line(sql);
-    sql_words(sql, "FROM ");
-    write_side_rows(w, &(struct rows){.expr = side->expr,
-                                      .grid = join->grid,
-                                      .to = side->columns,
-                                      .removed = join->removed,
-                                      .function = "prom_one",
-                                      .aggregate = true});
+    sql_words(sql, "SELECT ");
+    write_columns(w, row.prefix, row.columns, row.columns, no_names);
+    sql_words(sql, "prom_and(included.value, s.value) AS value");
+    sql_line(sql);
+    sql_words(sql, "FROM included");
+    sql_line(sql);
+    sql_words(sql, "JOIN ");
+    write_groups_of(w, "included", row.columns, group.columns, no_names, "prom_one");
+    sql_words(sql, " AS s ON ");
+    write_match(w, join, &row, &group);
     write_close(w);
     sql_words(sql, " AS ");
     sql_words(sql, side->alias);
@@ -366,17 +384,7 @@ static void write_remaining(struct writer *w, const struct join *join, struct co
     write_side(w, join, &join->right);
     sql_line(sql);
     sql_words(sql, "LEFT JOIN ");
-    write_open(w);
-    sql_words(sql, "SELECT ");
-    write_columns(w, "", join->left.columns, groups.columns, join->removed);
-    sql_words(sql, "prom_any(value) AS value");
-    sql_line(sql);
-    sql_words(sql, "FROM l");
-    if (!columns_none(groups.columns)) {
-        sql_line(sql);
-        sql_words(sql, "GROUP BY ALL");
-    }
-    write_close(w);
+    write_groups_of(w, "l", join->left.columns, groups.columns, join->removed, "prom_any");
     sql_words(sql, " AS s ON ");
     write_match(w, join, &join->right, &groups);
 }

@@ -6,6 +6,7 @@ const struct capabilities duckdb_capabilities = {
     .dialect = DIALECT_DUCKDB,
     .selector = true,
     .subquery = true,
+    .negation = true,
     .function =
         {
             [FN_RATE] = true,

@@ -18,16 +18,16 @@
 #include "base/assert.h"
 
 const char *const fold_names[FOLD_OP_MAX] = {
-    [FOLD_SUM] = "sum",       [FOLD_AVG] = "avg",
-    [FOLD_MIN] = "min",       [FOLD_MAX] = "max",
-    [FOLD_COUNT] = "count",   [FOLD_GROUP] = "group",
-    [FOLD_STDDEV] = "stddev", [FOLD_STDVAR] = "stdvar",
-    [FOLD_ONE] = "one",       [FOLD_ONE_SERIES] = "one_series",
+    [FOLD_SUM] = "sum",           [FOLD_AVG] = "avg",       [FOLD_MIN] = "min",
+    [FOLD_MAX] = "max",           [FOLD_COUNT] = "count",   [FOLD_GROUP] = "group",
+    [FOLD_STDDEV] = "stddev",     [FOLD_STDVAR] = "stdvar", [FOLD_STDDEV_2] = "stddev_2",
+    [FOLD_STDVAR_2] = "stdvar_2", [FOLD_ONE] = "one",       [FOLD_ONE_SERIES] = "one_series",
 };
 
 static const unsigned PLANES[FOLD_OP_MAX] = {
-    [FOLD_SUM] = 2,   [FOLD_AVG] = 4,    [FOLD_MIN] = 1,    [FOLD_MAX] = 1, [FOLD_COUNT] = 1,
-    [FOLD_GROUP] = 0, [FOLD_STDDEV] = 5, [FOLD_STDVAR] = 5, [FOLD_ONE] = 1, [FOLD_ONE_SERIES] = 1,
+    [FOLD_SUM] = 2,      [FOLD_AVG] = 4,      [FOLD_MIN] = 1,    [FOLD_MAX] = 1,
+    [FOLD_COUNT] = 1,    [FOLD_GROUP] = 0,    [FOLD_STDDEV] = 5, [FOLD_STDVAR] = 5,
+    [FOLD_STDDEV_2] = 5, [FOLD_STDVAR_2] = 5, [FOLD_ONE] = 1,    [FOLD_ONE_SERIES] = 1,
 };
 
 size_t fold_bytes(enum fold_op op, uint32_t steps)
@@ -177,6 +177,8 @@ static inline void add_step(struct fold *f, uint32_t k, double x)
         break;
     case FOLD_STDDEV:
     case FOLD_STDVAR:
+    case FOLD_STDDEV_2:
+    case FOLD_STDVAR_2:
         step_variance(f, k, x);
         break;
     case FOLD_ONE:
@@ -244,6 +246,8 @@ static void merge_step(struct fold *f, const struct fold *from, uint32_t k)
         break;
     case FOLD_STDDEV:
     case FOLD_STDVAR:
+    case FOLD_STDDEV_2:
+    case FOLD_STDVAR_2:
         merge_variance(f, from, k);
         break;
     case FOLD_ONE:
@@ -268,6 +272,11 @@ void fold_merge(struct fold *into, const struct fold *from)
     }
 }
 
+static double finish_variance(const struct fold *f, uint32_t k)
+{
+    return (f->plane[3][k] + f->plane[4][k]) / f->plane[2][k];
+}
+
 static double finish_step(const struct fold *f, uint32_t k)
 {
     switch (f->op) {
@@ -284,9 +293,13 @@ static double finish_step(const struct fold *f, uint32_t k)
     case FOLD_ONE_SERIES:
         return f->plane[0][k];
     case FOLD_STDDEV:
-        return sqrt((f->plane[3][k] + f->plane[4][k]) / f->plane[2][k]);
+        return sqrt(finish_variance(f, k));
     case FOLD_STDVAR:
-        return (f->plane[3][k] + f->plane[4][k]) / f->plane[2][k];
+        return finish_variance(f, k);
+    case FOLD_STDDEV_2:
+        return f->plane[2][k] == 1 ? 0 : sqrt(finish_variance(f, k));
+    case FOLD_STDVAR_2:
+        return f->plane[2][k] == 1 ? 0 : finish_variance(f, k);
     case FOLD_GROUP:
     case FOLD_OP_MAX:
         break;

@@ -26,6 +26,12 @@ struct window {
     const struct window_parameters *with;
 };
 
+/* Windows are closed before Prometheus 3.0, and its sums of that time treat infinities otherwise. */
+static inline struct compensated add_to(const struct window *w, struct compensated a, double x)
+{
+    return w->closed ? compensated_add_2(a, x) : compensated_add(a, x);
+}
+
 /* --- the instant selector ---
  * Source: promql/engine.go vectorSelectorSingle: the newest sample inside the lookback, none if it is a marker. */
 static inline bool evaluate_LAST(const struct window *w, double *ret)
@@ -157,10 +163,10 @@ static inline struct line regression(const struct window *w, int64_t origin_ms)
         double x = (double)(w->time_ms[i] - origin_ms) / 1e3, y = w->value[i];
         if (i > 0 && y != w->value[0])
             constant = false;
-        x_sum = compensated_add(x_sum, x);
-        y_sum = compensated_add(y_sum, y);
-        xy_sum = compensated_add(xy_sum, x * y);
-        xx_sum = compensated_add(xx_sum, x * x);
+        x_sum = add_to(w, x_sum, x);
+        y_sum = add_to(w, y_sum, y);
+        xy_sum = add_to(w, xy_sum, x * y);
+        xx_sum = add_to(w, xx_sum, x * x);
     }
     if (constant)
         return isinf(w->value[0]) ? (struct line){NAN, NAN} : (struct line){0, w->value[0]};
@@ -215,14 +221,32 @@ static inline bool evaluate_SUM_OVER_TIME(const struct window *w, double *ret)
 {
     struct compensated sum = {0, 0};
     for (size_t i = 0; i < w->n; i++)
-        sum = compensated_add(sum, w->value[i]);
+        sum = add_to(w, sum, w->value[i]);
     *ret = isinf(sum.sum) ? sum.sum : sum.sum + sum.lost;
     return true;
+}
+
+/* Prometheus 2.42: a running mean all along, which an infinity holds on to until one of the other sign, or NaN, comes.
+ */
+static inline double average_2(const struct window *w)
+{
+    struct compensated mean = {0, 0};
+    for (size_t i = 0; i < w->n; i++) {
+        double x = w->value[i], n = (double)(i + 1);
+        bool held = isinf(mean.sum) && (isinf(x) ? (mean.sum > 0) == (x > 0) : !isnan(x));
+        if (!held)
+            mean = compensated_add_2(mean, x / n - mean.sum / n);
+    }
+    return isinf(mean.sum) ? mean.sum : mean.sum + mean.lost;
 }
 
 /* The sum divided by the count; from the sample on where the sum would overflow, a running mean. */
 static inline bool evaluate_AVG_OVER_TIME(const struct window *w, double *ret)
 {
+    if (w->closed) {
+        *ret = average_2(w);
+        return true;
+    }
     struct compensated sum = {w->value[0], 0};
     size_t i = 1;
     for (; i < w->n; i++) {
@@ -352,8 +376,8 @@ static inline bool evaluate_STDVAR_OVER_TIME(const struct window *w, double *ret
     struct compensated mean = {0, 0}, squares = {0, 0};
     for (size_t i = 0; i < w->n; i++) {
         double x = w->value[i], delta = x - (mean.sum + mean.lost);
-        mean = compensated_add(mean, delta / (double)(i + 1));
-        squares = compensated_add(squares, delta * (x - (mean.sum + mean.lost)));
+        mean = add_to(w, mean, delta / (double)(i + 1));
+        squares = add_to(w, squares, delta * (x - (mean.sum + mean.lost)));
     }
     *ret = (squares.sum + squares.lost) / (double)w->n;
     return true;

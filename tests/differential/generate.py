@@ -76,7 +76,7 @@ class Data:
             if r.random() < resets:
                 value = r.randrange(3) * 1.0
             if whole:
-                value = math.floor(value)
+                value = float(math.floor(value))
             out.append((t, value))
         return out
 
@@ -295,19 +295,19 @@ class Generator:
         """Texts of matchers, most of which select something."""
         texts = []
         for label in family.labels:
-            if self.maybe(0.2):
+            if self.maybe(0.12):
                 name = _label(label)
                 values = {"job": ("web", "db"), "instance": ("a", "b"), "code": ("200", "500"), "pod": ("p1", "p2"),
                           "zone": ("z0", "z1"), "kind": ("rare", "plain")}.get(label, ("1", "x"))  # fmt: skip
                 value = self.pick(values)
-                form = self.pick(('{}="{}"', '{}!="{}"', '{}=~"{}|q"', '{}!~"{}"', '{}=~".*{}"', '{}=~"{}.*|"', '{}!=""', '{}=""'))
+                form = self.pick(('{}="{}"', '{}!="{}"', '{}=~"{}|q"', '{}!~"{}"', '{}=~".*{}"', '{}=~"{}.*|"', '{}!=""', '{}=~".*"', '{}=""'))
                 texts.append(form.format(name, value))
         return texts
 
     def modifiers(self):
         text = ""
         if self.maybe(0.12):
-            text += " offset " + self.pick(("1m", "5m", "-1m", "17s", "-10m", "1h"))
+            text += " offset " + self.pick(("1m", "5m", "-1m", "17s", "-10m", "30m"))
         if self.maybe(0.08):
             at = self.pick(("start()", "end()", f"{(T0 + self.random.randrange(SPAN)) / 1000:.3f}", f"{T0 // 1000 + 1800}"))
             text = f" @ {at}" + text if self.maybe(0.5) else text + f" @ {at}"
@@ -554,7 +554,9 @@ class Generator:
     def grid(self):
         """An instant, or a range: aligned or not, steps from below a scrape to above lookback and ranges."""
         r = self.random
-        start = T0 + r.randrange(-5 * MINUTE, SPAN + 8 * MINUTE)
+        start = T0 + r.randrange(5 * MINUTE, SPAN - 5 * MINUTE)
+        if self.maybe(0.1):
+            start = T0 + r.randrange(-5 * MINUTE, SPAN + 8 * MINUTE)
         kind = r.random()
         if kind < 0.6:
             start = start // MINUTE * MINUTE

@@ -71,6 +71,10 @@ static const struct table_row ROWS[] = {
     {FOLD_STDVAR, 1, {INFINITY}, NAN},
     {FOLD_STDDEV, 2, {1, NAN}, NAN},
     {FOLD_STDVAR, 3, {0.1, 0.1, 0.1}, 0},
+    {FOLD_STDVAR_2, 4, {2, 4, 4, 6}, 2},
+    {FOLD_STDDEV_2, 1, {INFINITY}, 0},
+    {FOLD_STDVAR_2, 1, {NAN}, 0},
+    {FOLD_STDDEV_2, 2, {INFINITY, 1}, NAN},
     {FOLD_ONE, 1, {NAN}, NAN},
     {FOLD_ONE, 1, {-7}, -7},
     {FOLD_ONE_SERIES, 1, {3}, 3},
@@ -215,6 +219,8 @@ static long double reference(const struct data *data, enum fold_op op, uint32_t 
         [FOLD_GROUP] = 1,
         [FOLD_STDDEV] = sqrtl(squares / (long double)n),
         [FOLD_STDVAR] = squares / (long double)n,
+        [FOLD_STDDEV_2] = n == 1 ? 0 : sqrtl(squares / (long double)n),
+        [FOLD_STDVAR_2] = n == 1 ? 0 : squares / (long double)n,
     };
     return all[op];
 }

@@ -490,7 +490,8 @@ class Generator:
         chosen = self.random.sample(shared, self.random.randrange(0, len(shared) + 1)) if shared else []
         names = ", ".join(_label(name) for name in chosen)
         one = self._aggregate(self.pick(AGGREGATIONS), f"by ({names}) ", other, chosen)
-        included = self.pick(("", "", *[name for name in other.labels if "." not in name]))
+        others = [name for name in other.labels if "." not in name and (name not in chosen or self.maybe(0.02))]
+        included = self.pick(("", "", *others))
         op, bool_ = self.operator()
         if self.maybe(0.6):
             return Node(VECTOR, ("(", many, f" {op} {bool_}on ({names}) group_left ({included}) ", one, ")"), op, many.labels)

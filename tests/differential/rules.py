@@ -40,7 +40,13 @@ def absolute_tolerance(query):
 _COLLIDING = re.compile(r"match group \{.*?\} on the (left|right) hand-side of the operation: \[.*\];", re.DOTALL)
 
 
+# Prometheus 3.5 takes the place of this one from the closing parenthesis that its lexer saw last, which need not be the
+# operand's own.
+_MISPLACED = re.compile(r"\d+:\d+(: parse error: label .* must not occur in ON and GROUP clause at once)")
+
+
 def error_text(text):
+    text = _MISPLACED.sub(r"\1", text)
     return _COLLIDING.sub(r"match group on the \1 hand-side of the operation;", text)
 
 

@@ -23,6 +23,7 @@ struct capabilities {
     enum sql_dialect dialect;
     bool selector;         /* instant selector: lookback and staleness on a grid */
     bool subquery;         /* window functions over an inner grid */
+    bool negation;         /* -x */
     bool function[FN_MAX]; /* FN_TIME: the list of evaluation times; FN_VECTOR: lists of a constant */
     bool aggregate[AGG_OP_MAX];
     bool binary[OP_MAX]; /* between vectors, and between vectors and scalars */

@@ -228,6 +228,8 @@ static enum residue_reason judge_children(const struct expr *expr, const struct 
 static enum residue_reason judge_unary(struct judge *j, const struct expr *expr, struct place place,
                                        struct verdict *verdict)
 {
+    if (expr->type == VALUE_VECTOR && expr->u.unary.negative && !j->options->can->negation)
+        return RESIDUE_NOT_EXACT;
     if (expr->type == VALUE_VECTOR && !pushes(j, PUSH_ELEMENTWISE))
         return RESIDUE_SWITCHED_OFF;
     return judge_children(expr, verdict);

@@ -140,9 +140,19 @@ static bool may_fail(const struct expr *expr)
     return fails;
 }
 
-static void write_side_rows(struct writer *w, const struct rows *rows)
+/* A join whose other side has a constant in place of a label is a filter on this one. */
+static bool is_filtered(const struct join *join, struct columns other)
 {
-    bool all = may_fail(rows->expr);
+    bool filtered = (join->match.metric && !other.metric) || (join->match.map && !other.map);
+    for (size_t i = 0; i < join->match.by.n; i++)
+        filtered |= !columns_have(other, join->match.by.at[i]);
+    return filtered;
+}
+
+static void write_side_rows(struct writer *w, const struct join *join, const struct rows *rows)
+{
+    struct columns other = rows->expr == join->left.expr ? join->right.columns : join->left.columns;
+    bool all = may_fail(rows->expr) || (rows->aggregate && is_filtered(join, other));
     write_open(w);
     if (all) {
         sql_words(&w->sql, "WITH checked AS MATERIALIZED ");
@@ -163,7 +173,8 @@ static void write_side_rows(struct writer *w, const struct rows *rows)
 
 static void write_side(struct writer *w, const struct join *join, const struct side *side)
 {
-    write_side_rows(w, &(struct rows){.expr = side->expr, .grid = join->grid, .to = side->columns, .function = ""});
+    write_side_rows(w, join,
+                    &(struct rows){.expr = side->expr, .grid = join->grid, .to = side->columns, .function = ""});
     sql_words(&w->sql, " AS ");
     sql_words(&w->sql, side->alias);
 }
@@ -172,12 +183,13 @@ static void write_side(struct writer *w, const struct join *join, const struct s
 static void write_grouped_side(struct writer *w, const struct join *join, struct side *side, const char *function)
 {
     side->columns = grouped_columns(w, join, side->columns, no_names);
-    write_side_rows(w, &(struct rows){.expr = side->expr,
-                                      .grid = join->grid,
-                                      .to = side->columns,
-                                      .removed = join->removed,
-                                      .function = function,
-                                      .aggregate = true});
+    write_side_rows(w, join,
+                    &(struct rows){.expr = side->expr,
+                                   .grid = join->grid,
+                                   .to = side->columns,
+                                   .removed = join->removed,
+                                   .function = function,
+                                   .aggregate = true});
     sql_words(&w->sql, " AS ");
     sql_words(&w->sql, side->alias);
 }
@@ -218,7 +230,7 @@ static void write_including_side(struct writer *w, const struct join *join, stru
                         .aggregate = true};
     write_open(w);
     sql_words(sql, "WITH included AS MATERIALIZED ");
-    write_side_rows(w, &rows);
+    write_side_rows(w, join, &rows);
     sql_line(sql);
     sql_words(sql, "SELECT ");
     write_columns(w, row.prefix, row.columns, row.columns, no_names);

@@ -297,12 +297,12 @@ static enum residue_reason judge_parameter(const struct expr_aggregate *aggregat
     return scalar.kind == SCALAR_GRID || fits_int64(scalar.value) ? RESIDUE_NONE : RESIDUE_OBJECTED;
 }
 
-/* Where Prometheus 2 does otherwise than its successor: the deviation of a single NaN or infinity is zero;
- * count_values by (…) of several labels sorts its list of names in place, and loses some from step to step. */
-static bool differs_in_2(const struct expr_aggregate *aggregate)
+/* count_values by (…) of several labels, in Prometheus 2, sorts its list of names in place and loses some from step to
+ * step. */
+static bool loses_names(const struct judge *j, const struct expr_aggregate *aggregate)
 {
-    return aggregate->op == AGG_STDDEV || aggregate->op == AGG_STDVAR ||
-           (aggregate->op == AGG_COUNT_VALUES && !aggregate->without && aggregate->grouping.n > 2);
+    return j->options->rule == WINDOW_CLOSED && aggregate->op == AGG_COUNT_VALUES && !aggregate->without &&
+           aggregate->grouping.n > 2;
 }
 
 static enum residue_reason judge_aggregate(struct judge *j, const struct expr *expr, struct place place,
@@ -312,7 +312,7 @@ static enum residue_reason judge_aggregate(struct judge *j, const struct expr *e
     if (aggregate->op == AGG_LIMITK || aggregate->op == AGG_LIMIT_RATIO)
         return RESIDUE_SHAPES_RESULT;
     if (!j->options->can->aggregate[aggregate->op] || aggregate->grouping.n > SQL_COLUMNS_MAX ||
-        (j->options->rule == WINDOW_CLOSED && differs_in_2(aggregate)))
+        loses_names(j, aggregate))
         return RESIDUE_NOT_EXACT;
     if (!pushes(j, aggregate->parameter ? PUSH_SELECT : PUSH_AGGREGATE))
         return RESIDUE_SWITCHED_OFF;

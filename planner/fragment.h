@@ -42,6 +42,8 @@ struct fragment {
     struct time_span span; /* samples it may read; FRAGMENT_RAW: samples it must give */
     struct str sql;        /* FRAGMENT_GRID */
     struct fragment_columns columns;
+    const struct str *notes; /* FRAGMENT_GRID: infos for the user if its answer is not empty (notes.h) */
+    size_t notes_n;
 };
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "base/assert.h"
 #include "planner/judge.h"
+#include "planner/notes.h"
 #include "planner/shape.h"
 #include "planner/sql.h"
 
@@ -16,6 +17,7 @@ struct splitter {
     struct arena *arena;
     const struct plan_options *options;
     struct time_span bounds;
+    struct str text; /* of the whole query */
     struct judgement judged;
     struct fragment *fragments; /* room for fragments_max, or one per node if that is less */
     uint32_t fragments_n;
@@ -126,6 +128,8 @@ static uint32_t fragment_of(struct splitter *s, uint32_t at, enum fragment_kind 
     }
     if (kind == FRAGMENT_GRID)
         s->status = sql_fragment(s->arena, s->options, s->bounds, &fragment, s->reterr);
+    if (kind == FRAGMENT_GRID && s->status == OK && s->options->rule == WINDOW_LEFT_OPEN)
+        s->status = notes_make(s->arena, s->text, &fragment, s->reterr);
     s->fragments[s->fragments_n++] = fragment;
     return i;
 }
@@ -368,7 +372,8 @@ enum status split_query(struct arena *arena, const struct query_text *query, str
                         const struct plan_options *options, struct split *ret_split, struct error *reterr)
 {
     PRE(grid.steps > 0 && grid.step_ms > 0 && options->can && options->subquery_step_ms > 0);
-    struct splitter s = {.arena = arena, .options = options, .bounds = options->bounds, .reterr = reterr};
+    struct splitter s = {
+        .arena = arena, .options = options, .bounds = options->bounds, .text = query->text, .reterr = reterr};
     if (s.bounds.min_ms == 0 && s.bounds.max_ms == 0)
         s.bounds = (struct time_span){grid.start_ms, grid_end(grid)};
     enum status status = judge_query(arena, query, grid, s.bounds, options, &s.judged, reterr);

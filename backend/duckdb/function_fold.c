@@ -46,6 +46,7 @@ static void state_clear(struct fold_state *state)
     state->fold = NULL;
 }
 
+/* Also called where finalize fails: the engine does not destroy those states. */
 static void state_destroy(duckdb_aggregate_state *states, idx_t count)
 {
     for (idx_t i = 0; i < count; i++)
@@ -176,6 +177,7 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
     struct list_room room;
     if (!list_room_make(result, elements, &room)) {
         duckdb_aggregate_function_set_error(info, "no memory for a result list");
+        state_destroy(states, count);
         return;
     }
     for (idx_t i = 0; i < count; i++) {

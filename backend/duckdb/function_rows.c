@@ -69,6 +69,7 @@ static void row_free(struct rows_state *state, struct kept_row *row)
     free(row);
 }
 
+/* Also called where finalize fails: the engine does not destroy those states. */
 static void state_destroy(duckdb_aggregate_state *states, idx_t count)
 {
     for (idx_t i = 0; i < count; i++) {
@@ -78,6 +79,8 @@ static void state_destroy(duckdb_aggregate_state *states, idx_t count)
             state->head = row->next;
             row_free(state, row);
         }
+        state->tail = NULL;
+        state->n = 0;
         free(state->parameter);
         state->parameter = NULL;
     }
@@ -106,30 +109,26 @@ static void give_back(struct budget *budget, void *memory, size_t bytes)
 
 /* --- striking out: topk and bottomk --- */
 
-static bool step_count(duckdb_function_info info, const struct rows_state *state, uint32_t k, size_t *ret_count)
+static double parameter_of(const struct rows_state *state, uint32_t k)
 {
-    if (select_count(state->parameter[state->parameter_n > 1 ? k : 0], ret_count))
-        return true;
-    refuse(info, ENGINE_PROMQL_FAILS "the parameter of topk or bottomk overflows int64");
-    return false;
+    return state->parameter[state->parameter_n > 1 ? k : 0];
 }
 
 /* Leaves the winners of one step. */
-static bool prune_step(duckdb_function_info info, struct rows_state *state, uint32_t k, bool least,
-                       struct kept_row **rows, struct select_candidate *candidates)
+static void prune_step(struct rows_state *state, uint32_t k, bool least, struct kept_row **rows,
+                       struct select_candidate *candidates)
 {
-    size_t n = 0, count;
+    size_t n = 0, count = 0;
     for (size_t i = 0; i < state->n; i++) {
         if (bits_get(row_present(rows[i], state->steps), k))
             candidates[n++] = (struct select_candidate){rows[i]->values[k], rows[i]->rank, i};
     }
     if (n == 0)
-        return true;
-    if (!step_count(info, state, k, &count))
-        return false;
+        return;
+    bool counts = select_count(parameter_of(state, k), &count);
+    INVARIANT(counts); /* check_counts */
     for (size_t i = select_top(candidates, n, count, least); i < n; i++)
         row_present(rows[candidates[i].row], state->steps)[k / 64] &= ~(UINT64_C(1) << (k % 64));
-    return true;
 }
 
 static bool row_has_any(struct kept_row *row, uint32_t steps)
@@ -169,14 +168,12 @@ static bool prune(duckdb_function_info info, struct rows_state *state, bool leas
     size_t n = 0;
     for (struct kept_row *row = state->head; row; row = row->next)
         rows[n++] = row;
-    bool well = true;
-    for (uint32_t k = 0; well && k < state->steps; k++)
-        well = prune_step(info, state, k, least, rows, candidates);
-    if (well)
-        drop_losers(state, rows);
+    for (uint32_t k = 0; k < state->steps; k++)
+        prune_step(state, k, least, rows, candidates);
+    drop_losers(state, rows);
     give_back(state->budget, candidates, bytes);
     state->prune_at = 2 * state->n > PRUNE_FIRST ? 2 * state->n : PRUNE_FIRST;
-    return well;
+    return true;
 }
 
 static bool prune_if_many(duckdb_function_info info, struct rows_state *state, enum rows_op op)
@@ -243,9 +240,24 @@ static bool state_begin(duckdb_function_info info, struct rows_state *state, con
     return !in->parameter || state->parameter || take_parameter(info, state, in, row);
 }
 
+/* topk and bottomk fail where there is a value and k is no integer. */
+static bool check_counts(duckdb_function_info info, const struct rows_state *state, const struct rows_input *in)
+{
+    size_t count;
+    if (in->function->op != ROWS_TOPK && in->function->op != ROWS_BOTTOMK)
+        return true;
+    for (uint32_t k = 0; k < state->steps; k++) {
+        if (bits_get(in->present, k) && !select_count(parameter_of(state, k), &count)) {
+            refuse(info, ENGINE_PROMQL_FAILS "the parameter of topk or bottomk overflows int64");
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool state_add(duckdb_function_info info, struct rows_state *state, const struct rows_input *in, idx_t row)
 {
-    if (!state_begin(info, state, in, row))
+    if (!state_begin(info, state, in, row) || !check_counts(info, state, in))
         return false;
     struct kept_row *kept = borrow(info, state->budget, row_bytes(state->steps));
     if (!kept)
@@ -341,7 +353,7 @@ static uint32_t finish_quantile(const struct rows_state *state, double *column, 
             if (bits_get(row_present(row, state->steps), k))
                 column[n++] = row->values[k];
         }
-        values[k] = n ? select_quantile(state->parameter[state->parameter_n > 1 ? k : 0], column, n) : 0;
+        values[k] = n ? select_quantile(parameter_of(state, k), column, n) : 0;
         if (n) {
             bits_set(present, k);
             present_n++;
@@ -372,6 +384,10 @@ static void quantile_finalize(duckdb_function_info info, duckdb_aggregate_state 
             used += list_room_put(result, &room, used, offset + i, state->steps, present, present_n);
         }
         duckdb_list_vector_set_size(result, room.first + used);
+    } else {
+        if (column)
+            function_refuse_size(info, function->budget, elements * sizeof(double));
+        state_destroy(states, count);
     }
     give_back(function->budget, column, bytes);
 }
@@ -419,14 +435,17 @@ static void top_finalize(duckdb_function_info info, duckdb_aggregate_state *stat
     uint64_t rows = 0, elements = 0;
     for (idx_t i = 0; i < count; i++) {
         struct rows_state *state = (struct rows_state *)states[i];
-        if (state->n > 0 && !prune(info, state, function->op == ROWS_BOTTOMK))
+        if (state->n > 0 && !prune(info, state, function->op == ROWS_BOTTOMK)) {
+            state_destroy(states, count);
             return;
+        }
         rows += state->n;
         elements += state->n * state->steps;
     }
     struct rows_out out;
     if (!rows_out_begin(&out, result, rows, elements)) {
         function_refuse_size(info, function->budget, elements * sizeof(double));
+        state_destroy(states, count);
         return;
     }
     for (idx_t i = 0; i < count; i++) {
@@ -536,6 +555,8 @@ static void counts_finalize(duckdb_function_info info, duckdb_aggregate_state *s
     bool well = true;
     for (idx_t i = 0; well && i < count; i++)
         well = finish_counts(info, (const struct rows_state *)states[i], result, offset + i);
+    if (!well)
+        state_destroy(states, count);
 }
 
 /* --- registering --- */

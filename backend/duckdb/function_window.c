@@ -57,6 +57,7 @@ static void state_init(duckdb_function_info info, duckdb_aggregate_state raw)
     *state = (struct window_state){.budget = function->budget};
 }
 
+/* Also called where finalize fails: the engine does not destroy those states. */
 static void state_destroy(duckdb_aggregate_state *states, idx_t count)
 {
     for (idx_t i = 0; i < count; i++) {
@@ -334,6 +335,7 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
     if (!scratch_init(&scratch, longest_state(states, count), longest) || !list_room_make(result, elements, &room)) {
         scratch_release(&scratch);
         function_refuse_size(info, function->budget, elements * sizeof(double));
+        state_destroy(states, count);
         return;
     }
     uint64_t used = 0;

@@ -338,6 +338,31 @@ static void test_topk_gives_up_losers(void **state)
     arena_release(&f.arena);
 }
 
+/* What does not fit is refused, and nothing of it stays: each of these would fail the next. */
+static void test_refusals_for_size(void **state)
+{
+    static const char *const ROWS[] = {
+        "SELECT w.text, w.value FROM (SELECT unnest(prom_count_values(prom_time(x, 1, 2000))) AS w FROM range(20) "
+        "r(x))",
+        "SELECT w.text, w.value FROM (SELECT x % 2 AS g, unnest(prom_count_values(prom_time(x, 1, 2000))) AS w "
+        "FROM range(20) r(x) GROUP BY g)",
+        "SELECT prom_quantile(prom_constant(x, 400), 0.5)::VARCHAR, [1e0] FROM range(60000) r(x)",
+        "SELECT prom_quantile(prom_constant(x, 400), 0.5)::VARCHAR, [1e0] FROM range(60000) r(x) GROUP BY x % 7",
+    };
+    struct fixture f = {.threads = 2, .connections = 1, .memory_max_bytes = 32 << 20};
+    arena_init(&f.arena, SIZE_MAX);
+    fixture_open(&f);
+    for (size_t i = 0; i < 3 * ARRAY_LENGTH(ROWS); i++) {
+        struct error error = {.status = OK};
+        const char *text;
+        assert_int_equal(run(&f, ROWS[i % ARRAY_LENGTH(ROWS)], 1, "t", &text, &error), E_LIMIT);
+        assert_non_null(strstr(error.message, ENGINE_TOO_MANY_SAMPLES));
+    }
+    check(&f, "SELECT prom_quantile(prom_constant(x, 400), 0.5) FROM range(9000) r(x)", 400, "", NULL);
+    fixture_close(&f);
+    arena_release(&f.arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -353,6 +378,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_wrong_lengths, setup, teardown),
         cmocka_unit_test(test_neither_threads_nor_order_matter),
         cmocka_unit_test(test_topk_gives_up_losers),
+        cmocka_unit_test(test_refusals_for_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

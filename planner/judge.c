@@ -106,6 +106,12 @@ static bool parameter_follows(const struct expr_aggregate *aggregate)
            grid_step_invariant(aggregate->operand);
 }
 
+static bool range_pinned(const struct expr *range)
+{
+    return range->kind == EXPR_SUBQUERY ? range->u.subquery.at != AT_NONE
+                                        : range->u.matrix.selector->u.selector.at != AT_NONE;
+}
+
 static struct place child_place(struct judge *j, const struct expr *expr, const struct expr *child, struct place place)
 {
     place.range_ms = 0;
@@ -119,6 +125,10 @@ static struct place child_place(struct judge *j, const struct expr *expr, const 
     case EXPR_PAREN:
         return place;
     case EXPR_CALL:
+        /* Prometheus 2 moves these windows along with the evaluation time, over samples that no grid would give. */
+        if (expr->u.call.function->id == FN_PREDICT_LINEAR && j->options->rule == WINDOW_CLOSED &&
+            range_pinned(call_range(&expr->u.call)))
+            place.at_shows = true;
         place.needs_samples =
             expr->u.call.function->id == FN_TIMESTAMP || expr->u.call.function->id == FN_START_TIMESTAMP;
         return place;
@@ -391,12 +401,6 @@ static enum residue_reason judge_window_constants(const struct expr_call *call)
             return RESIDUE_OBJECTED;
     }
     return RESIDUE_NONE;
-}
-
-static bool range_pinned(const struct expr *range)
-{
-    return range->kind == EXPR_SUBQUERY ? range->u.subquery.at != AT_NONE
-                                        : range->u.matrix.selector->u.selector.at != AT_NONE;
 }
 
 /* A function over a range vector: a matrix selector or a subquery, parentheses allowed. */

@@ -97,7 +97,7 @@ static bool state_begin_complement(duckdb_function_info info, struct fold_state 
     const int64_t *steps = duckdb_vector_get_data(vector);
     if (state->fold)
         return true;
-    if (!is_valid(duckdb_vector_get_validity(vector), row) || steps[row] < 1 || steps[row] > FUNCTION_STEPS_MAX) {
+    if (!is_valid(duckdb_vector_get_validity(vector), row) || steps[row] < 0 || steps[row] > FUNCTION_STEPS_MAX) {
         duckdb_aggregate_function_set_error(info, "the number of steps is not valid");
         return false;
     }

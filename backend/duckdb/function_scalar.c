@@ -199,7 +199,7 @@ static void generate(duckdb_function_info info, duckdb_data_chunk input, duckdb_
     for (idx_t row = 0; row < n; row++) {
         if (row_is_null(input, row))
             continue;
-        if (steps[row] < 1 || steps[row] > FUNCTION_STEPS_MAX) {
+        if (steps[row] < 0 || steps[row] > FUNCTION_STEPS_MAX) {
             duckdb_scalar_function_set_error(info, "the number of steps is not valid");
             return;
         }

@@ -113,6 +113,7 @@ static void test_elementwise(void **state)
         {"prom_time(-500, 250, 3)", "-0.5 -0.25 0"},
         {"prom_constant(7.5, 3)", "7.5 7.5 7.5"},
         {"prom_constant(NULL, 3)", ""},
+        {"prom_constant(1, 0)", ""}, /* a grid without a step */
         {"prom_repeat([4e0], 3)", "4 4 4"},
         {"prom_repeat([NULL]::DOUBLE[], 3)", ""},
     };
@@ -247,8 +248,8 @@ static void test_wrong_lengths(void **state)
         "SELECT prom_quantile(v, 0.5) FROM (VALUES ([1e0]), ([1e0, 2])) t(v)",
         "SELECT prom_quantile(v, [0.5e0]) FROM (VALUES ([1e0, 2])) t(v)",
         "SELECT prom_one(v) FROM (VALUES ([1e0]), ([1e0, 2])) t(v)",
-        "SELECT prom_constant(1, 0)",
-        "SELECT prom_absent([1e0], 0)",
+        "SELECT prom_constant(1, -1)",
+        "SELECT prom_absent([1e0], -1)",
     };
     for (size_t i = 0; i < ARRAY_LENGTH(ROWS); i++) {
         const char *text;

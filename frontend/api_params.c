@@ -1,6 +1,7 @@
 /* frontend/api_params.c: parameters and answers of API handlers; see api.h. */
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -175,6 +176,13 @@ void api_answer_end(struct http_request *request, struct strbuf *out, bool trunc
     strbuf_release(out);
 }
 
+/* "2.42.0+ds" is 2042; 0 if it says nothing. */
+static uint32_t version_number(const char *version)
+{
+    unsigned major, minor;
+    return sscanf(version, "%u.%u", &major, &minor) == 2 && minor < 1000 ? major * 1000 + minor : 0;
+}
+
 enum status api_plan_options(const struct config *config, const struct upstream_facts *facts,
                              const struct capabilities *can, struct plan_options *ret_options, struct error *reterr)
 {
@@ -190,6 +198,9 @@ enum status api_plan_options(const struct config *config, const struct upstream_
         options.rule = facts->rule;
         options.lookback_ms = facts->lookback_ms;
         options.subquery_step_ms = facts->evaluation_interval_ms;
+        options.version = version_number(facts->version);
+    } else if (config->upstream_version[0] == '2') {
+        options.version = 2999; /* the newest of its kind */
     }
     if (config->upstream_version[0])
         options.rule = config->upstream_version[0] == '2' ? WINDOW_CLOSED : WINDOW_LEFT_OPEN;

@@ -13,6 +13,8 @@
 #include "frontend/probe.h"
 #include "frontend/query_internal.h"
 
+#define PUSHED_ERROR_PREFIX "promql: " /* docs/adding-a-backend.md */
+
 struct queries {
     struct app *app;
     pthread_mutex_t lock;
@@ -260,6 +262,8 @@ static enum status plan_options(struct query *query, struct plan_options *ret_op
     ret_options->bounds = (struct time_span){query->params.start_ms, query->params.end_ms};
     if (query->params.lookback_ms > 0)
         ret_options->lookback_ms = query->params.lookback_ms;
+    if (query->plain)
+        ret_options->push = PUSH_NONE;
     return OK;
 }
 
@@ -432,6 +436,27 @@ static bool must_settle(struct query *query)
     return false;
 }
 
+/* A pushed part says by its text that PromQL forbids what it met: two elements with the same labels, several matches.
+ * Only Prometheus words that, and only it knows whether it would have come so far. */
+static bool is_for_prometheus(const struct query *query, const struct error *error)
+{
+    return error->status == E_EXECUTION && !query->plain &&
+           strncmp(error->message, PUSHED_ERROR_PREFIX, sizeof PUSHED_ERROR_PREFIX - 1) == 0;
+}
+
+/* The same query once more, with nothing pushed. Its tasks' memory stays in the arena until its end. */
+static void plan_plainly(struct query *query)
+{
+    for (uint32_t i = 0; i < query->tasks_n; i++)
+        task_end(query->tasks[i]);
+    query->tasks_n = 0;
+    free(query->answer.body);
+    query->answer = (struct upstream_answer){.body = NULL};
+    query->asked_upstream = false;
+    query->plain = true;
+    plan(query);
+}
+
 /* On POOL_QUERIES: the direct task or upstream has answered. */
 static void finish(void *arg)
 {
@@ -446,6 +471,8 @@ static void finish(void *arg)
         metric_add(query->app->metrics, METRIC_ID_queries_direct, NULL, 1);
     if (status == OK)
         end(query, &body, NULL, true);
+    else if (is_for_prometheus(query, &error))
+        plan_plainly(query);
     else
         end_with(query, &error);
     strbuf_release(&body);

@@ -1,8 +1,8 @@
 /* frontend/query_answer.c: the judgement over a query's tasks and upstream's answer, and the body for the client.
  *
  * The order of the judgement is the order of causes: the query was stopped; a task failed; upstream could not be asked;
- * upstream calls the query wrong; a task was not read, or not to its end; upstream says itself that a read failed.
- * Only then is upstream's data believed, and passed on as it came.
+ * upstream calls the query wrong; a task was not read, or its reading broke off; upstream says itself that a read
+ * failed. Only then is upstream's data believed, and passed on as it came.
  *
  * A task that was not read counts as failed even when others were: Prometheus selects the series of every selector
  * before it evaluates (promql/engine.go, populateSeries), and fetches all remote reads of a query together
@@ -15,10 +15,31 @@
 #include "frontend/json.h"
 #include "frontend/probe.h"
 #include "frontend/query_internal.h"
+#include "planner/notes.h"
 
 #define MESSAGES_MAX 64 /* warnings or infos; Prometheus sends ten of each */
 
 static const struct str truncated_warning = STR_STATIC("results truncated due to limit");
+
+/* --- what pushed parts remark --- */
+
+/* Adds the notes of tasks that gave anything; equal ones once. Returns how many infos there are then. */
+static size_t add_notes(const struct query *query, struct str infos[MESSAGES_MAX], size_t n)
+{
+    for (uint32_t i = 0; i < query->tasks_n; i++) {
+        const struct fragment *fragment = &query->split.fragments[i];
+        struct error error;
+        const struct grid_result *result = fragment->notes_n ? task_result(query->tasks[i], &error) : NULL;
+        for (size_t k = 0; result && result->series_n > 0 && k < fragment->notes_n && n < MESSAGES_MAX; k++) {
+            size_t same = 0;
+            while (same < n && !str_eq(infos[same], fragment->notes[k]))
+                same++;
+            if (same == n)
+                infos[n++] = fragment->notes[k];
+        }
+    }
+    return n;
+}
 
 /* --- direct answers --- */
 
@@ -49,7 +70,9 @@ static enum status answer_direct(struct query *query, struct strbuf *out, struct
     if (query->params.stats.len && out->status == OK)
         write_stats(out, query, result);
     bool truncated = limit && result->series_n > limit;
-    json_success_end(out, &truncated_warning, truncated, NULL, 0);
+    struct str infos[MESSAGES_MAX];
+    size_t infos_n = add_notes(query, infos, 0);
+    json_success_end(out, &truncated_warning, truncated, infos, infos_n);
     return strbuf_status(out, "the query's answer", reterr);
 }
 
@@ -180,11 +203,20 @@ static enum status unread(struct query *query, uint32_t index, struct error *ret
                      facts.reason[0] ? "; the last probe said: " : "", facts.reason);
 }
 
-static enum status check_task_failures(struct query *query, struct error *reterr)
+/* Whether upstream has any use for a task: none in a subquery without a step, whose series it does not even read on. */
+static bool is_of_use(const struct query *query, uint32_t i)
+{
+    return query->split.fragments[i].grid.steps > 0;
+}
+
+/* Failures of running a task, or of its reading by upstream: what upstream says itself comes in between, for it leaves
+ * a read when it finds another fault. */
+static enum status check_task_failures(struct query *query, bool of_reading, struct error *reterr)
 {
     for (uint32_t i = 0; i < query->tasks_n; i++) {
         struct task_outcome outcome = task_outcome(query->tasks[i]);
-        if (outcome.failure.status != OK) {
+        if (outcome.failure.status != OK && is_of_use(query, i) &&
+            (outcome.failure.status == E_UPSTREAM) == of_reading) {
             *reterr = outcome.failure;
             return outcome.failure.status;
         }
@@ -198,7 +230,7 @@ static enum status check_task_reads(struct query *query, struct error *reterr)
         struct task_outcome outcome = task_outcome(query->tasks[i]);
         if (outcome.reads == 0)
             return unread(query, i, reterr);
-        if (outcome.reads_complete < outcome.reads)
+        if (outcome.reads_complete < outcome.reads && is_of_use(query, i))
             return error_set(reterr, E_UPSTREAM,
                              "upstream broke off its remote read of " STR_FORMAT
                              "; its remote_timeout must exceed the time a query may take",
@@ -215,14 +247,18 @@ static size_t read_messages(struct query *query, struct str array, struct str *o
     size_t n = 0;
     struct str element;
     while (n < MESSAGES_MAX && json_next(&array, &element)) {
-        struct strbuf raw, text;
+        struct strbuf raw, placed, text;
         strbuf_init(&raw, QUERY_TEXT_MAX);
+        strbuf_init(&placed, QUERY_TEXT_MAX);
         strbuf_init(&text, QUERY_TEXT_MAX);
-        if (json_text(&raw, element))
-            restore(query, strbuf_view(&raw), &text);
+        if (json_text(&raw, element)) {
+            notes_translate(&placed, &query->arena, &query->split, query->residual, strbuf_view(&raw));
+            restore(query, strbuf_view(&placed), &text);
+        }
         out[n] = arena_str(&query->arena, strbuf_view(&text));
         n += out[n].ptr != NULL;
         strbuf_release(&raw);
+        strbuf_release(&placed);
         strbuf_release(&text);
     }
     return n;
@@ -279,6 +315,7 @@ static enum status pass_on(struct query *query, const struct json_member *member
     struct str warnings[MESSAGES_MAX + 1], infos[MESSAGES_MAX];
     size_t warnings_n = read_messages(query, members[MEMBER_WARNINGS].value, warnings);
     size_t infos_n = read_messages(query, members[MEMBER_INFOS].value, infos);
+    infos_n = add_notes(query, infos, infos_n);
     if (check_warnings(warnings, warnings_n, reterr) != OK)
         return reterr->status;
     json_success_begin(out);
@@ -297,9 +334,11 @@ enum status query_judge(struct query *query, struct strbuf *out, struct error *r
     if (status == OK && query->split.direct)
         return answer_direct(query, out, reterr);
     if (status == OK)
-        status = check_task_failures(query, reterr);
+        status = check_task_failures(query, false, reterr);
     if (status == OK)
         status = check_answer(query, members, reterr);
+    if (status == OK)
+        status = check_task_failures(query, true, reterr);
     if (status == OK)
         status = check_task_reads(query, reterr);
     return status == OK ? pass_on(query, members, out, reterr) : status;

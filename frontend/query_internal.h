@@ -51,6 +51,7 @@ struct query {
     uint32_t tasks_n;    /* registered */
     struct str residual; /* as sent */
     bool asked_upstream;
+    bool plain; /* planned again with nothing pushed: the pushed part met what PromQL calls an error */
     struct upstream_answer answer; /* of upstream; its body is freed at the end */
 
     /* under queries->lock */

@@ -21,10 +21,12 @@ enum sql_dialect {
 struct capabilities {
     const char *backend; /* "duckdb", for explain */
     enum sql_dialect dialect;
-    bool selector; /* instant selector: lookback and staleness on a grid */
-    bool subquery; /* window functions over an inner grid */
-    bool function[FN_MAX];
+    bool selector;         /* instant selector: lookback and staleness on a grid */
+    bool subquery;         /* window functions over an inner grid */
+    bool negation;         /* -x */
+    bool function[FN_MAX]; /* FN_TIME: the list of evaluation times; FN_VECTOR: lists of a constant */
     bool aggregate[AGG_OP_MAX];
+    bool binary[OP_MAX]; /* between vectors, and between vectors and scalars */
 };
 
 /* Classes of work that --planner.push names: PUSH_CLASS(id, name, text). A fragment needs the classes of all its nodes:
@@ -33,7 +35,13 @@ struct capabilities {
     PUSH_CLASS(SELECTOR, "selector", "instant selectors (lookback and staleness)")                                     \
     PUSH_CLASS(WINDOW, "window", "functions over range vectors: rate, max_over_time, …")                               \
     PUSH_CLASS(SUBQUERY, "subquery", "window functions over subqueries")                                               \
-    PUSH_CLASS(AGGREGATE, "aggregate", "sum, avg, min, max, count, group, stddev, stdvar")
+    PUSH_CLASS(AGGREGATE, "aggregate", "sum, avg, min, max, count, group, stddev, stdvar")                             \
+    PUSH_CLASS(SELECT, "select", "topk, bottomk, quantile, count_values")                                              \
+    PUSH_CLASS(ELEMENTWISE, "elementwise", "functions of single values and signs: abs, round, clamp, hour, -x, …")     \
+    PUSH_CLASS(SCALAR, "scalar", "operators between vectors and scalars, and vector()")                                \
+    PUSH_CLASS(BINARY, "binary", "arithmetic and comparison between vectors")                                          \
+    PUSH_CLASS(SET, "set", "and, or, unless")                                                                          \
+    PUSH_CLASS(ABSENT, "absent", "absent and absent_over_time")
 
 enum push_class {
 #define PUSH_CLASS(id, name, text) PUSH_##id,

@@ -327,11 +327,11 @@ static void text_head(struct strbuf *out, const struct split *split, const struc
     section(out, "Backend");
     strbuf_cstr(out, options->can->backend);
     strbuf_cstr(out, ", may compute: ");
-    if (options->push == PUSH_NONE)
-        strbuf_cstr(out, "nothing");
+    if (options->push == PUSH_NONE || options->push == PUSH_ALL)
+        strbuf_cstr(out, options->push == PUSH_ALL ? "all that it can" : "nothing");
     bool first = true;
     for (unsigned c = 0; c < PUSH_CLASS_MAX; c++)
-        if (options->push & 1u << c) {
+        if (options->push != PUSH_ALL && options->push & 1u << c) {
             strbuf_cstr(out, first ? "" : ", ");
             strbuf_cstr(out, push_class_name((enum push_class)c));
             first = false;
@@ -384,6 +384,8 @@ static const char *reason_name(enum residue_reason reason)
         [RESIDUE_CHILD] = "child",
         [RESIDUE_PARENT] = "parent",
         [RESIDUE_NEEDS_AT] = "needs_at",
+        [RESIDUE_OBJECTED] = "objected",
+        [RESIDUE_OTHER_VERSION] = "other_version",
     };
     PRE((unsigned)reason < RESIDUE_MAX && names[reason]);
     return names[reason];

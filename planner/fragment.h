@@ -34,12 +34,16 @@ struct fragment_columns {
 
 struct fragment {
     enum fragment_kind kind;
-    const struct expr *root; /* subtree of the query, not copied; FRAGMENT_RAW: an EXPR_SELECTOR */
-    struct str promql;       /* canonical text of root */
-    struct grid grid;        /* where its value is wanted; FRAGMENT_RAW: the grid of its consumer */
-    struct time_span span;   /* samples it may read; FRAGMENT_RAW: samples it must give */
-    struct str sql;          /* FRAGMENT_GRID */
+    /* The subtree of the query; FRAGMENT_RAW: an EXPR_SELECTOR, maybe a copy with other matchers, as the upstream's
+     * version understands the query's. */
+    const struct expr *root;
+    struct str promql;     /* canonical text of root */
+    struct grid grid;      /* where its value is wanted; FRAGMENT_RAW: the grid of its consumer */
+    struct time_span span; /* samples it may read; FRAGMENT_RAW: samples it must give */
+    struct str sql;        /* FRAGMENT_GRID */
     struct fragment_columns columns;
+    const struct str *notes; /* FRAGMENT_GRID: infos for the user if its answer is not empty (notes.h) */
+    size_t notes_n;
 };
 
 #endif

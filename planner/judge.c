@@ -5,7 +5,10 @@
  */
 #include "planner/judge.h"
 
+#include <math.h>
+
 #include "base/assert.h"
+#include "planner/shape.h"
 #include "planner/sql.h"
 
 /* Where a node stands. */
@@ -103,6 +106,12 @@ static bool parameter_follows(const struct expr_aggregate *aggregate)
            grid_step_invariant(aggregate->operand);
 }
 
+static bool range_pinned(const struct expr *range)
+{
+    return range->kind == EXPR_SUBQUERY ? range->u.subquery.at != AT_NONE
+                                        : range->u.matrix.selector->u.selector.at != AT_NONE;
+}
+
 static struct place child_place(struct judge *j, const struct expr *expr, const struct expr *child, struct place place)
 {
     place.range_ms = 0;
@@ -116,6 +125,10 @@ static struct place child_place(struct judge *j, const struct expr *expr, const 
     case EXPR_PAREN:
         return place;
     case EXPR_CALL:
+        /* Prometheus 2 moves these windows along with the evaluation time, over samples that no grid would give. */
+        if (expr->u.call.function->id == FN_PREDICT_LINEAR && j->options->rule == WINDOW_CLOSED &&
+            range_pinned(call_range(&expr->u.call)))
+            place.at_shows = true;
         place.needs_samples =
             expr->u.call.function->id == FN_TIMESTAMP || expr->u.call.function->id == FN_START_TIMESTAMP;
         return place;
@@ -154,22 +167,6 @@ static struct time_span raw_span(struct judge *j, const struct expr_selector *se
     return span;
 }
 
-static enum names selector_names(const struct expr_selector *selector)
-{
-    for (size_t i = 0; i < selector->matchers_n; i++)
-        if (selector->matchers[i].op == MATCH_EQUAL && str_eq(selector->matchers[i].name, LABEL_METRIC_NAME))
-            return NAMES_ONE;
-    return NAMES_MANY;
-}
-
-static bool list_has(struct name_list list, struct str name)
-{
-    for (size_t i = 0; i < list.n; i++)
-        if (str_eq(list.at[i], name))
-            return true;
-    return false;
-}
-
 static void check_matchers(struct judge *j, const struct expr *expr)
 {
     const struct expr_selector *selector = &expr->u.selector;
@@ -188,7 +185,6 @@ static enum residue_reason judge_selector(struct judge *j, const struct expr *ex
     const struct expr_selector *selector = &expr->u.selector;
     check_matchers(j, expr);
     verdict->raw_span = raw_span(j, selector, place);
-    verdict->names = selector_names(selector);
     if (place.needs_samples)
         return RESIDUE_NEEDS_SAMPLES;
     if (selector->anchored || selector->smoothed)
@@ -207,28 +203,116 @@ static enum residue_reason judge_selector(struct judge *j, const struct expr *ex
 static enum residue_reason judge_operand(struct judge *j, const struct expr *expr, struct place place,
                                          struct verdict *verdict)
 {
-    verdict->names = verdict[1].names;
     return verdict[1].reason == RESIDUE_NONE ? RESIDUE_NONE : RESIDUE_CHILD;
 }
 
 static enum residue_reason judge_paren(struct judge *j, const struct expr *expr, struct place place,
                                        struct verdict *verdict)
 {
-    verdict->names = verdict[1].names;
     return verdict[1].reason;
 }
 
 static enum residue_reason judge_constant(struct judge *j, const struct expr *expr, struct place place,
                                           struct verdict *verdict)
 {
-    return RESIDUE_NO_SERIES;
+    return RESIDUE_NONE;
 }
 
-/* Operators between vectors and scalars, and the sign: Prometheus's part so far. */
-static enum residue_reason judge_operator(struct judge *j, const struct expr *expr, struct place place,
-                                          struct verdict *verdict)
+static bool pushes(const struct judge *j, enum push_class push_class)
 {
-    return expr->type == VALUE_SCALAR ? RESIDUE_NO_SERIES : RESIDUE_NOT_EXACT;
+    return j->options->push & 1u << push_class;
+}
+
+/* Whether all children can be computed in SQL. */
+static enum residue_reason judge_children(const struct expr *expr, const struct verdict *verdict)
+{
+    const struct verdict *child = verdict + 1;
+    for (size_t i = 0; judge_child(expr, i); i++) {
+        if (child->reason != RESIDUE_NONE)
+            return RESIDUE_CHILD;
+        child += child->nodes;
+    }
+    return RESIDUE_NONE;
+}
+
+static enum residue_reason judge_unary(struct judge *j, const struct expr *expr, struct place place,
+                                       struct verdict *verdict)
+{
+    if (expr->type == VALUE_VECTOR && expr->u.unary.negative && !j->options->can->negation)
+        return RESIDUE_NOT_EXACT;
+    if (expr->type == VALUE_VECTOR && !pushes(j, PUSH_ELEMENTWISE))
+        return RESIDUE_SWITCHED_OFF;
+    return judge_children(expr, verdict);
+}
+
+/* --- binary operators --- */
+
+/* Between vectors. Elements of the many side that differ in nothing but their name are one match group: Prometheus
+ * refuses them, SQL would give both. */
+static enum residue_reason judge_join(struct judge *j, const struct expr_binary *binary)
+{
+    if (binary->fill_left_present || binary->fill_right_present || name_list_has(binary->include, LABEL_METRIC_NAME) ||
+        binary->matching.n + binary->include.n > SQL_COLUMNS_MAX)
+        return RESIDUE_NOT_EXACT;
+    if (!pushes(j, binary_op_is_set(binary->op) ? PUSH_SET : PUSH_BINARY))
+        return RESIDUE_SWITCHED_OFF;
+    if (!binary_op_is_set(binary->op) && binary->cardinality == CARD_ONE_TO_ONE && binary_keeps_name(binary) &&
+        !binary->on && names_of(binary->left) == NAMES_MANY)
+        return RESIDUE_NAME_MAY_MERGE;
+    return RESIDUE_NONE;
+}
+
+static enum residue_reason judge_binary(struct judge *j, const struct expr *expr, struct place place,
+                                        struct verdict *verdict)
+{
+    const struct expr_binary *binary = &expr->u.binary;
+    if (expr->type == VALUE_SCALAR)
+        return scalar_of(expr).kind == SCALAR_NONE ? judge_children(expr, verdict) : RESIDUE_NONE;
+    enum residue_reason reason = RESIDUE_NONE;
+    /* Prometheus 2 forgets to drop the name of atan2's result. */
+    if (!j->options->can->binary[binary->op] || (binary->op == OP_ATAN2 && j->options->rule == WINDOW_CLOSED))
+        return RESIDUE_NOT_EXACT;
+    if (binary->left->type == VALUE_VECTOR && binary->right->type == VALUE_VECTOR)
+        reason = judge_join(j, binary);
+    else if (!pushes(j, PUSH_SCALAR))
+        reason = RESIDUE_SWITCHED_OFF;
+    return reason == RESIDUE_NONE ? judge_children(expr, verdict) : reason;
+}
+
+/* --- aggregations --- */
+
+static bool fits_int64(double value)
+{
+    return value >= -9223372036854775808.0 && value < 9223372036854775808.0;
+}
+
+/* The parameters that Prometheus objects to are left to its own words. */
+static enum residue_reason judge_parameter(const struct expr_aggregate *aggregate)
+{
+    const struct expr *parameter = expr_unparen(aggregate->parameter);
+    if (aggregate->op == AGG_COUNT_VALUES) {
+        struct str label = parameter->u.string;
+        if (!label_name_is_plain(label))
+            return RESIDUE_OBJECTED;
+        bool hidden =
+            str_eq(label, LABEL_METRIC_NAME) || (aggregate->without && name_list_has(aggregate->grouping, label));
+        return hidden ? RESIDUE_NOT_EXACT : RESIDUE_NONE;
+    }
+    struct scalar scalar = scalar_of(parameter);
+    if (scalar.kind == SCALAR_NONE)
+        return RESIDUE_CHILD;
+    if (aggregate->op == AGG_QUANTILE)
+        return scalar.kind == SCALAR_CONSTANT && scalar.value >= 0 && scalar.value <= 1 ? RESIDUE_NONE
+                                                                                        : RESIDUE_OBJECTED;
+    return scalar.kind == SCALAR_GRID || fits_int64(scalar.value) ? RESIDUE_NONE : RESIDUE_OBJECTED;
+}
+
+/* count_values by (…) of several labels, in Prometheus 2, sorts its list of names in place and loses some from step to
+ * step. */
+static bool loses_names(const struct judge *j, const struct expr_aggregate *aggregate)
+{
+    return j->options->rule == WINDOW_CLOSED && aggregate->op == AGG_COUNT_VALUES && !aggregate->without &&
+           aggregate->grouping.n > 2;
 }
 
 static enum residue_reason judge_aggregate(struct judge *j, const struct expr *expr, struct place place,
@@ -237,14 +321,16 @@ static enum residue_reason judge_aggregate(struct judge *j, const struct expr *e
     const struct expr_aggregate *aggregate = &expr->u.aggregate;
     if (aggregate->op == AGG_LIMITK || aggregate->op == AGG_LIMIT_RATIO)
         return RESIDUE_SHAPES_RESULT;
-    if (!j->options->can->aggregate[aggregate->op] || aggregate->parameter || aggregate->grouping.n > SQL_COLUMNS_MAX)
+    if (!j->options->can->aggregate[aggregate->op] || aggregate->grouping.n > SQL_COLUMNS_MAX ||
+        loses_names(j, aggregate))
         return RESIDUE_NOT_EXACT;
-    if (!(j->options->push & 1u << PUSH_AGGREGATE))
+    if (!pushes(j, aggregate->parameter ? PUSH_SELECT : PUSH_AGGREGATE))
         return RESIDUE_SWITCHED_OFF;
-    bool names = !aggregate->without && list_has(aggregate->grouping, LABEL_METRIC_NAME);
-    verdict->names = names ? verdict[1].names : NAMES_NONE;
-    return verdict[1].reason == RESIDUE_NONE ? RESIDUE_NONE : RESIDUE_CHILD;
+    enum residue_reason reason = aggregate->parameter ? judge_parameter(aggregate) : RESIDUE_NONE;
+    return reason == RESIDUE_NONE ? judge_children(expr, verdict) : reason;
 }
+
+/* --- calls --- */
 
 /* Why a call of a function that the backend has no equal of stays. */
 static enum residue_reason unpushed_call(const struct expr_call *call)
@@ -280,37 +366,112 @@ static enum residue_reason unpushed_call(const struct expr_call *call)
     return RESIDUE_NO_SERIES;
 }
 
-/* A function over a range vector: a matrix selector or a subquery, parentheses allowed. */
-static enum residue_reason judge_window(struct judge *j, const struct expr_call *call, struct verdict *verdict)
+/* Functions that not every Prometheus has: where one lacks it, the refusal is its own. */
+static bool upstream_has(const struct judge *j, enum function_id id)
 {
-    const struct plan_options *options = j->options;
-    bool subquery = expr_unparen(call->args[0])->kind == EXPR_SUBQUERY;
-    if (subquery && !options->can->subquery)
-        return RESIDUE_NOT_EXACT;
-    if (!(options->push & 1u << (subquery ? PUSH_SUBQUERY : PUSH_WINDOW)))
-        return RESIDUE_SWITCHED_OFF;
-    if (verdict[1].reason != RESIDUE_NONE)
-        return RESIDUE_CHILD;
-    if (!call->function->keeps_name && verdict[1].names == NAMES_MANY)
-        return RESIDUE_NAME_MAY_MERGE;
-    verdict->names = call->function->keeps_name ? verdict[1].names : NAMES_NONE;
+    static const struct {
+        enum function_id id;
+        uint32_t since, until; /* until: the first version without it, 0: none */
+    } versions[] = {
+        {FN_HOLT_WINTERS, 0, 3000},          {FN_DOUBLE_EXPONENTIAL_SMOOTHING, 3000, 0},
+        {FN_MAD_OVER_TIME, 2052, 0},         {FN_FIRST_OVER_TIME, 3007, 0},
+        {FN_TS_OF_FIRST_OVER_TIME, 3007, 0}, {FN_TS_OF_LAST_OVER_TIME, 3005, 0},
+        {FN_TS_OF_MAX_OVER_TIME, 3005, 0},   {FN_TS_OF_MIN_OVER_TIME, 3005, 0},
+    };
+    uint32_t version = j->options->version ? j->options->version : UINT32_MAX;
+    for (size_t i = 0; i < ARRAY_LENGTH(versions); i++)
+        if (versions[i].id == id)
+            return version >= versions[i].since && (!versions[i].until || version < versions[i].until);
+    return true;
+}
+
+/* The constants of a window function: others change with the step, and Prometheus objects to some. */
+static enum residue_reason judge_window_constants(const struct expr_call *call)
+{
+    enum function_id id = call->function->id;
+    for (size_t i = 0; i < call->args_n; i++) {
+        if (call->args[i]->type != VALUE_SCALAR)
+            continue;
+        struct scalar scalar = scalar_of(call->args[i]);
+        if (scalar.kind != SCALAR_CONSTANT)
+            return scalar.kind == SCALAR_NONE ? RESIDUE_CHILD : RESIDUE_NOT_EXACT;
+        bool fraction = scalar.value >= 0 && scalar.value <= 1, inner = scalar.value > 0 && scalar.value < 1;
+        if ((id == FN_QUANTILE_OVER_TIME && !fraction) ||
+            ((id == FN_HOLT_WINTERS || id == FN_DOUBLE_EXPONENTIAL_SMOOTHING) && !inner))
+            return RESIDUE_OBJECTED;
+    }
     return RESIDUE_NONE;
+}
+
+/* A function over a range vector: a matrix selector or a subquery, parentheses allowed. */
+static enum residue_reason judge_window(struct judge *j, const struct expr *expr, const struct verdict *verdict)
+{
+    const struct expr *range = call_range(&expr->u.call);
+    bool subquery = range->kind == EXPR_SUBQUERY;
+    if (subquery && !j->options->can->subquery)
+        return RESIDUE_NOT_EXACT;
+    if (!pushes(j, subquery ? PUSH_SUBQUERY : PUSH_WINDOW))
+        return RESIDUE_SWITCHED_OFF;
+    /* It extrapolates to the evaluation time, which under @ is another one at every step. */
+    if (expr->u.call.function->id == FN_PREDICT_LINEAR && range_pinned(range))
+        return RESIDUE_NOT_EXACT;
+    enum residue_reason reason = judge_window_constants(&expr->u.call);
+    return reason == RESIDUE_NONE ? judge_children(expr, verdict) : reason;
+}
+
+static enum residue_reason judge_absent(struct judge *j, const struct expr *expr, const struct verdict *verdict)
+{
+    const struct expr_call *call = &expr->u.call;
+    const struct expr *selector = absent_selector(call->args[0]);
+    const struct expr *range = call_range(call);
+    if (selector && selector->u.selector.matchers_n > ABSENT_LABELS_MAX)
+        return RESIDUE_NOT_EXACT;
+    if (range && range->kind == EXPR_SUBQUERY && !j->options->can->subquery)
+        return RESIDUE_NOT_EXACT;
+    if (!pushes(j, PUSH_ABSENT) || (range && !pushes(j, range->kind == EXPR_SUBQUERY ? PUSH_SUBQUERY : PUSH_WINDOW)))
+        return RESIDUE_SWITCHED_OFF;
+    return judge_children(expr, verdict);
+}
+
+static enum residue_reason judge_vector_call(struct judge *j, const struct expr *expr, const struct verdict *verdict)
+{
+    switch (call_shape(&expr->u.call)) {
+    case CALL_WINDOW:
+        return judge_window(j, expr, verdict);
+    case CALL_ABSENT:
+        return judge_absent(j, expr, verdict);
+    case CALL_ELEMENTWISE:
+    case CALL_OF_TIME:
+        return pushes(j, PUSH_ELEMENTWISE) ? judge_children(expr, verdict) : RESIDUE_SWITCHED_OFF;
+    case CALL_TIMESTAMP:
+        if (expr_unparen(expr->u.call.args[0])->kind == EXPR_SELECTOR)
+            return RESIDUE_NEEDS_SAMPLES;
+        return pushes(j, PUSH_ELEMENTWISE) ? judge_children(expr, verdict) : RESIDUE_SWITCHED_OFF;
+    case CALL_VECTOR:
+        return pushes(j, PUSH_SCALAR) ? judge_children(expr, verdict) : RESIDUE_SWITCHED_OFF;
+    case CALL_OTHER:
+        break;
+    }
+    return RESIDUE_NOT_EXACT;
 }
 
 static enum residue_reason judge_call(struct judge *j, const struct expr *expr, struct place place,
                                       struct verdict *verdict)
 {
     const struct expr_call *call = &expr->u.call;
-    if (call->function->id == FN_INFO && j->status == OK)
+    enum function_id id = call->function->id;
+    if (id == FN_INFO && j->status == OK)
         j->status =
             error_set_at(j->reterr, E_EXECUTION, expr->range.begin, expr->range.end,
                          "info() cannot be answered here: it selects info metrics inside Prometheus, which holds "
                          "no samples of its own; join with group_left instead");
-    if (!j->options->can->function[call->function->id])
+    if (id == FN_PI)
+        return RESIDUE_NONE;
+    if (!j->options->can->function[id])
         return unpushed_call(call);
-    if (call->args_n != 1 || call->args[0]->type != VALUE_MATRIX)
-        return RESIDUE_NOT_EXACT;
-    return judge_window(j, call, verdict);
+    if (call->function->result == VALUE_SCALAR)
+        return id == FN_TIME ? RESIDUE_NONE : unpushed_call(call);
+    return upstream_has(j, id) ? judge_vector_call(j, expr, verdict) : RESIDUE_OTHER_VERSION;
 }
 
 /* verdict points at the node's own; its first child's follows. */
@@ -319,7 +480,7 @@ typedef enum residue_reason judge_rule(struct judge *, const struct expr *, stru
 static judge_rule *const rules[EXPR_KIND_MAX] = {
     [EXPR_NUMBER] = judge_constant,     [EXPR_STRING] = judge_constant,  [EXPR_SELECTOR] = judge_selector,
     [EXPR_MATRIX] = judge_operand,      [EXPR_SUBQUERY] = judge_operand, [EXPR_CALL] = judge_call,
-    [EXPR_AGGREGATE] = judge_aggregate, [EXPR_BINARY] = judge_operator,  [EXPR_UNARY] = judge_operator,
+    [EXPR_AGGREGATE] = judge_aggregate, [EXPR_BINARY] = judge_binary,    [EXPR_UNARY] = judge_unary,
     [EXPR_PAREN] = judge_paren,
 };
 

@@ -11,18 +11,10 @@
 
 #include "planner/split.h"
 
-/* What is known of __name__ in a pushable subtree's value: dropping MANY could make two series equal. */
-enum names {
-    NAMES_NONE, /* dropped already */
-    NAMES_ONE,  /* all series have the same */
-    NAMES_MANY
-};
-
 struct verdict {
     uint32_t nodes;             /* of the subtree, itself included: the next sibling is that far ahead */
     enum residue_reason reason; /* RESIDUE_NONE: the subtree's value can be computed in SQL */
-    enum names names;
-    struct time_span raw_span; /* EXPR_SELECTOR: what it may read, as Prometheus asks its storage */
+    struct time_span raw_span;  /* EXPR_SELECTOR: what it may read, as Prometheus asks its storage */
 };
 
 struct judgement {

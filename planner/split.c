@@ -7,15 +7,17 @@
 
 #include "base/assert.h"
 #include "planner/judge.h"
+#include "planner/notes.h"
+#include "planner/shape.h"
 #include "planner/sql.h"
 
 #define FRAGMENT_TEXT_BYTES_MAX (4u << 20)
-#define ABSENT_LABELS_MAX       64u /* each nests one label_replace call */
 
 struct splitter {
     struct arena *arena;
     const struct plan_options *options;
     struct time_span bounds;
+    struct str text; /* of the whole query */
     struct judgement judged;
     struct fragment *fragments; /* room for fragments_max, or one per node if that is less */
     uint32_t fragments_n;
@@ -31,11 +33,14 @@ const char *residue_reason_text(enum residue_reason reason)
         [RESIDUE_SWITCHED_OFF] = "its class is not in --planner.push",
         [RESIDUE_SHAPES_RESULT] = "it shapes the result, which is Prometheus's part",
         [RESIDUE_NEEDS_SAMPLES] = "it asks for the samples' own times or the selector's matchers",
-        [RESIDUE_NAME_MAY_MERGE] = "it drops the metric name, and without a single name two series could become one",
+        [RESIDUE_NAME_MAY_MERGE] =
+            "no single metric name is given, and series that differ in nothing else would be taken for one",
         [RESIDUE_NO_SERIES] = "it has no series, so there is nothing to push",
         [RESIDUE_CHILD] = "an operand stayed",
         [RESIDUE_PARENT] = "read by what stayed above it",
         [RESIDUE_NEEDS_AT] = "its @ must stay visible: Prometheus evaluates what is around by it",
+        [RESIDUE_OBJECTED] = "Prometheus warns of its parameter, or refuses it",
+        [RESIDUE_OTHER_VERSION] = "the upstream's version does not have it",
     };
     PRE((unsigned)reason < RESIDUE_MAX && texts[reason]);
     return texts[reason];
@@ -50,6 +55,16 @@ static enum status fail_nomem(struct splitter *s)
 }
 
 /* --- fragments --- */
+
+static struct expr *new_node(struct splitter *s, const struct expr *model)
+{
+    struct expr *node = s->status == OK ? ARENA_NEW(s->arena, struct expr) : NULL;
+    if (node)
+        *node = *model;
+    else
+        fail_nomem(s);
+    return node;
+}
 
 static struct str canonical_text(struct splitter *s, const struct expr *expr)
 {
@@ -74,13 +89,29 @@ static bool same_fragment(const struct fragment *a, const struct fragment *b)
            (a->kind == FRAGMENT_GRID || (a->span.min_ms == b->span.min_ms && a->span.max_ms == b->span.max_ms));
 }
 
+/* A raw fragment's selector as the backend must take it. */
+static const struct expr *raw_root(struct splitter *s, const struct expr *selector)
+{
+    const struct matcher *matchers = sql_rule_matchers(s->arena, &selector->u.selector, s->options->rule);
+    if (matchers == selector->u.selector.matchers)
+        return selector;
+    struct expr *copy = matchers ? new_node(s, selector) : NULL;
+    if (copy)
+        copy->u.selector.matchers = matchers;
+    else
+        fail_nomem(s);
+    return copy;
+}
+
 /* The index of the fragment at this node: one made before, or a new one. */
 static uint32_t fragment_of(struct splitter *s, uint32_t at, enum fragment_kind kind)
 {
     struct split_node *node = &s->judged.nodes[at];
     struct fragment fragment = {.kind = kind, .root = node->expr, .grid = node->grid};
-    if (kind == FRAGMENT_RAW)
+    if (kind == FRAGMENT_RAW) {
         fragment.span = s->judged.verdicts[at].raw_span;
+        fragment.root = raw_root(s, node->expr);
+    }
     fragment.promql = canonical_text(s, node->expr);
     if (s->status != OK)
         return 0;
@@ -97,21 +128,13 @@ static uint32_t fragment_of(struct splitter *s, uint32_t at, enum fragment_kind 
     }
     if (kind == FRAGMENT_GRID)
         s->status = sql_fragment(s->arena, s->options, s->bounds, &fragment, s->reterr);
+    if (kind == FRAGMENT_GRID && s->status == OK && s->options->rule == WINDOW_LEFT_OPEN)
+        s->status = notes_make(s->arena, s->text, &fragment, s->reterr);
     s->fragments[s->fragments_n++] = fragment;
     return i;
 }
 
 /* --- residual nodes --- */
-
-static struct expr *new_node(struct splitter *s, const struct expr *model)
-{
-    struct expr *node = s->status == OK ? ARENA_NEW(s->arena, struct expr) : NULL;
-    if (node)
-        *node = *model;
-    else
-        fail_nomem(s);
-    return node;
-}
 
 static struct expr *new_task(struct splitter *s, uint32_t at, enum fragment_kind kind)
 {
@@ -186,36 +209,6 @@ static struct str escape_dollars(struct splitter *s, struct str value)
     return (struct str){out, n};
 }
 
-/* The labels absent() gives for a selector: those of equality matchers on other names than __name__; a name that is
- * matched again, whatever by, is dropped. Source: Prometheus promql/functions.go, createLabelsForAbsentFunction. */
-static size_t absent_labels(struct splitter *s, const struct expr *at, struct label labels[ABSENT_LABELS_MAX])
-{
-    const struct expr_selector *selector = &at->u.selector;
-    if (selector->matchers_n > ABSENT_LABELS_MAX) {
-        s->status = error_set_at(s->reterr, E_LIMIT, at->range.begin, at->range.end,
-                                 "a selector in absent() has %zu matchers; at most %u are allowed there",
-                                 selector->matchers_n, ABSENT_LABELS_MAX);
-        return 0;
-    }
-    size_t n = 0;
-    for (size_t i = 0; i < selector->matchers_n; i++) {
-        const struct matcher *matcher = &selector->matchers[i];
-        if (str_eq(matcher->name, LABEL_METRIC_NAME))
-            continue;
-        bool set_before = false; /* by an equality matcher, kept or dropped since */
-        for (size_t k = 0; k < i; k++)
-            set_before |= selector->matchers[k].op == MATCH_EQUAL && str_eq(selector->matchers[k].name, matcher->name);
-        size_t kept = 0;
-        while (kept < n && !str_eq(labels[kept].name, matcher->name))
-            kept++;
-        if (matcher->op == MATCH_EQUAL && !set_before)
-            labels[n++] = (struct label){matcher->name, matcher->value};
-        else if (kept < n)
-            labels[kept].value = (struct str){NULL, 0};
-    }
-    return n;
-}
-
 static struct expr *rebuild(struct splitter *s, uint32_t at);
 
 /* absent(sel) becomes absent(+TASK) with the selector's labels added: a signed operand has no matchers to derive labels
@@ -224,7 +217,6 @@ static struct expr *rebuild_absent(struct splitter *s, uint32_t at)
 {
     const struct expr *call = s->judged.nodes[at].expr;
     const struct expr *asked = expr_unparen(call->u.call.args[0]);
-    const struct expr *selector = asked->kind == EXPR_MATRIX ? asked->u.matrix.selector : asked;
     struct expr *operand = rebuild(s, at + 1);
     if (s->status == OK && asked->type == VALUE_VECTOR && expr_unparen(operand)->kind == EXPR_TASK) {
         struct expr sign = {.kind = EXPR_UNARY, .type = VALUE_VECTOR, .range = operand->range, .depth = 2};
@@ -238,13 +230,19 @@ static struct expr *rebuild_absent(struct splitter *s, uint32_t at)
         rebuilt = set_label(s, rebuilt, LABEL_TASK_ID, STR(""));
         rebuilt = set_label(s, rebuilt, LABEL_TASK_KIND, STR(""));
     }
-    if (s->status != OK || selector->kind != EXPR_SELECTOR)
+    const struct expr *selector = absent_selector(asked);
+    if (s->status != OK || !selector)
         return rebuilt;
+    if (selector->u.selector.matchers_n > ABSENT_LABELS_MAX) {
+        s->status = error_set_at(s->reterr, E_LIMIT, selector->range.begin, selector->range.end,
+                                 "a selector in absent() has %zu matchers; at most %u are allowed there",
+                                 selector->u.selector.matchers_n, ABSENT_LABELS_MAX);
+        return NULL;
+    }
     struct label labels[ABSENT_LABELS_MAX];
-    size_t n = absent_labels(s, selector, labels);
+    size_t n = absent_labels(asked, labels);
     for (size_t i = 0; i < n && s->status == OK; i++)
-        if (labels[i].value.len)
-            rebuilt = set_label(s, rebuilt, labels[i].name, escape_dollars(s, labels[i].value));
+        rebuilt = set_label(s, rebuilt, labels[i].name, escape_dollars(s, labels[i].value));
     return rebuilt;
 }
 
@@ -328,22 +326,41 @@ static bool is_whole_range_vector(const struct splitter *s, uint32_t at)
     return at == 1 && s->judged.nodes[0].expr->kind == EXPR_MATRIX;
 }
 
+/* Whether a task for this subtree would save nothing: it reads no samples and is not the whole answer. */
+static bool not_worth_a_task(const struct splitter *s, uint32_t at)
+{
+    if (has_selector(s->judged.nodes[at].expr))
+        return false;
+    while (at > 0)
+        if (s->judged.nodes[--at].expr->kind != EXPR_PAREN)
+            return true;
+    return false;
+}
+
+/* Why a node that could be in a fragment is in none. */
+static enum residue_reason left_over(const struct splitter *s, uint32_t at)
+{
+    const struct split_node *node = &s->judged.nodes[at];
+    if (!has_selector(node->expr))
+        return RESIDUE_NO_SERIES;
+    return node->depth == 0 || is_whole_range_vector(s, at) ? RESIDUE_NEEDS_SAMPLES : RESIDUE_PARENT;
+}
+
 /* The residual of the subtree at this node. */
 static struct expr *rebuild(struct splitter *s, uint32_t at)
 {
     if (s->status != OK)
         return NULL;
     struct split_node *node = &s->judged.nodes[at];
-    if (node->reason == RESIDUE_NONE && node->expr->type == VALUE_VECTOR) {
+    if (node->reason == RESIDUE_NONE && node->expr->type == VALUE_VECTOR && !not_worth_a_task(s, at)) {
         bool bare_selector = node->expr->kind == EXPR_SELECTOR && at > 0 && node[-1].expr->kind == EXPR_MATRIX;
         if (node->expr->kind == EXPR_PAREN)
             return rebuild(s, at + 1);
         if (!bare_selector)
             return new_task(s, at, FRAGMENT_GRID);
     }
-    /* Pushable, but only as part of a fragment that does not come to be. */
     if (node->reason == RESIDUE_NONE)
-        node->reason = node->depth == 0 || is_whole_range_vector(s, at) ? RESIDUE_NEEDS_SAMPLES : RESIDUE_PARENT;
+        node->reason = left_over(s, at);
     if (node->expr->kind == EXPR_SELECTOR)
         return new_task(s, at, FRAGMENT_RAW);
     if (is_absent(node->expr))
@@ -355,7 +372,8 @@ enum status split_query(struct arena *arena, const struct query_text *query, str
                         const struct plan_options *options, struct split *ret_split, struct error *reterr)
 {
     PRE(grid.steps > 0 && grid.step_ms > 0 && options->can && options->subquery_step_ms > 0);
-    struct splitter s = {.arena = arena, .options = options, .bounds = options->bounds, .reterr = reterr};
+    struct splitter s = {
+        .arena = arena, .options = options, .bounds = options->bounds, .text = query->text, .reterr = reterr};
     if (s.bounds.min_ms == 0 && s.bounds.max_ms == 0)
         s.bounds = (struct time_span){grid.start_ms, grid_end(grid)};
     enum status status = judge_query(arena, query, grid, s.bounds, options, &s.judged, reterr);
@@ -417,7 +435,6 @@ static void check_fragment(const struct split *split, uint32_t i)
     INVARIANT(fragment->promql.len > 0);
     if (fragment->kind == FRAGMENT_GRID) {
         INVARIANT(fragment->root->type == VALUE_VECTOR && fragment->sql.len > 0);
-        INVARIANT(!fragment->columns.map || fragment->columns.by.n == 0);
     } else {
         INVARIANT(fragment->root->kind == EXPR_SELECTOR && fragment->sql.len == 0);
     }

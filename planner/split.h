@@ -46,6 +46,8 @@ struct plan_options {
     int64_t lookback_ms;
     int64_t subquery_step_ms; /* the upstream's default evaluation interval, for [1h:] */
     uint32_t fragments_max;
+    uint32_t
+        version; /* of the upstream, major * 1000 + minor: what it does not have stays its own to refuse; 0: newest */
     /* Steps of any one grid, inner ones included. Subqueries have many: not the API's 11 000 for range queries. */
     uint32_t points_max;
 
@@ -60,11 +62,13 @@ enum residue_reason {       /* why a node stayed in the residual; explain prints
     RESIDUE_SWITCHED_OFF,   /* its class is not in --planner.push */
     RESIDUE_SHAPES_RESULT,  /* histogram_quantile, label_replace, sort …: Prometheus's part */
     RESIDUE_NEEDS_SAMPLES,  /* timestamp(), absent(), x[5m] alone: about the samples or the selector itself */
-    RESIDUE_NAME_MAY_MERGE, /* dropping __name__ could make two series equal: no single metric name is given */
+    RESIDUE_NAME_MAY_MERGE, /* series that differ in their name only would be taken for one */
     RESIDUE_NO_SERIES,      /* scalars, strings, time(): nothing to push */
     RESIDUE_CHILD,          /* an operand stayed, so this did */
     RESIDUE_PARENT,         /* what stayed above it reads it as it is */
     RESIDUE_NEEDS_AT,       /* Prometheus must see this @ itself: what it does around it depends on it */
+    RESIDUE_OBJECTED,       /* Prometheus warns of this parameter, or refuses it */
+    RESIDUE_OTHER_VERSION,  /* the upstream's version does not have it */
     RESIDUE_MAX
 };
 const char *residue_reason_text(enum residue_reason reason); /* one clause, for people */

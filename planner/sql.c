@@ -304,3 +304,41 @@ void sql_matchers(struct sql *sql, const struct matcher *at, size_t n)
     if (n == 0)
         sql_words(sql, "true");
 }
+
+static bool is_regex(const struct matcher *matcher)
+{
+    return matcher->op == MATCH_REGEX || matcher->op == MATCH_NOT_REGEX;
+}
+
+/* (?-s:pattern) */
+static struct str without_dotall(struct arena *arena, struct str pattern)
+{
+    static const char before[] = "(?-s:", after[] = ")";
+    char *text = arena_alloc(arena, pattern.len + sizeof before + sizeof after);
+    if (!text)
+        return (struct str){NULL, 0};
+    memcpy(text, before, sizeof before - 1);
+    memcpy(text + sizeof before - 1, pattern.ptr, pattern.len);
+    memcpy(text + sizeof before - 1 + pattern.len, after, sizeof after);
+    return (struct str){text, pattern.len + sizeof before + sizeof after - 2};
+}
+
+const struct matcher *sql_rule_matchers(struct arena *arena, const struct expr_selector *selector,
+                                        enum window_rule rule)
+{
+    size_t regexes = 0;
+    for (size_t i = 0; i < selector->matchers_n; i++)
+        regexes += is_regex(&selector->matchers[i]);
+    if (rule != WINDOW_CLOSED || regexes == 0)
+        return selector->matchers;
+    struct matcher *matchers = ARENA_ARRAY(arena, struct matcher, selector->matchers_n);
+    for (size_t i = 0; matchers && i < selector->matchers_n; i++) {
+        matchers[i] = selector->matchers[i];
+        if (!is_regex(&matchers[i]))
+            continue;
+        matchers[i].value = without_dotall(arena, matchers[i].value);
+        if (!matchers[i].value.ptr)
+            return NULL;
+    }
+    return matchers;
+}

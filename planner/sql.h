@@ -10,6 +10,7 @@
 #ifndef PROMSPLIT_PLANNER_SQL_H
 #define PROMSPLIT_PLANNER_SQL_H
 
+#include "base/arena.h"
 #include "base/strbuf.h"
 #include "planner/fragment.h"
 #include "planner/split.h"
@@ -38,6 +39,11 @@ MUST_USE enum status sql_status(const struct sql *sql, struct error *reterr);
 
 /* The condition on one series for a list of matchers, over columns `metric` and `labels`. */
 void sql_matchers(struct sql *sql, const struct matcher *at, size_t n);
+
+/* A selector's matchers as the backend must take them: its regexes' dot matches a newline, Prometheus 2's does not.
+ * Returns the selector's own where that makes no difference, else a copy; NULL: no memory. */
+const struct matcher *sql_rule_matchers(struct arena *arena, const struct expr_selector *selector,
+                                        enum window_rule rule);
 
 /* Fills fragment->sql, columns and span from root and grid. root must be pushable under options. */
 MUST_USE enum status sql_fragment(struct arena *arena, const struct plan_options *options, struct time_span query,

@@ -1,11 +1,7 @@
-/* planner/sql_fragment.c: the statement of a grid fragment (sql.h), for DuckDB.
+/* planner/sql_fragment.c: the statement of a grid fragment (sql.h), for DuckDB; sql_writer.h has the terms.
  *
- * A subtree is written as two things that belong together: a FROM item that gives one row per series or group, and an
- * expression over its columns, which is the value on the grid (DOUBLE[]). Selectors, window functions over samples and
- * aggregations make a FROM item of their own; other nodes only wrap the expression of their operand. Each kind of node
- * has one row in `kinds`. judge.c has said before that the subtree may be pushed.
- *
- * What is pinned by @ is computed for one step and repeated, as Prometheus does (grid_step_invariant).
+ * judge.c has said before that the subtree may be pushed. What is pinned by @ is computed for one step and repeated, as
+ * Prometheus does (grid_step_invariant).
  *
  *     SELECT prom_label(labels, 'le') AS le, prom_sum(rate) AS value          aggregation: columns, value
  *     FROM (
@@ -20,119 +16,44 @@
  *     ORDER BY le
  */
 #include "base/assert.h"
-#include "planner/sql.h"
+#include "planner/sql_writer.h"
 
-/* Which labels a FROM item has, and in what columns. */
-struct columns {
-    bool metric;
-    bool map;
-    struct name_list by; /* the label names; each is a column, named by label_column */
-};
-
-struct writer {
-    struct sql sql;
-    struct arena *arena;
-    const struct plan_options *options;
-    struct time_span bounds;
-    struct time_span span;     /* union of what the windows read */
-    struct name_list numbered; /* labels whose columns are called l1, l2, … in this order */
-    bool exhausted;            /* the arena */
-};
-
-static struct columns node_columns(struct writer *w, const struct expr *expr);
-static void write_value(struct writer *w, const struct expr *expr, struct grid grid);
-static void write_from(struct writer *w, const struct expr *expr, struct grid grid, struct columns wanted);
-
-/* --- names --- */
-
-/* A label's own name may name its column when DuckDB reads it as nothing else: identifiers are case-insensitive there,
- * and the names of our tables, columns, functions and numbered labels are taken. */
-static bool label_names_itself(struct str name)
+void write_open(struct writer *w)
 {
-    static const struct str taken[] = {STR_STATIC("series"), STR_STATIC("samples"), STR_STATIC("metric"),
-                                       STR_STATIC("labels"), STR_STATIC("ts"),      STR_STATIC("value"),
-                                       STR_STATIC("last")};
-    for (size_t i = 0; i < name.len; i++)
-        if (!(name.ptr[i] >= 'a' && name.ptr[i] <= 'z') && name.ptr[i] != '_' &&
-            (i == 0 || name.ptr[i] < '0' || name.ptr[i] > '9'))
-            return false;
-    for (size_t i = 0; i < ARRAY_LENGTH(taken); i++)
-        if (str_eq(name, taken[i]))
-            return false;
-    for (unsigned op = 0; op < AGG_OP_MAX; op++)
-        if (str_eq(name, str_from(aggregate_op_text((enum aggregate_op)op))))
-            return false;
-    bool numbered = name.len > 1 && name.ptr[0] == 'l' && name.ptr[1] >= '0' && name.ptr[1] <= '9';
-    return name.len > 0 && !numbered && !function_find(name);
+    sql_words(&w->sql, "(");
+    w->sql.indent++;
+    sql_line(&w->sql);
 }
 
-static struct str *new_names(struct writer *w, size_t n)
+void write_close(struct writer *w)
 {
-    struct str *names = ARENA_ARRAY(w->arena, struct str, n ? n : 1);
-    w->exhausted |= !names;
-    return names;
-}
-
-/* The number of a label that cannot name its own column; the same wherever it occurs in the statement. */
-static size_t label_number(struct writer *w, struct str name)
-{
-    for (size_t i = 0; i < w->numbered.n; i++)
-        if (str_eq(w->numbered.at[i], name))
-            return i + 1;
-    struct str *grown = new_names(w, w->numbered.n + 1);
-    if (!grown)
-        return 0;
-    for (size_t i = 0; i < w->numbered.n; i++)
-        grown[i] = w->numbered.at[i];
-    grown[w->numbered.n] = name;
-    w->numbered = (struct name_list){grown, w->numbered.n + 1};
-    return w->numbered.n;
-}
-
-static void label_column(struct writer *w, struct str name)
-{
-    if (label_names_itself(name)) {
-        sql_identifier(&w->sql, name);
-        return;
-    }
-    sql_words(&w->sql, "l");
-    sql_i64(&w->sql, (int64_t)label_number(w, name));
-}
-
-static bool list_has(struct name_list list, struct str name)
-{
-    for (size_t i = 0; i < list.n; i++)
-        if (str_eq(list.at[i], name))
-            return true;
-    return false;
-}
-
-/* The names of `from`, each once, without __name__, that are (wanted) or are not in `other`; other NULL: all. */
-static struct name_list pick_names(struct writer *w, struct name_list from, const struct name_list *other, bool wanted)
-{
-    struct str *names = new_names(w, from.n);
-    struct name_list picked = {names, 0};
-    for (size_t i = 0; names && i < from.n; i++)
-        if (!str_eq(from.at[i], LABEL_METRIC_NAME) && !list_has(picked, from.at[i]) &&
-            (!other || list_has(*other, from.at[i]) == wanted))
-            names[picked.n++] = from.at[i];
-    return picked;
+    w->sql.indent--;
+    sql_line(&w->sql);
+    sql_words(&w->sql, ")");
 }
 
 /* --- the per-series part: window functions over samples --- */
 
 struct series_source {
     const struct expr *selector;
-    struct str function; /* prom_<function> */
+    const struct expr *call; /* NULL: an instant selector */
+    struct str function;     /* prom_<function> */
     int64_t window_ms;
 };
+
+/* absent_over_time is the absence of present_over_time. */
+static struct str window_function(const struct expr *call)
+{
+    const struct function *function = call->u.call.function;
+    return function->id == FN_ABSENT_OVER_TIME ? function_get(FN_PRESENT_OVER_TIME)->name : function->name;
+}
 
 static struct series_source series_source(struct writer *w, const struct expr *expr)
 {
     if (expr->kind == EXPR_SELECTOR)
-        return (struct series_source){expr, STR("last"), w->options->lookback_ms};
-    const struct expr *matrix = expr_unparen(expr->u.call.args[0]);
-    return (struct series_source){matrix->u.matrix.selector, expr->u.call.function->name, matrix->u.matrix.range.ms};
+        return (struct series_source){expr, NULL, STR("last"), w->options->lookback_ms};
+    const struct expr *matrix = call_range(&expr->u.call);
+    return (struct series_source){matrix->u.matrix.selector, expr, window_function(expr), matrix->u.matrix.range.ms};
 }
 
 /* start, step, steps */
@@ -152,6 +73,22 @@ static void write_windows(struct writer *w, struct grid grid, int64_t window_ms)
     sql_words(&w->sql, ", ");
     sql_i64(&w->sql, window_ms);
     sql_words(&w->sql, w->options->rule == WINDOW_CLOSED ? ", true" : ", false");
+}
+
+/* What a window function takes besides its samples; predict_linear also how far the windows lie behind the evaluation
+ * times. */
+static void write_constants(struct writer *w, const struct expr *call, const struct duration *offset)
+{
+    for (size_t i = 0; i < call->u.call.args_n; i++) {
+        if (call->u.call.args[i]->type != VALUE_SCALAR)
+            continue;
+        sql_words(&w->sql, ", ");
+        sql_double(&w->sql, scalar_of(call->u.call.args[i]).value);
+    }
+    if (call->u.call.function->id == FN_PREDICT_LINEAR) {
+        sql_words(&w->sql, ", ");
+        sql_i64(&w->sql, offset->present ? offset->ms : 0);
+    }
 }
 
 /* The matcher that alone narrows the catalogue most: equality on the metric name. */
@@ -198,6 +135,8 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
     strbuf_str(&sql->text, source.function);
     sql_words(sql, "(ts, value, ");
     write_windows(w, ends, source.window_ms);
+    if (source.call)
+        write_constants(w, source.call, &selector->offset);
     sql_words(sql, ") AS ");
     sql_identifier(sql, source.function);
     sql_line(sql);
@@ -210,7 +149,9 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
     sql->indent++;
     sql_line(sql);
     sql_words(sql, "AND series IN (SELECT series FROM series WHERE ");
-    sql_matchers(sql, selector->matchers, selector->matchers_n);
+    const struct matcher *matchers = sql_rule_matchers(w->arena, selector, w->options->rule);
+    w->exhausted |= !matchers;
+    sql_matchers(sql, matchers, matchers ? selector->matchers_n : 0);
     sql_words(sql, ")");
     sql->indent--;
     sql_line(sql);
@@ -222,23 +163,7 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
         write_series_join(w, selector, wanted);
 }
 
-static void series_value(struct writer *w, const struct expr *expr, struct grid grid)
-{
-    sql_identifier(&w->sql, series_source(w, expr).function);
-}
-
-static struct columns selector_columns(struct writer *w, const struct expr *expr)
-{
-    return (struct columns){.metric = true, .map = true};
-}
-
 /* --- window functions: over samples, or over the grid of a subquery --- */
-
-static const struct expr *subquery_of(const struct expr *call)
-{
-    const struct expr *range = expr_unparen(call->u.call.args[0]);
-    return range->kind == EXPR_SUBQUERY ? range : NULL;
-}
 
 static struct grid subquery_ends(struct writer *w, const struct expr_subquery *subquery, struct grid grid)
 {
@@ -252,112 +177,229 @@ static struct grid subquery_grid(struct writer *w, const struct expr_subquery *s
     return grid_subquery(subquery_ends(w, subquery, grid), subquery->range.ms, step_ms, w->options->rule);
 }
 
-static struct columns call_columns(struct writer *w, const struct expr *expr)
+/* prom_<function>_grid over the operand's values */
+static void subquery_value(struct writer *w, const struct expr *call, const struct expr *range, struct grid grid)
 {
-    const struct expr *subquery = subquery_of(expr);
-    struct columns columns =
-        subquery ? node_columns(w, subquery->u.subquery.operand) : (struct columns){.metric = true, .map = true};
-    columns.metric &= expr->u.call.function->keeps_name;
-    return columns;
-}
-
-static void call_value(struct writer *w, const struct expr *expr, struct grid grid)
-{
-    const struct expr *subquery = subquery_of(expr);
-    if (!subquery) {
-        series_value(w, expr, grid);
-        return;
-    }
-    struct grid inner = subquery_grid(w, &subquery->u.subquery, grid);
+    const struct expr_subquery *subquery = &range->u.subquery;
+    struct grid inner = subquery_grid(w, subquery, grid);
     sql_words(&w->sql, "prom_");
-    strbuf_str(&w->sql.text, expr->u.call.function->name);
+    strbuf_str(&w->sql.text, window_function(call));
     sql_words(&w->sql, "_grid(");
-    write_value(w, subquery->u.subquery.operand, inner);
+    write_value(w, subquery->operand, inner);
     sql_words(&w->sql, ", ");
     sql_i64(&w->sql, inner.start_ms);
     sql_words(&w->sql, ", ");
     sql_i64(&w->sql, inner.step_ms);
     sql_words(&w->sql, ", ");
-    write_windows(w, subquery_ends(w, &subquery->u.subquery, grid), subquery->u.subquery.range.ms);
+    write_windows(w, subquery_ends(w, subquery, grid), subquery->range.ms);
+    write_constants(w, call, &subquery->offset);
     sql_words(&w->sql, ")");
 }
 
-static void call_from(struct writer *w, const struct expr *expr, struct grid grid, struct columns wanted)
+/* --- nodes that wrap their operand's value --- */
+
+static bool is_join(const struct expr *expr)
 {
-    const struct expr *subquery = subquery_of(expr);
-    if (subquery)
-        write_from(w, subquery->u.subquery.operand, subquery_grid(w, &subquery->u.subquery, grid), wanted);
+    return expr->kind == EXPR_BINARY && expr->u.binary.left->type == VALUE_VECTOR &&
+           expr->u.binary.right->type == VALUE_VECTOR;
+}
+
+/* The operand whose rows are this node's too; NULL: a selector or a window function over samples. */
+static const struct expr *wrapped_operand(const struct expr *expr)
+{
+    switch (expr->kind) {
+    case EXPR_UNARY:
+        return expr->u.unary.operand;
+    case EXPR_BINARY:
+        return binary_many_side(&expr->u.binary);
+    case EXPR_CALL: {
+        const struct expr *range = call_range(&expr->u.call);
+        if (!range)
+            return expr->u.call.args[0];
+        return range->kind == EXPR_SUBQUERY ? range->u.subquery.operand : NULL;
+    }
+    default:
+        return NULL;
+    }
+}
+
+static struct grid wrapped_grid(struct writer *w, const struct expr *expr, struct grid grid)
+{
+    const struct expr *range = expr->kind == EXPR_CALL ? call_range(&expr->u.call) : NULL;
+    return range && range->kind == EXPR_SUBQUERY ? subquery_grid(w, &range->u.subquery, grid) : grid;
+}
+
+static enum binary_op mirrored(enum binary_op op)
+{
+    switch (op) {
+    case OP_GTR:
+        return OP_LSS;
+    case OP_LSS:
+        return OP_GTR;
+    case OP_GTE:
+        return OP_LTE;
+    case OP_LTE:
+        return OP_GTE;
+    default:
+        return op;
+    }
+}
+
+/* A filter keeps the vector's element whichever side it stands on: the vector is written first. */
+static void scalar_operator_value(struct writer *w, const struct expr_binary *binary, struct grid grid)
+{
+    bool filter = binary_op_is_comparison(binary->op) && !binary->return_bool;
+    bool swap = binary->left->type == VALUE_SCALAR && filter;
+    const struct expr *first = swap ? binary->right : binary->left, *second = swap ? binary->left : binary->right;
+    sql_words(&w->sql, operator_function(swap ? mirrored(binary->op) : binary->op, binary->return_bool));
+    sql_words(&w->sql, "(");
+    for (int i = 0; i < 2; i++) {
+        const struct expr *side = i ? second : first;
+        sql_words(&w->sql, i ? ", " : "");
+        if (side->type == VALUE_SCALAR)
+            write_scalar(w, side, grid, false);
+        else
+            write_value(w, side, grid);
+    }
+    sql_words(&w->sql, ")");
+}
+
+/* prom_<function>(value, scalars…); the scalars are all numbers or all lists. */
+static void elementwise_value(struct writer *w, const struct expr_call *call, struct grid grid)
+{
+    bool lists = false;
+    for (size_t i = 1; i < call->args_n; i++)
+        lists |= scalar_of(call->args[i]).kind == SCALAR_GRID;
+    sql_words(&w->sql, "prom_");
+    strbuf_str(&w->sql.text, call->function->name);
+    sql_words(&w->sql, "(");
+    write_value(w, call->args[0], grid);
+    for (size_t i = 1; i < call->args_n; i++) {
+        sql_words(&w->sql, ", ");
+        write_scalar(w, call->args[i], grid, lists);
+    }
+    if (call->function->id == FN_ROUND && call->args_n == 1) {
+        sql_words(&w->sql, ", ");
+        sql_double(&w->sql, 1);
+    }
+    sql_words(&w->sql, ")");
+}
+
+static void call_value(struct writer *w, const struct expr *expr, struct grid grid)
+{
+    const struct expr *range = call_range(&expr->u.call);
+    if (range && range->kind == EXPR_SUBQUERY) {
+        subquery_value(w, expr, range, grid);
+    } else if (range) {
+        sql_identifier(&w->sql, window_function(expr));
+    } else if (call_shape(&expr->u.call) == CALL_TIMESTAMP) {
+        sql_words(&w->sql, "prom_and(");
+        write_time(w, grid);
+        sql_words(&w->sql, ", ");
+        write_value(w, expr->u.call.args[0], grid);
+        sql_words(&w->sql, ")");
+    } else {
+        elementwise_value(w, &expr->u.call, grid);
+    }
+}
+
+/* The value of a node over the rows of wrapped_operand, on the same grid. */
+static void wrapping_value(struct writer *w, const struct expr *expr, struct grid grid)
+{
+    switch (expr->kind) {
+    case EXPR_SELECTOR:
+        sql_identifier(&w->sql, STR("last"));
+        return;
+    case EXPR_UNARY:
+        sql_words(&w->sql, expr->u.unary.negative ? "prom_neg(" : "");
+        write_value(w, expr->u.unary.operand, grid);
+        sql_words(&w->sql, expr->u.unary.negative ? ")" : "");
+        return;
+    case EXPR_BINARY:
+        scalar_operator_value(w, &expr->u.binary, grid);
+        return;
+    default:
+        call_value(w, expr, grid);
+        return;
+    }
+}
+
+static struct columns wrapping_columns(struct writer *w, const struct expr *expr)
+{
+    const struct expr *operand = wrapped_operand(expr);
+    struct columns columns = operand ? node_columns(w, operand) : (struct columns){.metric = true, .map = true};
+    columns.metric &= names_of(expr) != NAMES_NONE;
+    return columns;
+}
+
+static void wrapping_from(struct writer *w, const struct expr *expr, struct grid grid, struct columns wanted)
+{
+    const struct expr *operand = wrapped_operand(expr);
+    if (operand)
+        write_from(w, operand, wrapped_grid(w, expr, grid), wanted);
     else
         series_from(w, expr, grid, wanted);
 }
 
-/* --- aggregations --- */
+void write_asked_value(struct writer *w, const struct expr *call, struct grid grid)
+{
+    if (call_range(&call->u.call))
+        call_value(w, call, grid);
+    else
+        write_value(w, call->u.call.args[0], grid);
+}
+
+void write_asked_from(struct writer *w, const struct expr *call, struct grid grid)
+{
+    wrapping_from(w, call, grid, (struct columns){.metric = false});
+}
+
+/* --- nodes that drop one of many names --- */
+
+/* Rows that differ in nothing else become one, which PromQL forbids at any one step; of a function over samples and of
+ * the sign, for the whole series. Source: rangeEval, ContainsSameLabelset in eval. */
+static bool merges_names(const struct expr *expr)
+{
+    if (names_of(expr) != NAMES_NONE)
+        return false;
+    const struct expr *operand = wrapped_operand(expr);
+    const struct expr *named = operand ? operand : call_range(&expr->u.call);
+    return names_of(named) == NAMES_MANY;
+}
+
+static void merging_select(struct writer *w, const struct expr *expr, struct grid grid)
+{
+    struct sql *sql = &w->sql;
+    const struct expr *operand = wrapped_operand(expr);
+    struct columns from = operand ? node_columns(w, operand) : (struct columns){.metric = true, .map = true};
+    struct columns to = wrapping_columns(w, expr);
+    bool whole = expr->kind == EXPR_UNARY || (expr->kind == EXPR_CALL && call_range(&expr->u.call));
+    sql_words(sql, "SELECT ");
+    write_columns(w, "", from, to, (struct name_list){NULL, 0});
+    sql_words(sql, whole ? "prom_one_series(" : "prom_one(");
+    wrapping_value(w, expr, grid);
+    sql_words(sql, ") AS value");
+    sql_line(sql);
+    sql_words(sql, "FROM ");
+    wrapping_from(w, expr, grid, wanted_columns(from, to));
+    sql_line(sql);
+    sql_words(sql, columns_none(to) ? "HAVING count(*) > 0" : "GROUP BY ALL");
+}
+
+/* --- plain aggregations --- */
+
+static bool is_selection(const struct expr *expr)
+{
+    enum aggregate_op op = expr->u.aggregate.op;
+    return op == AGG_TOPK || op == AGG_BOTTOMK || op == AGG_COUNT_VALUES;
+}
 
 static struct columns aggregate_columns(struct writer *w, const struct expr *expr)
 {
-    const struct expr_aggregate *aggregate = &expr->u.aggregate;
-    struct columns operand = node_columns(w, aggregate->operand);
-    if (aggregate->without) {
-        if (operand.map)
-            return (struct columns){.map = true};
-        return (struct columns){.by = pick_names(w, operand.by, &aggregate->grouping, false)};
-    }
-    return (struct columns){
-        .metric = operand.metric && list_has(aggregate->grouping, LABEL_METRIC_NAME),
-        .by = pick_names(w, aggregate->grouping, operand.map ? NULL : &operand.by, true),
-    };
+    return is_selection(expr) ? select_columns(w, expr) : grouping_columns(w, &expr->u.aggregate);
 }
 
-/* labels without the names of without(…): what is grouped by and what is selected. True if all are left. */
-static bool write_labels_left(struct writer *w, struct name_list grouping)
-{
-    struct name_list names = pick_names(w, grouping, NULL, true);
-    sql_words(&w->sql, names.n ? "prom_without(labels, [" : "labels");
-    for (size_t i = 0; i < names.n; i++) {
-        sql_words(&w->sql, i ? ", " : "");
-        sql_string(&w->sql, names.at[i]);
-    }
-    sql_words(&w->sql, names.n ? "])" : "");
-    return names.n == 0;
-}
-
-/* The result's columns, made of the operand's. */
-static void write_groups(struct writer *w, const struct expr_aggregate *aggregate, struct columns operand,
-                         struct columns result)
-{
-    struct sql *sql = &w->sql;
-    sql_words(sql, result.metric ? "metric, " : "");
-    if (result.map) {
-        bool all = write_labels_left(w, aggregate->grouping);
-        sql_words(sql, all ? ", " : " AS labels, ");
-    }
-    for (size_t i = 0; i < result.by.n; i++) {
-        if (operand.map) {
-            sql_words(sql, "prom_label(labels, ");
-            sql_string(sql, result.by.at[i]);
-            sql_words(sql, ") AS ");
-        }
-        label_column(w, result.by.at[i]);
-        sql_words(sql, ", ");
-    }
-}
-
-/* metric and label columns by name, as GROUP BY and ORDER BY list them. */
-static void write_column_names(struct writer *w, struct columns columns)
-{
-    sql_words(&w->sql, columns.metric ? "metric" : "");
-    for (size_t i = 0; i < columns.by.n; i++) {
-        sql_words(&w->sql, i || columns.metric ? ", " : "");
-        label_column(w, columns.by.at[i]);
-    }
-}
-
-static bool columns_none(struct columns columns)
-{
-    return !columns.metric && !columns.map && columns.by.n == 0;
-}
-
-static void write_group_by(struct writer *w, const struct expr_aggregate *aggregate, struct columns result)
+static void write_group_by(struct writer *w, struct columns operand, struct columns result, struct name_list removed)
 {
     struct sql *sql = &w->sql;
     sql_line(sql);
@@ -366,20 +408,27 @@ static void write_group_by(struct writer *w, const struct expr_aggregate *aggreg
         return;
     }
     sql_words(sql, "GROUP BY ");
-    if (result.map)
-        write_labels_left(w, aggregate->grouping);
-    else
-        write_column_names(w, result);
+    if (result.map) {
+        write_map(w, "", operand, result, removed);
+        sql_words(sql, result.metric || result.by.n ? ", " : "");
+    }
+    write_column_names(w, result);
 }
 
-/* What an aggregation wants from the FROM item below to make its own columns. */
-static struct columns wanted_columns(struct columns operand, struct columns result)
+/* prom_sum(value), prom_quantile(value, 0.9) */
+static void write_aggregate_value(struct writer *w, const struct expr_aggregate *aggregate, struct grid grid)
 {
-    return (struct columns){
-        .metric = result.metric,
-        .map = operand.map && (result.map || result.by.n),
-        .by = operand.map ? (struct name_list){NULL, 0} : operand.by,
-    };
+    /* Prometheus 2: the deviation of a single value is zero, whatever the value is */
+    bool deviates = aggregate->op == AGG_STDDEV || aggregate->op == AGG_STDVAR;
+    sql_words(&w->sql, "prom_");
+    sql_words(&w->sql, aggregate_op_text(aggregate->op));
+    sql_words(&w->sql, deviates && w->options->rule == WINDOW_CLOSED ? "_2(" : "(");
+    write_value(w, aggregate->operand, grid);
+    if (aggregate->parameter) {
+        sql_words(&w->sql, ", ");
+        write_scalar(w, aggregate->parameter, grid, false);
+    }
+    sql_words(&w->sql, ")");
 }
 
 /* SELECT … GROUP BY …; steps is how often the value is repeated, 1: not at all. */
@@ -389,14 +438,12 @@ static void write_aggregate(struct writer *w, const struct expr *expr, struct gr
     const struct expr_aggregate *aggregate = &expr->u.aggregate;
     struct columns operand = node_columns(w, aggregate->operand);
     struct columns result = node_columns(w, expr);
+    struct name_list removed = grouping_removed(w, aggregate);
     struct sql *sql = &w->sql;
     sql_words(sql, "SELECT ");
-    write_groups(w, aggregate, operand, result);
-    sql_words(sql, steps == 1 ? "prom_" : "prom_repeat(prom_");
-    sql_words(sql, aggregate_op_text(aggregate->op));
-    sql_words(sql, "(");
-    write_value(w, aggregate->operand, grid);
-    sql_words(sql, ")");
+    write_columns(w, "", operand, result, removed);
+    sql_words(sql, steps == 1 ? "" : "prom_repeat(");
+    write_aggregate_value(w, aggregate, grid);
     if (steps != 1) {
         sql_words(sql, ", ");
         sql_i64(sql, steps);
@@ -407,45 +454,61 @@ static void write_aggregate(struct writer *w, const struct expr *expr, struct gr
     sql_line(sql);
     sql_words(sql, "FROM ");
     write_from(w, aggregate->operand, grid, wanted_columns(operand, result));
-    write_group_by(w, aggregate, result);
+    write_group_by(w, operand, result, removed);
 }
 
-static void aggregate_from(struct writer *w, const struct expr *expr, struct grid grid, struct columns wanted)
+static void aggregate_select(struct writer *w, const struct expr *expr, struct grid grid)
 {
-    sql_words(&w->sql, "(");
-    w->sql.indent++;
-    sql_line(&w->sql);
     write_aggregate(w, expr, grid, 1, str_from(aggregate_op_text(expr->u.aggregate.op)));
-    w->sql.indent--;
-    sql_line(&w->sql);
-    sql_words(&w->sql, ")");
 }
 
-static void aggregate_value(struct writer *w, const struct expr *expr, struct grid grid)
+/* --- all nodes --- */
+
+typedef void select_writer(struct writer *, const struct expr *, struct grid);
+
+/* Who writes a node's own SELECT; NULL: it wraps its operand's rows. */
+static select_writer *node_select(const struct expr *expr)
 {
-    sql_identifier(&w->sql, str_from(aggregate_op_text(expr->u.aggregate.op)));
+    switch (expr->kind) {
+    case EXPR_SELECTOR:
+        return NULL;
+    case EXPR_AGGREGATE:
+        return is_selection(expr) ? select_select : aggregate_select;
+    case EXPR_BINARY:
+        if (is_join(expr))
+            return join_select;
+        break;
+    case EXPR_CALL:
+        switch (call_shape(&expr->u.call)) {
+        case CALL_ABSENT:
+            return absent_select;
+        case CALL_VECTOR:
+        case CALL_OF_TIME:
+            return constant_select;
+        default:
+            break;
+        }
+        break;
+    default:
+        INVARIANT(expr->kind == EXPR_UNARY);
+        break;
+    }
+    return merges_names(expr) ? merging_select : NULL;
 }
 
-/* --- the table --- */
-
-/* One row per kind of node that may stand in a fragment. */
-struct kind {
-    struct columns (*columns)(struct writer *, const struct expr *);
-    void (*from)(struct writer *, const struct expr *, struct grid, struct columns wanted);
-    void (*value)(struct writer *, const struct expr *, struct grid); /* over the columns of from, on the same grid */
-};
-
-static const struct kind kinds[EXPR_KIND_MAX] = {
-    [EXPR_SELECTOR] = {selector_columns, series_from, series_value},
-    [EXPR_CALL] = {call_columns, call_from, call_value},
-    [EXPR_AGGREGATE] = {aggregate_columns, aggregate_from, aggregate_value},
-};
-
-static struct columns node_columns(struct writer *w, const struct expr *expr)
+struct columns node_columns(struct writer *w, const struct expr *expr)
 {
     expr = expr_unparen(expr);
-    INVARIANT(kinds[expr->kind].columns);
-    return kinds[expr->kind].columns(w, expr);
+    select_writer *select = node_select(expr);
+    if (expr->kind == EXPR_AGGREGATE)
+        return aggregate_columns(w, expr);
+    if (select == join_select)
+        return join_columns(w, expr);
+    if (select == absent_select)
+        return absent_columns(w, expr);
+    if (select == constant_select)
+        return (struct columns){.metric = false};
+    return wrapping_columns(w, expr);
 }
 
 /* The grid on which a node is computed: its own, or one step of it if that says all. */
@@ -456,47 +519,114 @@ static struct grid computed_grid(const struct expr *expr, struct grid grid)
     return grid;
 }
 
-static void write_from(struct writer *w, const struct expr *expr, struct grid grid, struct columns wanted)
+void write_from(struct writer *w, const struct expr *expr, struct grid grid, struct columns wanted)
 {
     expr = expr_unparen(expr);
-    kinds[expr->kind].from(w, expr, computed_grid(expr, grid), wanted);
+    struct grid computed = computed_grid(expr, grid);
+    select_writer *select = node_select(expr);
+    if (!select) {
+        wrapping_from(w, expr, computed, wanted);
+        return;
+    }
+    write_open(w);
+    select(w, expr, computed);
+    write_close(w);
 }
 
-static void write_value(struct writer *w, const struct expr *expr, struct grid grid)
+static void write_computed_value(struct writer *w, const struct expr *expr, struct grid grid)
+{
+    select_writer *select = node_select(expr);
+    if (select == aggregate_select)
+        sql_identifier(&w->sql, str_from(aggregate_op_text(expr->u.aggregate.op)));
+    else if (select)
+        sql_words(&w->sql, "value");
+    else
+        wrapping_value(w, expr, grid);
+}
+
+void write_value(struct writer *w, const struct expr *expr, struct grid grid)
 {
     expr = expr_unparen(expr);
     struct grid computed = computed_grid(expr, grid);
     if (computed.steps == grid.steps) {
-        kinds[expr->kind].value(w, expr, grid);
+        write_computed_value(w, expr, grid);
         return;
     }
     sql_words(&w->sql, "prom_repeat(");
-    kinds[expr->kind].value(w, expr, computed);
+    write_computed_value(w, expr, computed);
     sql_words(&w->sql, ", ");
     sql_i64(&w->sql, grid.steps);
     sql_words(&w->sql, ")");
 }
 
+static void write_rank(struct writer *w, struct columns columns)
+{
+    struct sql *sql = &w->sql;
+    sql_words(sql, ", row_number() OVER (");
+    sql_words(sql, columns_none(columns) ? "" : "ORDER BY ");
+    write_column_names(w, columns);
+    sql_words(sql, columns.map && (columns.metric || columns.by.n) ? ", " : "");
+    sql_words(sql, columns.map ? "labels) AS rank" : ") AS rank");
+}
+
+static bool same_columns(struct columns a, struct columns b)
+{
+    bool same = a.metric == b.metric && a.map == b.map && a.by.n == b.by.n;
+    for (size_t i = 0; same && i < a.by.n; i++)
+        same = str_eq(a.by.at[i], b.by.at[i]);
+    return same;
+}
+
+/* A node's own SELECT as it is, if it is these rows already. */
+static bool write_rows_plainly(struct writer *w, const struct rows *rows, struct columns from)
+{
+    const struct expr *expr = expr_unparen(rows->expr);
+    select_writer *select = node_select(expr);
+    if (!select || rows->function[0] || rows->ranked || !same_columns(from, rows->to) ||
+        computed_grid(expr, rows->grid).steps != rows->grid.steps)
+        return false;
+    if (select == aggregate_select)
+        write_aggregate(w, expr, rows->grid, 1, STR("value"));
+    else
+        select(w, expr, rows->grid);
+    return true;
+}
+
+void write_rows(struct writer *w, const struct rows *rows)
+{
+    struct sql *sql = &w->sql;
+    struct columns from = node_columns(w, rows->expr);
+    if (write_rows_plainly(w, rows, from))
+        return;
+    sql_words(sql, "SELECT ");
+    write_columns(w, "", from, rows->to, rows->removed);
+    sql_words(sql, rows->function);
+    sql_words(sql, rows->function[0] ? "(" : "");
+    write_value(w, rows->expr, rows->grid);
+    sql_words(sql, rows->function[0] ? ") AS value" : " AS value");
+    if (rows->ranked)
+        write_rank(w, rows->to);
+    sql_line(sql);
+    sql_words(sql, "FROM ");
+    write_from(w, rows->expr, rows->grid, wanted_columns(from, rows->to));
+    if (!rows->aggregate || columns_none(rows->to))
+        return;
+    sql_line(sql);
+    sql_words(sql, "GROUP BY ALL");
+}
+
 static void write_statement(struct writer *w, const struct expr *expr, struct grid grid, struct columns columns)
 {
     struct sql *sql = &w->sql;
-    if (expr->kind == EXPR_AGGREGATE) {
-        struct grid computed = computed_grid(expr, grid);
+    struct grid computed = computed_grid(expr, grid);
+    select_writer *select = node_select(expr);
+    if (select == aggregate_select)
         write_aggregate(w, expr, computed, computed.steps == grid.steps ? 1 : grid.steps, STR("value"));
-    } else {
-        sql_words(sql, columns.metric ? "SELECT metric, " : "SELECT ");
-        sql_words(sql, columns.map ? "labels, " : "");
-        for (size_t i = 0; i < columns.by.n; i++) {
-            label_column(w, columns.by.at[i]);
-            sql_words(sql, ", ");
-        }
-        write_value(w, expr, grid);
-        sql_words(sql, " AS value");
-        sql_line(sql);
-        sql_words(sql, "FROM ");
-        write_from(w, expr, grid, columns);
-    }
-    if (!columns.map && !columns_none(columns)) {
+    else if (select && computed.steps == grid.steps)
+        select(w, expr, grid);
+    else
+        write_rows(w, &(struct rows){.expr = expr, .grid = grid, .to = columns, .function = ""});
+    if (!columns.map && !columns_none(columns) && !is_join(expr)) { /* both sides of a join have such a column */
         sql_line(sql);
         sql_words(sql, "ORDER BY ");
         write_column_names(w, columns);

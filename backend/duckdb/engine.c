@@ -220,6 +220,9 @@ enum status engine_error(const char *message, struct cancel *cancel, struct erro
     if (too_many)
         return error_set(reterr, E_LIMIT, "%s", too_many);
     int first_line = (int)strcspn(message, "\n");
+    const char *fails = strstr(message, ENGINE_PROMQL_FAILS);
+    if (fails && fails < message + first_line)
+        return error_set(reterr, E_EXECUTION, "%.*s", (int)strcspn(fails, "\n"), fails);
     enum status status = strncmp(message, "Out of Memory", 13) == 0 ? E_NOMEM : E_STORE;
     return error_set(reterr, status, "storage engine: %.*s", first_line, message);
 }

@@ -66,6 +66,9 @@ static inline int64_t engine_clock_us(void) /* monotonic */
 /* What functions say when they refuse for size; engine_error recognises it. */
 #define ENGINE_TOO_MANY_SAMPLES "query processing would load too many samples into memory in query execution"
 
+/* What functions say when PromQL itself fails over the data starts with this; the rest is E_EXECUTION's message. */
+#define ENGINE_PROMQL_FAILS "promql: "
+
 struct connection {
     duckdb_connection handle;
     struct connection *next; /* in the pool */

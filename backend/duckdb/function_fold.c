@@ -1,4 +1,8 @@
-/* backend/duckdb/function_fold.c: prom_sum and its kin as aggregates over grids. The arithmetic is kernels/fold.c. */
+/* backend/duckdb/function_fold.c: prom_sum and its kin as aggregates over grids. The arithmetic is kernels/fold.c.
+ *
+ * prom_any and prom_absent are folds of FOLD_GROUP: the latter gives 1 where the fold has nothing. It is told the
+ * grid's length, because it has a value also when no row has.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,6 +18,7 @@ struct fold_state {
 
 struct fold_function {
     enum fold_op op;
+    bool complement; /* prom_absent */
     struct budget *budget;
 };
 
@@ -24,10 +29,8 @@ static idx_t state_size(duckdb_function_info info)
 
 static void state_init(duckdb_function_info info, duckdb_aggregate_state raw)
 {
-    ENGINE_TAKES();
     const struct fold_function *function = duckdb_aggregate_function_get_extra_info(info);
     *(struct fold_state *)raw = (struct fold_state){.budget = function->budget};
-    ENGINE_GIVES();
 }
 
 static size_t state_bytes(enum fold_op op, uint32_t steps)
@@ -43,12 +46,11 @@ static void state_clear(struct fold_state *state)
     state->fold = NULL;
 }
 
+/* Also called where finalize fails: the engine does not destroy those states. */
 static void state_destroy(duckdb_aggregate_state *states, idx_t count)
 {
-    ENGINE_TAKES();
     for (idx_t i = 0; i < count; i++)
         state_clear((struct fold_state *)states[i]);
-    ENGINE_GIVES();
 }
 
 static bool state_begin(duckdb_function_info info, struct fold_state *state, enum fold_op op, uint32_t steps)
@@ -62,12 +64,15 @@ static bool state_begin(duckdb_function_info info, struct fold_state *state, enu
     }
     if (granted)
         budget_give_back(state->budget, bytes);
-    char message[256];
-    snprintf(message, sizeof message,
-             ENGINE_TOO_MANY_SAMPLES ": functions need another %zu bytes and may hold %llu in all", bytes,
-             (unsigned long long)state->budget->max_bytes);
-    duckdb_aggregate_function_set_error(info, message);
+    function_refuse_size(info, state->budget, bytes);
     return false;
+}
+
+static bool check_conflict(duckdb_function_info info, const struct fold *fold)
+{
+    if (fold->conflict)
+        duckdb_aggregate_function_set_error(info, ENGINE_PROMQL_FAILS "same labelset");
+    return !fold->conflict;
 }
 
 /* Folds one list in; false after setting an error. */
@@ -81,22 +86,26 @@ static bool state_add(duckdb_function_info info, struct fold_state *state, enum 
         return false;
     }
     fold_add(state->fold, values, present);
-    return true;
+    return check_conflict(info, state->fold);
 }
 
-static uint64_t longest_list(const duckdb_list_entry *lists, const uint64_t *validity, idx_t n)
+/* prom_absent's fold is as long as its second argument says. */
+static bool state_begin_complement(duckdb_function_info info, struct fold_state *state, enum fold_op op,
+                                   duckdb_data_chunk input, idx_t row)
 {
-    uint64_t longest = 0;
-    for (idx_t row = 0; row < n; row++) {
-        if (is_valid(validity, row) && lists[row].length > longest)
-            longest = lists[row].length;
+    duckdb_vector vector = duckdb_data_chunk_get_vector(input, 1);
+    const int64_t *steps = duckdb_vector_get_data(vector);
+    if (state->fold)
+        return true;
+    if (!is_valid(duckdb_vector_get_validity(vector), row) || steps[row] < 0 || steps[row] > FUNCTION_STEPS_MAX) {
+        duckdb_aggregate_function_set_error(info, "the number of steps is not valid");
+        return false;
     }
-    return longest;
+    return state_begin(info, state, op, (uint32_t)steps[row]);
 }
 
 static void state_update(duckdb_function_info info, duckdb_data_chunk input, duckdb_aggregate_state *states)
 {
-    ENGINE_TAKES();
     const struct fold_function *function = duckdb_aggregate_function_get_extra_info(info);
     duckdb_vector vector = duckdb_data_chunk_get_vector(input, 0), child = duckdb_list_vector_get_child(vector);
     const duckdb_list_entry *lists = duckdb_vector_get_data(vector);
@@ -104,33 +113,31 @@ static void state_update(duckdb_function_info info, duckdb_data_chunk input, duc
     const double *values = duckdb_vector_get_data(child);
     const uint64_t *values_validity = duckdb_vector_get_validity(child);
     idx_t n = duckdb_data_chunk_get_size(input);
-    uint64_t longest = longest_list(lists, validity, n);
+    uint64_t longest = list_longest(lists, validity, n);
     if (longest > FUNCTION_STEPS_MAX) {
         duckdb_aggregate_function_set_error(info, "a grid is too long to be aggregated");
-        ENGINE_GIVES();
         return;
     }
     uint64_t *present = malloc((bits_words(longest) + 1) * sizeof *present);
     if (!present) {
         duckdb_aggregate_function_set_error(info, "no memory for the presence bits of a grid");
-        ENGINE_GIVES();
         return;
     }
     bool well = true;
     for (idx_t row = 0; well && row < n; row++) {
         uint32_t steps = is_valid(validity, row) ? (uint32_t)lists[row].length : 0;
-        if (bits_load(present, values_validity, lists[row].offset, steps) > 0)
-            well = state_add(info, (struct fold_state *)states[row], function->op, values + lists[row].offset, present,
-                             steps);
+        struct fold_state *state = (struct fold_state *)states[row];
+        if (function->complement)
+            well = state_begin_complement(info, state, function->op, input, row);
+        if (well && bits_load(present, values_validity, lists[row].offset, steps) > 0)
+            well = state_add(info, state, function->op, values + lists[row].offset, present, steps);
     }
     free(present);
-    ENGINE_GIVES();
 }
 
 static void state_combine(duckdb_function_info info, duckdb_aggregate_state *sources, duckdb_aggregate_state *targets,
                           idx_t count)
 {
-    ENGINE_TAKES();
     for (idx_t i = 0; i < count; i++) {
         struct fold_state *from = (struct fold_state *)sources[i], *to = (struct fold_state *)targets[i];
         if (!from->fold)
@@ -140,20 +147,28 @@ static void state_combine(duckdb_function_info info, duckdb_aggregate_state *sou
             from->fold = NULL;
         } else if (to->fold->steps != from->fold->steps) {
             duckdb_aggregate_function_set_error(info, "grids of different lengths cannot be aggregated");
-            ENGINE_GIVES();
             return;
         } else {
             fold_merge(to->fold, from->fold);
             state_clear(from);
+            if (!check_conflict(info, to->fold))
+                return;
         }
     }
-    ENGINE_GIVES();
+}
+
+static void complement(const struct fold *fold, double *values)
+{
+    for (size_t word = 0; word < bits_words(fold->steps); word++)
+        fold->present[word] = ~fold->present[word];
+    for (uint32_t k = 0; k < fold->steps; k++)
+        values[k] = 1;
 }
 
 static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *states, duckdb_vector result, idx_t count,
                            idx_t offset)
 {
-    ENGINE_TAKES();
+    const struct fold_function *function = duckdb_aggregate_function_get_extra_info(info);
     uint64_t elements = 0, used = 0;
     for (idx_t i = 0; i < count; i++) {
         const struct fold *fold = ((const struct fold_state *)states[i])->fold;
@@ -162,45 +177,65 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
     struct list_room room;
     if (!list_room_make(result, elements, &room)) {
         duckdb_aggregate_function_set_error(info, "no memory for a result list");
-        ENGINE_GIVES();
+        state_destroy(states, count);
         return;
     }
     for (idx_t i = 0; i < count; i++) {
         const struct fold *fold = ((const struct fold_state *)states[i])->fold;
-        if (fold)
+        if (fold && function->complement)
+            complement(fold, room.values + used);
+        else if (fold)
             fold_finish(fold, room.values + used);
         used += list_room_put(result, &room, used, offset + i, fold ? fold->steps : 0, fold ? fold->present : NULL,
                               fold != NULL);
     }
     if (duckdb_list_vector_set_size(result, room.first + used) != DuckDBSuccess)
         duckdb_aggregate_function_set_error(info, "cannot set the size of a result list");
-    ENGINE_GIVES();
 }
 
-static enum status register_one(enum fold_op op, struct budget *budget, struct connection *connection,
+/* The engine's calls (functions.h: HANDED_OVER). */
+static void on_init(duckdb_function_info info, duckdb_aggregate_state state)
+{
+    HANDED_OVER(state_init(info, state));
+}
+
+static void on_update(duckdb_function_info info, duckdb_data_chunk input, duckdb_aggregate_state *states)
+{
+    HANDED_OVER(state_update(info, input, states));
+}
+
+static void on_combine(duckdb_function_info info, duckdb_aggregate_state *sources, duckdb_aggregate_state *targets,
+                       idx_t count)
+{
+    HANDED_OVER(state_combine(info, sources, targets, count));
+}
+
+static void on_finalize(duckdb_function_info info, duckdb_aggregate_state *states, duckdb_vector result, idx_t count,
+                        idx_t offset)
+{
+    HANDED_OVER(state_finalize(info, states, result, count, offset));
+}
+
+static void on_destroy(duckdb_aggregate_state *states, idx_t count)
+{
+    HANDED_OVER(state_destroy(states, count));
+}
+
+static enum status register_one(const char *kind, struct fold_function function, struct connection *connection,
                                 struct error *reterr)
 {
     char name[64];
-    snprintf(name, sizeof name, "prom_%s", fold_names[op]);
-    struct fold_function *function = malloc(sizeof *function);
-    if (!function)
+    snprintf(name, sizeof name, "prom_%s", kind);
+    struct fold_function *copy = malloc(sizeof *copy);
+    if (!copy)
         return error_set(reterr, E_NOMEM, "no memory to register %s", name);
-    *function = (struct fold_function){op, budget};
-    duckdb_logical_type number = duckdb_create_logical_type(DUCKDB_TYPE_DOUBLE);
-    duckdb_logical_type list = duckdb_create_list_type(number);
-    duckdb_aggregate_function aggregate = duckdb_create_aggregate_function();
-    duckdb_aggregate_function_set_name(aggregate, name);
-    duckdb_aggregate_function_add_parameter(aggregate, list);
-    duckdb_aggregate_function_set_return_type(aggregate, list);
-    duckdb_aggregate_function_set_functions(aggregate, state_size, state_init, state_update, state_combine,
-                                            state_finalize);
-    duckdb_aggregate_function_set_destructor(aggregate, state_destroy);
-    duckdb_aggregate_function_set_special_handling(aggregate);
-    duckdb_aggregate_function_set_extra_info(aggregate, function, free);
+    *copy = function;
+    duckdb_aggregate_function aggregate = function_aggregate_new(name, function.complement ? "Di" : "D", "D");
+    duckdb_aggregate_function_set_functions(aggregate, state_size, on_init, on_update, on_combine, on_finalize);
+    duckdb_aggregate_function_set_destructor(aggregate, on_destroy);
+    duckdb_aggregate_function_set_extra_info(aggregate, copy, free);
     duckdb_state registered = duckdb_register_aggregate_function(connection->handle, aggregate);
     duckdb_destroy_aggregate_function(&aggregate);
-    duckdb_destroy_logical_type(&number);
-    duckdb_destroy_logical_type(&list);
     return registered == DuckDBSuccess ? OK : error_set(reterr, E_STORE, "the storage engine refuses %s", name);
 }
 
@@ -208,6 +243,11 @@ enum status functions_register_fold(struct engine *engine, struct connection *co
 {
     enum status status = OK;
     for (int op = 0; status == OK && op < FOLD_OP_MAX; op++)
-        status = register_one((enum fold_op)op, &engine->budget, connection, reterr);
+        status = register_one(fold_names[op], (struct fold_function){(enum fold_op)op, false, &engine->budget},
+                              connection, reterr);
+    if (status == OK)
+        status = register_one("any", (struct fold_function){FOLD_GROUP, false, &engine->budget}, connection, reterr);
+    if (status == OK)
+        status = register_one("absent", (struct fold_function){FOLD_GROUP, true, &engine->budget}, connection, reterr);
     return status;
 }

@@ -32,9 +32,10 @@ struct grid_rows {
     const double *inner_values;
     const int64_t *number[6]; /* inner_start, inner_step, start, step, steps, window */
     const bool *closed;
+    struct parameter_rows parameters;
 };
 
-static struct grid_rows grid_rows_of(duckdb_data_chunk input)
+static struct grid_rows grid_rows_of(duckdb_data_chunk input, const struct window_kernel *kernel)
 {
     duckdb_vector list = duckdb_data_chunk_get_vector(input, 0), child = duckdb_list_vector_get_child(list);
     struct grid_rows rows = {
@@ -42,20 +43,11 @@ static struct grid_rows grid_rows_of(duckdb_data_chunk input)
         .inner_validity = duckdb_vector_get_validity(child),
         .inner_values = duckdb_vector_get_data(child),
         .closed = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 7)),
+        .parameters = parameter_rows_of(kernel, input, 8),
     };
     for (idx_t i = 0; i < 6; i++)
         rows.number[i] = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 1 + i));
     return rows;
-}
-
-/* Whether any argument of the row is NULL; then so is the result. */
-static bool row_is_null(duckdb_data_chunk input, idx_t columns, idx_t row)
-{
-    for (idx_t i = 0; i < columns; i++) {
-        if (!is_valid(duckdb_vector_get_validity(duckdb_data_chunk_get_vector(input, i)), row))
-            return true;
-    }
-    return false;
 }
 
 /* The inner points that are present, as samples. */
@@ -90,7 +82,7 @@ static bool measure(duckdb_data_chunk input, const struct grid_rows *rows, uint6
     *ret_inner = *ret_outer = *ret_elements = 0;
     for (idx_t row = 0; row < duckdb_data_chunk_get_size(input); row++) {
         struct window_grid grid;
-        if (row_is_null(input, 8, row))
+        if (row_is_null(input, row))
             continue;
         if (!row_grid(rows, row, &grid))
             return false;
@@ -101,53 +93,113 @@ static bool measure(duckdb_data_chunk input, const struct grid_rows *rows, uint6
     return true;
 }
 
+struct grid_scratch {
+    int64_t *time_ms;
+    double *value, *choice;
+    uint64_t *present;
+};
+
+static void window_rows_over_grid(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output,
+                                  const struct window_kernel *kernel, const struct grid_rows *rows,
+                                  const struct grid_scratch *scratch, const struct list_room *room)
+{
+    uint64_t used = 0;
+    for (idx_t row = 0; row < duckdb_data_chunk_get_size(input); row++) {
+        struct window_grid grid = {.steps = 0};
+        uint32_t present_n = 0;
+        if (!row_is_null(input, row) && row_grid(rows, row, &grid)) {
+            struct samples samples = inner_samples(rows, row, kernel->sees_markers, scratch->time_ms, scratch->value);
+            struct window_parameters parameters = parameter_rows_get(&rows->parameters, row);
+            char message[FUNCTION_REFUSAL_MAX];
+            parameters.scratch = scratch->choice;
+            if (samples.n > 0 && function_parameters_refused(kernel, &parameters, message)) {
+                duckdb_scalar_function_set_error(info, message);
+                return;
+            }
+            present_n = kernel->run(&grid, &parameters, &samples, room->values + used, scratch->present);
+        }
+        used += list_room_put(output, room, used, row, grid.steps, scratch->present, present_n);
+    }
+    duckdb_list_vector_set_size(output, room->first + used);
+}
+
 static void window_over_grid(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
 {
     const struct window_kernel *kernel = duckdb_scalar_function_get_extra_info(info);
-    struct grid_rows rows = grid_rows_of(input);
-    uint64_t inner, outer, elements, used = 0;
+    struct grid_rows rows = grid_rows_of(input, kernel);
+    uint64_t inner, outer, elements;
     if (!measure(input, &rows, &inner, &outer, &elements)) {
         duckdb_scalar_function_set_error(info, "the grid of a window function is not valid");
         return;
     }
-    int64_t *time_ms = malloc((inner + 1) * sizeof *time_ms);
-    double *value = malloc((inner + 1) * sizeof *value);
-    uint64_t *present = malloc((bits_words(outer) + 1) * sizeof *present);
+    struct grid_scratch scratch = {
+        .time_ms = malloc((inner + 1) * sizeof(int64_t)),
+        .value = malloc((inner + 1) * sizeof(double)),
+        .choice = malloc((inner + 1) * sizeof(double)),
+        .present = malloc((bits_words(outer) + 1) * sizeof(uint64_t)),
+    };
     struct list_room room;
-    if (time_ms && value && present && list_room_make(output, elements, &room)) {
-        for (idx_t row = 0; row < duckdb_data_chunk_get_size(input); row++) {
-            struct window_grid grid = {.steps = 0};
-            uint32_t present_n = 0;
-            if (!row_is_null(input, 8, row) && row_grid(&rows, row, &grid)) {
-                struct samples samples = inner_samples(&rows, row, kernel->sees_markers, time_ms, value);
-                present_n = kernel->run(&grid, &samples, room.values + used, present);
-            }
-            used += list_room_put(output, &room, used, row, grid.steps, present, present_n);
-        }
-        duckdb_list_vector_set_size(output, room.first + used);
-    } else {
+    if (scratch.time_ms && scratch.value && scratch.choice && scratch.present &&
+        list_room_make(output, elements, &room))
+        window_rows_over_grid(info, input, output, kernel, &rows, &scratch, &room);
+    else
         duckdb_scalar_function_set_error(info, "no memory for a window function over a grid");
-    }
-    free(time_ms);
-    free(value);
-    free(present);
+    free(scratch.time_ms);
+    free(scratch.value);
+    free(scratch.choice);
+    free(scratch.present);
 }
 
-/* --- prom_repeat --- */
+/* --- prom_repeat, prom_constant, prom_time: lists as long as an argument says --- */
 
-static void repeat(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
+struct generator {
+    idx_t steps_column;
+    /* Fills the values of a row; false: it has none. */
+    bool (*fill)(duckdb_data_chunk input, idx_t row, uint32_t steps, double *values);
+};
+
+static bool fill_constant(duckdb_data_chunk input, idx_t row, uint32_t steps, double *values)
+{
+    const double *value = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 0));
+    for (uint32_t k = 0; k < steps; k++)
+        values[k] = value[row];
+    return true;
+}
+
+static bool fill_repeated(duckdb_data_chunk input, idx_t row, uint32_t steps, double *values)
 {
     duckdb_vector list = duckdb_data_chunk_get_vector(input, 0), child = duckdb_list_vector_get_child(list);
-    const duckdb_list_entry *lists = duckdb_vector_get_data(list);
-    const double *values = duckdb_vector_get_data(child);
-    const uint64_t *validity = duckdb_vector_get_validity(child);
-    const int64_t *steps = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 1));
+    duckdb_list_entry entry = ((const duckdb_list_entry *)duckdb_vector_get_data(list))[row];
+    if (entry.length == 0 || !is_valid(duckdb_vector_get_validity(child), entry.offset))
+        return false;
+    double value = ((const double *)duckdb_vector_get_data(child))[entry.offset];
+    for (uint32_t k = 0; k < steps; k++)
+        values[k] = value;
+    return true;
+}
+
+static bool fill_time(duckdb_data_chunk input, idx_t row, uint32_t steps, double *values)
+{
+    int64_t start_ms = ((const int64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 0)))[row];
+    int64_t step_ms = ((const int64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 1)))[row];
+    struct window_grid grid;
+    if (!function_grid(start_ms, step_ms, steps, 0, false, &grid))
+        return false;
+    for (uint32_t k = 0; k < steps; k++)
+        values[k] = (double)(start_ms + (int64_t)k * step_ms) / 1000;
+    return true;
+}
+
+static void generate(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
+{
+    const struct generator *generator = duckdb_scalar_function_get_extra_info(info);
+    const int64_t *steps = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, generator->steps_column));
     idx_t n = duckdb_data_chunk_get_size(input);
     uint64_t elements = 0, used = 0, longest = 0;
     for (idx_t row = 0; row < n; row++) {
-        if (row_is_null(input, 2, row))
+        if (row_is_null(input, row))
             continue;
-        if (steps[row] < 1 || steps[row] > FUNCTION_STEPS_MAX) {
+        if (steps[row] < 0 || steps[row] > FUNCTION_STEPS_MAX) {
             duckdb_scalar_function_set_error(info, "the number of steps is not valid");
             return;
         }
@@ -158,15 +210,14 @@ static void repeat(duckdb_function_info info, duckdb_data_chunk input, duckdb_ve
     uint64_t *ones = malloc((bits_words(longest) + 1) * sizeof *ones);
     if (!ones || !list_room_make(output, elements, &room)) {
         free(ones);
-        duckdb_scalar_function_set_error(info, "no memory to repeat a value along a grid");
+        duckdb_scalar_function_set_error(info, "no memory for a value along a grid");
         return;
     }
     memset(ones, 0xff, (bits_words(longest) + 1) * sizeof *ones);
     for (idx_t row = 0; row < n; row++) {
-        bool has = !row_is_null(input, 2, row) && lists[row].length > 0 && is_valid(validity, lists[row].offset);
-        uint32_t count = has ? (uint32_t)steps[row] : 0;
-        for (uint32_t k = 0; k < count; k++)
-            room.values[used + k] = values[lists[row].offset];
+        uint32_t count = row_is_null(input, row) ? 0 : (uint32_t)steps[row];
+        if (count > 0 && !generator->fill(input, row, count, room.values + used))
+            count = 0;
         used += list_room_put(output, &room, used, row, count, ones, count);
     }
     duckdb_list_vector_set_size(output, room.first + used);
@@ -201,7 +252,7 @@ static void label_value(duckdb_function_info info, duckdb_data_chunk input, duck
     struct strings names = strings_of(duckdb_data_chunk_get_vector(input, 1));
     for (idx_t row = 0; row < duckdb_data_chunk_get_size(input); row++) {
         struct str found = {NULL, 0};
-        if (!row_is_null(input, 2, row)) {
+        if (!row_is_null(input, row)) {
             struct str wanted = strings_get(names, row);
             duckdb_list_entry entry = map.entries[row];
             for (uint64_t i = entry.offset; !found.ptr && i < entry.offset + entry.length; i++) {
@@ -237,7 +288,7 @@ static void map_without(duckdb_function_info info, duckdb_data_chunk input, duck
     idx_t n = duckdb_data_chunk_get_size(input);
     uint64_t most = 0, used = duckdb_list_vector_get_size(output);
     for (idx_t row = 0; row < n; row++)
-        most += row_is_null(input, 2, row) ? 0 : map.entries[row].length;
+        most += row_is_null(input, row) ? 0 : map.entries[row].length;
     if (duckdb_list_vector_reserve(output, used + most) != DuckDBSuccess) {
         duckdb_scalar_function_set_error(info, "no memory for a label map");
         return;
@@ -249,7 +300,7 @@ static void map_without(duckdb_function_info info, duckdb_data_chunk input, duck
     duckdb_vector_ensure_validity_writable(output);
     for (idx_t row = 0; row < n; row++) {
         out[row] = (duckdb_list_entry){used, 0};
-        if (row_is_null(input, 2, row)) {
+        if (row_is_null(input, row)) {
             duckdb_validity_set_row_invalid(duckdb_vector_get_validity(output), row);
             continue;
         }
@@ -267,40 +318,12 @@ static void map_without(duckdb_function_info info, duckdb_data_chunk input, duck
 
 /* --- registering --- */
 
-/* Types by letter: i BIGINT, b BOOLEAN, s VARCHAR, D DOUBLE[], S VARCHAR[], M MAP(VARCHAR, VARCHAR). */
-static duckdb_logical_type type_of(char letter)
-{
-    static const struct {
-        char letter;
-        duckdb_type type;
-    } PLAIN[] = {{'i', DUCKDB_TYPE_BIGINT}, {'b', DUCKDB_TYPE_BOOLEAN}, {'s', DUCKDB_TYPE_VARCHAR}};
-    for (size_t i = 0; i < ARRAY_LENGTH(PLAIN); i++) {
-        if (PLAIN[i].letter == letter)
-            return duckdb_create_logical_type(PLAIN[i].type);
-    }
-    duckdb_logical_type element = duckdb_create_logical_type(letter == 'D' ? DUCKDB_TYPE_DOUBLE : DUCKDB_TYPE_VARCHAR);
-    duckdb_logical_type type =
-        letter == 'M' ? duckdb_create_map_type(element, element) : duckdb_create_list_type(element);
-    duckdb_destroy_logical_type(&element);
-    return type;
-}
-
-static enum status register_one(struct connection *connection, const char *name, const char *parameters, char result,
-                                duckdb_scalar_function_t function, const struct window_kernel *kernel,
+static enum status register_one(struct connection *connection, const char *name, const char *parameters,
+                                const char *result, duckdb_scalar_function_t function, const void *extra,
                                 struct error *reterr)
 {
-    duckdb_scalar_function scalar = duckdb_create_scalar_function();
-    duckdb_scalar_function_set_name(scalar, name);
-    for (const char *letter = parameters; *letter; letter++) {
-        duckdb_logical_type type = type_of(*letter);
-        duckdb_scalar_function_add_parameter(scalar, type);
-        duckdb_destroy_logical_type(&type);
-    }
-    duckdb_logical_type type = type_of(result);
-    duckdb_scalar_function_set_return_type(scalar, type);
-    duckdb_destroy_logical_type(&type);
-    duckdb_scalar_function_set_special_handling(scalar);
-    duckdb_scalar_function_set_extra_info(scalar, (void *)kernel, NULL);
+    duckdb_scalar_function scalar = function_scalar_new(name, parameters, result);
+    duckdb_scalar_function_set_extra_info(scalar, (void *)extra, NULL);
     duckdb_scalar_function_set_function(scalar, function);
     duckdb_state registered = duckdb_register_scalar_function(connection->handle, scalar);
     duckdb_destroy_scalar_function(&scalar);
@@ -309,27 +332,25 @@ static enum status register_one(struct connection *connection, const char *name,
 
 enum status functions_register_scalar(struct connection *connection, struct error *reterr)
 {
+    static const struct generator REPEAT = {1, fill_repeated}, CONSTANT = {1, fill_constant}, TIME = {2, fill_time};
+    static const struct {
+        const char *name, *parameters, *result;
+        duckdb_scalar_function_t function;
+        const void *extra;
+    } FUNCTIONS[] = {
+        {"prom_repeat", "Di", "D", generate, &REPEAT},  {"prom_constant", "di", "D", generate, &CONSTANT},
+        {"prom_time", "iii", "D", generate, &TIME},     {"prom_label", "Ms", "s", label_value, NULL},
+        {"prom_without", "MS", "M", map_without, NULL},
+    };
     enum status status = OK;
     for (int i = 0; status == OK && i < KERNEL_MAX; i++) {
-        char name[64];
+        char name[64], parameters[16];
         snprintf(name, sizeof name, "prom_%s_grid", window_kernels[i].name);
-        status = register_one(connection, name, "Diiiiiib", 'D', window_over_grid, &window_kernels[i], reterr);
+        snprintf(parameters, sizeof parameters, "Diiiiiib%s", window_kernels[i].parameters);
+        status = register_one(connection, name, parameters, "D", window_over_grid, &window_kernels[i], reterr);
     }
-    if (status == OK)
-        status = register_one(connection, "prom_repeat", "Di", 'D', repeat, NULL, reterr);
-    if (status == OK)
-        status = register_one(connection, "prom_label", "Ms", 's', label_value, NULL, reterr);
-    if (status == OK)
-        status = register_one(connection, "prom_without", "MS", 'M', map_without, NULL, reterr);
-    return status;
-}
-
-enum status functions_register(struct engine *engine, struct connection *connection, struct error *reterr)
-{
-    enum status status = functions_register_window(engine, connection, reterr);
-    if (status == OK)
-        status = functions_register_fold(engine, connection, reterr);
-    if (status == OK)
-        status = functions_register_scalar(connection, reterr);
+    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(FUNCTIONS); i++)
+        status = register_one(connection, FUNCTIONS[i].name, FUNCTIONS[i].parameters, FUNCTIONS[i].result,
+                              FUNCTIONS[i].function, FUNCTIONS[i].extra, reterr);
     return status;
 }

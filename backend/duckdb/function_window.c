@@ -12,28 +12,31 @@
 #include "base/assert.h"
 #include "base/float_text.h"
 
-/* Runs are small and of one size, so that the ends of ten thousand series growing side by side lie close together: on
- * unsorted tables every row goes to another series. The first is smaller still, for a series may have one sample. */
-#define RUN_FIRST 8u /* samples */
-#define RUN_LATER 63u
+#define RUN_FIRST 32u   /* samples in a state's first run */
+#define RUN_MAX   4096u /* and in the largest; each is twice as long as the one before */
 
 struct run {
     struct run *next;
-    uint32_t n; /* set when the run is closed, see state_close */
-    uint32_t capacity;
-    struct sample at[];
+    uint32_t n, capacity;
+    int64_t time_ms[]; /* capacity of them, then capacity values */
 };
+
+static inline double *run_values(struct run *run)
+{
+    return (double *)(run->time_ms + run->capacity);
+}
 
 static inline size_t run_bytes(uint32_t capacity)
 {
-    return sizeof(struct run) + capacity * sizeof(struct sample);
+    return sizeof(struct run) + capacity * (sizeof(int64_t) + sizeof(double));
 }
 
 struct window_state {
-    struct sample *next, *end; /* where the tail's next sample goes, and where the tail ends */
     struct run *head, *tail;
+    uint64_t n;
     struct budget *budget;
-    struct window_grid grid; /* of the first row */
+    struct window_grid grid;             /* of the first row */
+    struct window_parameters parameters; /* likewise; scratch is set when it is evaluated */
 };
 
 /* What a registered function carries. */
@@ -49,16 +52,14 @@ static idx_t state_size(duckdb_function_info info)
 
 static void state_init(duckdb_function_info info, duckdb_aggregate_state raw)
 {
-    ENGINE_TAKES();
     struct window_state *state = (struct window_state *)raw;
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
     *state = (struct window_state){.budget = function->budget};
-    ENGINE_GIVES();
 }
 
+/* Also called where finalize fails: the engine does not destroy those states. */
 static void state_destroy(duckdb_aggregate_state *states, idx_t count)
 {
-    ENGINE_TAKES();
     for (idx_t i = 0; i < count; i++) {
         struct window_state *state = (struct window_state *)states[i];
         while (state->head) {
@@ -68,39 +69,27 @@ static void state_destroy(duckdb_aggregate_state *states, idx_t count)
             free(run);
         }
     }
-    ENGINE_GIVES();
 }
 
-static void refuse_size(duckdb_function_info info, const struct budget *budget, uint64_t bytes)
+/* A run with room behind the state's samples, or NULL after setting an error. */
+static struct run *run_with_room(duckdb_function_info info, struct window_state *state, uint32_t wanted)
 {
-    char message[256];
-    snprintf(message, sizeof message,
-             ENGINE_TOO_MANY_SAMPLES ": functions need another %llu bytes and may hold %llu in all",
-             (unsigned long long)bytes, (unsigned long long)budget->max_bytes);
-    duckdb_aggregate_function_set_error(info, message);
-}
-
-/* Notes in the tail how full it is. */
-static void state_close(struct window_state *state)
-{
-    if (state->tail)
-        state->tail->n = (uint32_t)(state->next - state->tail->at);
-}
-
-/* Gives the state a new tail; false after setting an error. */
-static bool state_grow(duckdb_function_info info, struct window_state *state)
-{
-    uint32_t capacity = state->tail ? RUN_LATER : RUN_FIRST;
+    if (state->tail && state->tail->n < state->tail->capacity)
+        return state->tail;
+    uint32_t capacity = state->tail ? state->tail->capacity * 2 : wanted;
+    capacity = capacity < RUN_FIRST ? RUN_FIRST : capacity > RUN_MAX ? RUN_MAX : capacity;
     size_t bytes = run_bytes(capacity);
-    bool granted = budget_take(state->budget, bytes);
-    struct run *run = granted ? malloc(bytes) : NULL;
-    if (!run) {
-        if (granted)
-            budget_give_back(state->budget, bytes);
-        refuse_size(info, state->budget, bytes);
-        return false;
+    struct run *run = NULL;
+    if (!budget_take(state->budget, bytes)) {
+        function_refuse_size(info, state->budget, bytes);
+        return NULL;
     }
-    state_close(state);
+    run = malloc(bytes);
+    if (!run) {
+        budget_give_back(state->budget, bytes);
+        function_refuse_size(info, state->budget, bytes);
+        return NULL;
+    }
     run->next = NULL;
     run->n = 0;
     run->capacity = capacity;
@@ -109,21 +98,29 @@ static bool state_grow(duckdb_function_info info, struct window_state *state)
     else
         state->head = run;
     state->tail = run;
-    state->next = run->at;
-    state->end = run->at + capacity;
-    return true;
+    return run;
 }
 
 static bool state_append(duckdb_function_info info, struct window_state *state, const int64_t *time_ms,
                          const double *value, idx_t count)
 {
-    for (idx_t i = 0; i < count; i++) {
-        if (state->next == state->end && !state_grow(info, state))
+    while (count > 0) {
+        struct run *run = run_with_room(info, state, (uint32_t)count);
+        if (!run)
             return false;
-        *state->next++ = (struct sample){time_ms[i], value[i]};
+        uint32_t room = run->capacity - run->n, take = count < room ? (uint32_t)count : room;
+        memcpy(run->time_ms + run->n, time_ms, take * sizeof *time_ms);
+        memcpy(run_values(run) + run->n, value, take * sizeof *value);
+        run->n += take;
+        state->n += take;
+        time_ms += take;
+        value += take;
+        count -= take;
     }
     return true;
 }
+
+#define COLUMNS_MAX (7 + FUNCTION_PARAMETERS_MAX)
 
 /* The rows of one vector: columns as the signature has them. */
 struct window_rows {
@@ -131,15 +128,18 @@ struct window_rows {
     const double *value;
     const int64_t *start_ms, *step_ms, *steps, *window_ms;
     const bool *closed;
-    const uint64_t *validity[7]; /* NULL: no nulls */
+    struct parameter_rows parameters;
+    idx_t columns;
+    const uint64_t *validity[COLUMNS_MAX]; /* NULL: no nulls */
     bool has_nulls;
 };
 
-static struct window_rows rows_of(duckdb_data_chunk input)
+static struct window_rows rows_of(duckdb_data_chunk input, const struct window_kernel *kernel)
 {
-    struct window_rows rows = {.has_nulls = false};
-    void *data[7];
-    for (idx_t i = 0; i < 7; i++) {
+    struct window_rows rows = {.columns = duckdb_data_chunk_get_column_count(input)};
+    void *data[COLUMNS_MAX];
+    INVARIANT(rows.columns <= COLUMNS_MAX);
+    for (idx_t i = 0; i < rows.columns; i++) {
         duckdb_vector vector = duckdb_data_chunk_get_vector(input, i);
         data[i] = duckdb_vector_get_data(vector);
         rows.validity[i] = duckdb_vector_get_validity(vector);
@@ -152,53 +152,44 @@ static struct window_rows rows_of(duckdb_data_chunk input)
     rows.steps = data[4];
     rows.window_ms = data[5];
     rows.closed = data[6];
+    rows.parameters = parameter_rows_of(kernel, input, 7);
     return rows;
 }
 
 static bool row_counts(const struct window_rows *rows, idx_t row, bool sees_markers)
 {
-    for (int i = 0; rows->has_nulls && i < 7; i++) {
+    for (idx_t i = 0; rows->has_nulls && i < rows->columns; i++) {
         if (!is_valid(rows->validity[i], row))
             return false;
     }
     return sees_markers || !is_stale_marker(rows->value[row]);
 }
 
-bool function_grid(int64_t start_ms, int64_t step_ms, int64_t steps, int64_t window_ms, bool closed,
-                   struct window_grid *ret_grid)
-{
-    if (steps < 1 || steps > FUNCTION_STEPS_MAX)
-        return false;
-    *ret_grid = (struct window_grid){start_ms, step_ms, (uint32_t)steps, window_ms, closed};
-    return window_grid_is_valid(ret_grid);
-}
-
-/* Sets the state's grid at its first row. The grid is the same for all rows: it is constant in the SQL. */
+/* Sets the state's grid and parameters at its first row. They are the same for all rows: constant in the SQL. */
 static bool state_begin(duckdb_function_info info, struct window_state *state, const struct window_rows *rows,
-                        idx_t row)
+                        const struct window_kernel *kernel, idx_t row)
 {
-    if (state->head || function_grid(rows->start_ms[row], rows->step_ms[row], rows->steps[row], rows->window_ms[row],
-                                     rows->closed[row], &state->grid))
+    char message[FUNCTION_REFUSAL_MAX] = "the grid of a window function is not valid";
+    if (state->n > 0)
         return true;
-    duckdb_aggregate_function_set_error(info, "the grid of a window function is not valid");
+    state->parameters = parameter_rows_get(&rows->parameters, row);
+    if (function_grid(rows->start_ms[row], rows->step_ms[row], rows->steps[row], rows->window_ms[row],
+                      rows->closed[row], &state->grid) &&
+        !function_parameters_refused(kernel, &state->parameters, message))
+        return true;
+    duckdb_aggregate_function_set_error(info, message);
     return false;
 }
 
-/* In sorted tables rows of one group follow each other: they are taken as slices, cut at markers and nulls. In tables
- * as ingested each row is of another group, and what takes time is fetching where its sample goes: hence the prefetch.
- */
-#define AHEAD 12
-
+/* Tables are sorted by series and time for the most part, so rows of one group follow each other: they are taken as
+ * slices, cut at markers and nulls. */
 static void state_update(duckdb_function_info info, duckdb_data_chunk input, duckdb_aggregate_state *states)
 {
-    ENGINE_TAKES();
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
     bool sees_markers = function->kernel->sees_markers;
-    struct window_rows rows = rows_of(input);
+    struct window_rows rows = rows_of(input, function->kernel);
     idx_t n = duckdb_data_chunk_get_size(input);
     for (idx_t row = 0; row < n;) {
-        if (row + AHEAD < n)
-            __builtin_prefetch(((const struct window_state *)states[row + AHEAD])->next, 1);
         if (!row_counts(&rows, row, sees_markers)) {
             row++;
             continue;
@@ -207,34 +198,32 @@ static void state_update(duckdb_function_info info, duckdb_data_chunk input, duc
         while (end < n && states[end] == states[row] && row_counts(&rows, end, sees_markers))
             end++;
         struct window_state *state = (struct window_state *)states[row];
-        if (!state_begin(info, state, &rows, row) ||
+        if (!state_begin(info, state, &rows, function->kernel, row) ||
             !state_append(info, state, rows.time_ms + row, rows.value + row, end - row))
-            break;
+            return;
         row = end;
     }
-    ENGINE_GIVES();
 }
 
 static void state_combine(duckdb_function_info info, duckdb_aggregate_state *sources, duckdb_aggregate_state *targets,
                           idx_t count)
 {
-    ENGINE_TAKES();
     for (idx_t i = 0; i < count; i++) {
         struct window_state *from = (struct window_state *)sources[i], *to = (struct window_state *)targets[i];
-        if (!from->head)
+        if (from->n == 0)
             continue;
-        if (to->head) {
-            state_close(to);
-            to->tail->next = from->head;
-            to->tail = from->tail;
-            to->next = from->next;
-            to->end = from->end;
-        } else {
+        if (to->n == 0) {
+            struct window_state empty = *to;
             *to = *from;
+            *from = empty;
+            continue;
         }
-        *from = (struct window_state){.budget = from->budget};
+        to->tail->next = from->head;
+        to->tail = from->tail;
+        to->n += from->n;
+        from->head = from->tail = NULL;
+        from->n = 0;
     }
-    ENGINE_GIVES();
 }
 
 /* --- the end: gather, sort if need be, evaluate --- */
@@ -246,16 +235,11 @@ struct scratch {
     uint64_t *present;
 };
 
-/* Closes all states; how many samples the longest has. */
-static size_t close_all(duckdb_aggregate_state *states, idx_t count)
+static size_t longest_state(duckdb_aggregate_state *states, idx_t count)
 {
     size_t most = 0;
     for (idx_t i = 0; i < count; i++) {
-        struct window_state *state = (struct window_state *)states[i];
-        size_t n = 0;
-        state_close(state);
-        for (const struct run *run = state->head; run; run = run->next)
-            n += run->n;
+        size_t n = ((const struct window_state *)states[i])->n;
         most = n > most ? n : most;
     }
     return most;
@@ -302,44 +286,13 @@ static void sort_samples(struct scratch *s, size_t n)
 static struct samples gather(struct scratch *s, const struct window_state *state)
 {
     size_t n = 0;
-    for (const struct run *run = state->head; run; run = run->next) {
-        if (run->next)
-            __builtin_prefetch(run->next->at);
-        for (uint32_t i = 0; i < run->n; i++, n++) {
-            s->time_ms[n] = run->at[i].time_ms;
-            s->value[n] = run->at[i].value;
-        }
+    for (struct run *run = state->head; run; run = run->next) {
+        memcpy(s->time_ms + n, run->time_ms, run->n * sizeof *s->time_ms);
+        memcpy(s->value + n, run_values(run), run->n * sizeof *s->value);
+        n += run->n;
     }
     sort_samples(s, n);
     return (struct samples){s->time_ms, s->value, n};
-}
-
-bool list_room_make(duckdb_vector list, uint64_t elements, struct list_room *ret_room)
-{
-    uint64_t first = duckdb_list_vector_get_size(list);
-    if (duckdb_list_vector_reserve(list, first + elements) != DuckDBSuccess)
-        return false;
-    duckdb_vector child = duckdb_list_vector_get_child(list);
-    duckdb_vector_ensure_validity_writable(child);
-    duckdb_vector_ensure_validity_writable(list);
-    ret_room->values = (double *)duckdb_vector_get_data(child) + first;
-    ret_room->validity = duckdb_vector_get_validity(child);
-    ret_room->first = first;
-    return true;
-}
-
-uint64_t list_room_put(duckdb_vector list, const struct list_room *room, uint64_t used, uint64_t row, uint32_t steps,
-                       const uint64_t *present, uint32_t present_n)
-{
-    duckdb_list_entry *entries = duckdb_vector_get_data(list);
-    if (present_n == 0) {
-        entries[row] = (duckdb_list_entry){room->first + used, 0};
-        duckdb_validity_set_row_invalid(duckdb_vector_get_validity(list), row);
-        return 0;
-    }
-    entries[row] = (duckdb_list_entry){room->first + used, steps};
-    bits_store(room->validity, room->first + used, present, steps);
-    return steps;
 }
 
 static bool scratch_init(struct scratch *s, size_t samples, size_t steps)
@@ -364,7 +317,7 @@ static uint64_t steps_of_all(duckdb_aggregate_state *states, idx_t count, uint32
     *ret_longest = 0;
     for (idx_t i = 0; i < count; i++) {
         const struct window_state *state = (const struct window_state *)states[i];
-        uint32_t steps = state->head ? state->grid.steps : 0;
+        uint32_t steps = state->n ? state->grid.steps : 0;
         sum += steps;
         *ret_longest = steps > *ret_longest ? steps : *ret_longest;
     }
@@ -374,67 +327,80 @@ static uint64_t steps_of_all(duckdb_aggregate_state *states, idx_t count, uint32
 static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *states, duckdb_vector result, idx_t count,
                            idx_t offset)
 {
-    ENGINE_TAKES();
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
     uint32_t longest;
     uint64_t elements = steps_of_all(states, count, &longest);
     struct list_room room;
     struct scratch scratch;
-    if (!scratch_init(&scratch, close_all(states, count), longest) || !list_room_make(result, elements, &room)) {
+    if (!scratch_init(&scratch, longest_state(states, count), longest) || !list_room_make(result, elements, &room)) {
         scratch_release(&scratch);
-        refuse_size(info, function->budget, elements * sizeof(double));
-        ENGINE_GIVES();
+        function_refuse_size(info, function->budget, elements * sizeof(double));
+        state_destroy(states, count);
         return;
     }
     uint64_t used = 0;
     for (idx_t i = 0; i < count; i++) {
         const struct window_state *state = (const struct window_state *)states[i];
         uint32_t present_n = 0;
-        if (state->head) {
+        if (state->n > 0) {
             struct samples samples = gather(&scratch, state);
-            present_n = function->kernel->run(&state->grid, &samples, room.values + used, scratch.present);
+            struct window_parameters parameters = state->parameters;
+            parameters.scratch = scratch.value + scratch.capacity; /* no more needed once sorted */
+            present_n = function->kernel->run(&state->grid, &parameters, &samples, room.values + used, scratch.present);
         }
         used += list_room_put(result, &room, used, offset + i, state->grid.steps, scratch.present, present_n);
     }
     if (duckdb_list_vector_set_size(result, room.first + used) != DuckDBSuccess)
         duckdb_aggregate_function_set_error(info, "cannot set the size of a result list");
     scratch_release(&scratch);
-    ENGINE_GIVES();
 }
 
 /* --- registering --- */
 
+/* The engine's calls (functions.h: HANDED_OVER). */
+static void on_init(duckdb_function_info info, duckdb_aggregate_state state)
+{
+    HANDED_OVER(state_init(info, state));
+}
+
+static void on_update(duckdb_function_info info, duckdb_data_chunk input, duckdb_aggregate_state *states)
+{
+    HANDED_OVER(state_update(info, input, states));
+}
+
+static void on_combine(duckdb_function_info info, duckdb_aggregate_state *sources, duckdb_aggregate_state *targets,
+                       idx_t count)
+{
+    HANDED_OVER(state_combine(info, sources, targets, count));
+}
+
+static void on_finalize(duckdb_function_info info, duckdb_aggregate_state *states, duckdb_vector result, idx_t count,
+                        idx_t offset)
+{
+    HANDED_OVER(state_finalize(info, states, result, count, offset));
+}
+
+static void on_destroy(duckdb_aggregate_state *states, idx_t count)
+{
+    HANDED_OVER(state_destroy(states, count));
+}
+
 static enum status register_one(const struct window_function *function, struct connection *connection,
                                 struct error *reterr)
 {
-    char name[64];
+    char name[64], parameters[16];
     snprintf(name, sizeof name, "prom_%s", function->kernel->name);
+    snprintf(parameters, sizeof parameters, "idiiiib%s", function->kernel->parameters);
     struct window_function *copy = malloc(sizeof *copy);
     if (!copy)
         return error_set(reterr, E_NOMEM, "no memory to register %s", name);
     *copy = *function;
-    duckdb_logical_type number = duckdb_create_logical_type(DUCKDB_TYPE_DOUBLE);
-    duckdb_logical_type time = duckdb_create_logical_type(DUCKDB_TYPE_BIGINT);
-    duckdb_logical_type flag = duckdb_create_logical_type(DUCKDB_TYPE_BOOLEAN);
-    duckdb_logical_type list = duckdb_create_list_type(number);
-    const duckdb_logical_type parameters[7] = {time, number, time, time, time, time, flag};
-
-    duckdb_aggregate_function aggregate = duckdb_create_aggregate_function();
-    duckdb_aggregate_function_set_name(aggregate, name);
-    for (size_t i = 0; i < ARRAY_LENGTH(parameters); i++)
-        duckdb_aggregate_function_add_parameter(aggregate, parameters[i]);
-    duckdb_aggregate_function_set_return_type(aggregate, list);
-    duckdb_aggregate_function_set_functions(aggregate, state_size, state_init, state_update, state_combine,
-                                            state_finalize);
-    duckdb_aggregate_function_set_destructor(aggregate, state_destroy);
-    duckdb_aggregate_function_set_special_handling(aggregate);
+    duckdb_aggregate_function aggregate = function_aggregate_new(name, parameters, "D");
+    duckdb_aggregate_function_set_functions(aggregate, state_size, on_init, on_update, on_combine, on_finalize);
+    duckdb_aggregate_function_set_destructor(aggregate, on_destroy);
     duckdb_aggregate_function_set_extra_info(aggregate, copy, free);
     duckdb_state registered = duckdb_register_aggregate_function(connection->handle, aggregate);
     duckdb_destroy_aggregate_function(&aggregate);
-    duckdb_destroy_logical_type(&number);
-    duckdb_destroy_logical_type(&time);
-    duckdb_destroy_logical_type(&flag);
-    duckdb_destroy_logical_type(&list);
     return registered == DuckDBSuccess ? OK : error_set(reterr, E_STORE, "the storage engine refuses %s", name);
 }
 

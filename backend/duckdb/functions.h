@@ -7,12 +7,34 @@
  * Both give DOUBLE[] with one element per step, the window's end being start + k * step; NULL: no value. The whole list
  * is NULL when no step has one.
  *
- * Aggregates over grids: prom_sum prom_avg prom_min prom_max prom_count prom_group prom_stddev prom_stdvar
- * (DOUBLE[]) -> DOUBLE[]; NULL lists and elements are passed over.
+ * Some take further arguments behind `closed`, of both forms alike: prom_quantile_over_time(…, phi DOUBLE),
+ * prom_predict_linear(…, seconds DOUBLE, shift BIGINT) whose evaluation time is the window's end plus shift,
+ * prom_double_exponential_smoothing(…, sf DOUBLE, tf DOUBLE), also called prom_holt_winters.
  *
- * Scalars: prom_repeat(DOUBLE[], steps BIGINT) -> DOUBLE[] repeats the first element; prom_label(MAP, name) -> VARCHAR
- * ('' if missing); prom_without(MAP, names VARCHAR[]) -> MAP, order kept.
+ * Aggregates over grids, (DOUBLE[]) -> DOUBLE[]; NULL lists and elements are passed over:
+ *     prom_sum prom_avg prom_min prom_max prom_count prom_group prom_stddev prom_stdvar
+ *     prom_stddev_2 prom_stdvar_2   as Prometheus 2 has them: of a single value 0, also if it is NaN or infinite
+ *     prom_any     1 where any row has a value (PromQL's group)
+ *     prom_one, prom_one_series   the only value; two at one step, or two rows with any value, are an error
+ *     prom_absent(DOUBLE[], steps BIGINT)   1 where no row has a value; never NULL unless there are no rows
+ *     prom_quantile(DOUBLE[], phi)
+ *     prom_topk, prom_bottomk(DOUBLE[], k, rank BIGINT) -> STRUCT(rank BIGINT, value DOUBLE[])[]: the rows that keep
+ * any value, with those values; of equal ones the least rank wins prom_count_values(DOUBLE[]) -> STRUCT(text VARCHAR,
+ * value DOUBLE[])[] phi and k are DOUBLE or DOUBLE[], the same for all rows of a group.
+ *
+ * Elementwise scalars give DOUBLE[], NULL where an operand has no value; a NULL list has none at all:
+ *     prom_<name>(DOUBLE[])  functions of element.def
+ *     prom_<op>(DOUBLE[], DOUBLE[]), with a DOUBLE on either side too  operators of element.def; prom_round,
+ *     prom_clamp_min and prom_clamp_max have their list on the left; prom_and, prom_unless take lists only
+ *     prom_clamp(DOUBLE[], least, most)  DOUBLE or DOUBLE[] each
+ *
+ * Scalars: prom_time(start BIGINT, step BIGINT, steps BIGINT) -> DOUBLE[] of seconds; prom_constant(DOUBLE, steps
+ * BIGINT)
+ * -> DOUBLE[]; prom_repeat(DOUBLE[], steps BIGINT) -> DOUBLE[] repeats the first element; prom_label(MAP, name) ->
+ * VARCHAR ('' if missing); prom_without(MAP, names VARCHAR[]) -> MAP, order kept.
  * prom_match(text, pattern) is a macro of the schema (schema.c).
+ *
+ * Where PromQL fails over the data, so does the statement, with a message that starts "promql: " (engine.h).
  *
  * Threads  the engine calls the aggregates from its own threads, with rows of a group in any order and in any number of
  *          partial states. Combining empties the source, so they are for GROUP BY only, not for OVER.
@@ -32,7 +54,44 @@ MUST_USE enum status functions_register_window(struct engine *engine, struct con
                                                struct error *reterr);
 MUST_USE enum status functions_register_fold(struct engine *engine, struct connection *connection,
                                              struct error *reterr);
+MUST_USE enum status functions_register_rows(struct engine *engine, struct connection *connection,
+                                             struct error *reterr);
+MUST_USE enum status functions_register_element(struct connection *connection, struct error *reterr);
 MUST_USE enum status functions_register_scalar(struct connection *connection, struct error *reterr);
+
+/* Around what the engine calls on its own threads: tells a thread sanitizer of the hand-over (engine.h). */
+#define HANDED_OVER(call)                                                                                              \
+    do {                                                                                                               \
+        ENGINE_TAKES();                                                                                                \
+        call;                                                                                                          \
+        ENGINE_GIVES();                                                                                                \
+    } while (0)
+
+/* SQL types by letter: i BIGINT, d DOUBLE, b BOOLEAN, s VARCHAR, D DOUBLE[], S VARCHAR[], M MAP(VARCHAR, VARCHAR);
+ * a result also R, STRUCT(rank BIGINT, value DOUBLE[])[], and T, STRUCT(text VARCHAR, value DOUBLE[])[].
+ * The functions take NULL as it is; what they do, and register, is the caller's part. */
+duckdb_scalar_function function_scalar_new(const char *name, const char *parameters, const char *result);
+duckdb_aggregate_function function_aggregate_new(const char *name, const char *parameters, const char *result);
+
+/* The further arguments of a window kernel, in the columns from `first` on. */
+#define FUNCTION_PARAMETERS_MAX 2
+struct parameter_rows {
+    const char *letters; /* as in window.def */
+    const void *at[FUNCTION_PARAMETERS_MAX];
+};
+struct parameter_rows parameter_rows_of(const struct window_kernel *kernel, duckdb_data_chunk input, idx_t first);
+struct window_parameters parameter_rows_get(const struct parameter_rows *rows, idx_t row); /* scratch NULL */
+
+/* Whether PromQL fails over these; then with the message to set. */
+#define FUNCTION_REFUSAL_MAX (WINDOW_REFUSAL_MAX + 16)
+bool function_parameters_refused(const struct window_kernel *kernel, const struct window_parameters *parameters,
+                                 char message[FUNCTION_REFUSAL_MAX]);
+
+/* Sets the error of an aggregate whose states or result do not fit. */
+void function_refuse_size(duckdb_function_info info, const struct budget *budget, uint64_t bytes);
+
+bool row_is_null(duckdb_data_chunk input, idx_t row); /* any argument */
+uint64_t list_longest(const duckdb_list_entry *lists, const uint64_t *validity, idx_t n);
 
 /* A list vector under construction: room for `elements` more behind those it has. values and validity point to the
  * children from `first` on; validity is of the whole child vector. */

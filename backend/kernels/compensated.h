@@ -23,4 +23,12 @@ static inline struct compensated compensated_add(struct compensated a, double x)
     return (struct compensated){total, isinf(total) ? 0.0 : lost};
 }
 
+/* As Prometheus 2.42 has it: what is lost to an infinite total is infinite or NaN, and stays. */
+static inline struct compensated compensated_add_2(struct compensated a, double x)
+{
+    double total = a.sum + x;
+    double lost = fabs(a.sum) >= fabs(x) ? (a.sum - total) + x : (x - total) + a.sum;
+    return (struct compensated){total, a.lost + lost};
+}
+
 #endif

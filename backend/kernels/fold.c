@@ -3,7 +3,7 @@
  * What the planes hold, per step:
  *   sum              0 sum   1 lost
  *   avg              0 sum   1 lost   2 count; where plane 3 is not 0: mean and lost instead of sum
- *   min, max         0 value
+ *   min, max, one    0 value
  *   count            0 count
  *   group            –
  *   stddev, stdvar   0 mean  1 lost   2 count  3 squares  4 lost
@@ -18,13 +18,16 @@
 #include "base/assert.h"
 
 const char *const fold_names[FOLD_OP_MAX] = {
-    [FOLD_SUM] = "sum",     [FOLD_AVG] = "avg",     [FOLD_MIN] = "min",       [FOLD_MAX] = "max",
-    [FOLD_COUNT] = "count", [FOLD_GROUP] = "group", [FOLD_STDDEV] = "stddev", [FOLD_STDVAR] = "stdvar",
+    [FOLD_SUM] = "sum",           [FOLD_AVG] = "avg",       [FOLD_MIN] = "min",
+    [FOLD_MAX] = "max",           [FOLD_COUNT] = "count",   [FOLD_GROUP] = "group",
+    [FOLD_STDDEV] = "stddev",     [FOLD_STDVAR] = "stdvar", [FOLD_STDDEV_2] = "stddev_2",
+    [FOLD_STDVAR_2] = "stdvar_2", [FOLD_ONE] = "one",       [FOLD_ONE_SERIES] = "one_series",
 };
 
 static const unsigned PLANES[FOLD_OP_MAX] = {
-    [FOLD_SUM] = 2,   [FOLD_AVG] = 4,   [FOLD_MIN] = 1,    [FOLD_MAX] = 1,
-    [FOLD_COUNT] = 1, [FOLD_GROUP] = 0, [FOLD_STDDEV] = 5, [FOLD_STDVAR] = 5,
+    [FOLD_SUM] = 2,      [FOLD_AVG] = 4,      [FOLD_MIN] = 1,    [FOLD_MAX] = 1,
+    [FOLD_COUNT] = 1,    [FOLD_GROUP] = 0,    [FOLD_STDDEV] = 5, [FOLD_STDVAR] = 5,
+    [FOLD_STDDEV_2] = 5, [FOLD_STDVAR_2] = 5, [FOLD_ONE] = 1,    [FOLD_ONE_SERIES] = 1,
 };
 
 size_t fold_bytes(enum fold_op op, uint32_t steps)
@@ -174,7 +177,13 @@ static inline void add_step(struct fold *f, uint32_t k, double x)
         break;
     case FOLD_STDDEV:
     case FOLD_STDVAR:
+    case FOLD_STDDEV_2:
+    case FOLD_STDVAR_2:
         step_variance(f, k, x);
+        break;
+    case FOLD_ONE:
+    case FOLD_ONE_SERIES:
+        f->plane[0][k] = x;
         break;
     case FOLD_GROUP:
     case FOLD_OP_MAX:
@@ -182,9 +191,24 @@ static inline void add_step(struct fold *f, uint32_t k, double x)
     }
 }
 
+/* Whether what comes in lies where the operator allows only one. */
+static bool collides(const struct fold *fold, const uint64_t *present)
+{
+    if (fold->op != FOLD_ONE && fold->op != FOLD_ONE_SERIES)
+        return false;
+    uint64_t here = 0, there = 0, both = 0;
+    for (size_t word = 0; word < bits_words(fold->steps); word++) {
+        here |= fold->present[word];
+        there |= present[word];
+        both |= fold->present[word] & present[word];
+    }
+    return fold->op == FOLD_ONE ? both != 0 : here && there;
+}
+
 void fold_add(struct fold *fold, const double *values, const uint64_t *present)
 {
     size_t words = bits_words(fold->steps);
+    fold->conflict = fold->conflict || collides(fold, present);
     for (size_t word = 0; word < words; word++) {
         uint32_t first = (uint32_t)(word * 64);
         uint32_t n = fold->steps - first < 64 ? fold->steps - first : 64;
@@ -222,7 +246,13 @@ static void merge_step(struct fold *f, const struct fold *from, uint32_t k)
         break;
     case FOLD_STDDEV:
     case FOLD_STDVAR:
+    case FOLD_STDDEV_2:
+    case FOLD_STDVAR_2:
         merge_variance(f, from, k);
+        break;
+    case FOLD_ONE:
+    case FOLD_ONE_SERIES:
+        f->plane[0][k] = from->plane[0][k];
         break;
     case FOLD_GROUP:
     case FOLD_OP_MAX:
@@ -233,12 +263,18 @@ static void merge_step(struct fold *f, const struct fold *from, uint32_t k)
 void fold_merge(struct fold *into, const struct fold *from)
 {
     PRE(into->op == from->op && into->steps == from->steps);
+    into->conflict = into->conflict || from->conflict || collides(into, from->present);
     size_t words = bits_words(into->steps);
     for (size_t word = 0; word < words; word++) {
         for (uint64_t left = from->present[word]; left; left &= left - 1)
             merge_step(into, from, (uint32_t)(word * 64) + (uint32_t)__builtin_ctzll(left));
         into->present[word] |= from->present[word];
     }
+}
+
+static double finish_variance(const struct fold *f, uint32_t k)
+{
+    return (f->plane[3][k] + f->plane[4][k]) / f->plane[2][k];
 }
 
 static double finish_step(const struct fold *f, uint32_t k)
@@ -253,11 +289,17 @@ static double finish_step(const struct fold *f, uint32_t k)
     case FOLD_MIN:
     case FOLD_MAX:
     case FOLD_COUNT:
+    case FOLD_ONE:
+    case FOLD_ONE_SERIES:
         return f->plane[0][k];
     case FOLD_STDDEV:
-        return sqrt((f->plane[3][k] + f->plane[4][k]) / f->plane[2][k]);
+        return sqrt(finish_variance(f, k));
     case FOLD_STDVAR:
-        return (f->plane[3][k] + f->plane[4][k]) / f->plane[2][k];
+        return finish_variance(f, k);
+    case FOLD_STDDEV_2:
+        return f->plane[2][k] == 1 ? 0 : sqrt(finish_variance(f, k));
+    case FOLD_STDVAR_2:
+        return f->plane[2][k] == 1 ? 0 : finish_variance(f, k);
     case FOLD_GROUP:
     case FOLD_OP_MAX:
         break;

@@ -13,6 +13,7 @@
 #ifndef PROMSPLIT_BACKEND_KERNELS_FOLD_H
 #define PROMSPLIT_BACKEND_KERNELS_FOLD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,10 @@ enum fold_op {
     FOLD_GROUP,
     FOLD_STDDEV,
     FOLD_STDVAR,
+    FOLD_STDDEV_2, /* as Prometheus 2 has them: of a single value 0, also if it is NaN or infinite */
+    FOLD_STDVAR_2,
+    FOLD_ONE,        /* the value of the one series that has any at that step */
+    FOLD_ONE_SERIES, /* the values of the one series that has any */
     FOLD_OP_MAX
 };
 
@@ -35,6 +40,7 @@ extern const char *const fold_names[FOLD_OP_MAX]; /* "sum" … */
 struct fold {
     enum fold_op op;
     uint32_t steps;
+    bool conflict;                  /* FOLD_ONE, FOLD_ONE_SERIES: there were two */
     uint64_t *present;              /* steps that have seen a value */
     double *plane[FOLD_PLANES_MAX]; /* per operator; see fold.c */
 };

@@ -6,8 +6,11 @@
 #include "backend/kernels/window.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "backend/kernels/compensated.h"
+#include "backend/kernels/select.h"
 #include "base/assert.h"
 #include "base/float_text.h"
 
@@ -20,7 +23,14 @@ struct window {
     int64_t length_ms;
     bool closed;
     bool falls; /* some value is lower than the one before it; only kept for kernels that want it */
+    const struct window_parameters *with;
 };
+
+/* Windows are closed before Prometheus 3.0, and its sums of that time treat infinities otherwise. */
+static inline struct compensated add_to(const struct window *w, struct compensated a, double x)
+{
+    return w->closed ? compensated_add_2(a, x) : compensated_add(a, x);
+}
 
 /* --- the instant selector ---
  * Source: promql/engine.go vectorSelectorSingle: the newest sample inside the lookback, none if it is a marker. */
@@ -138,32 +148,71 @@ static inline bool evaluate_RESETS(const struct window *w, double *ret)
     return true;
 }
 
-/* --- deriv ---
- * Source: promql/functions.go linearRegression with the first sample's time as origin: the slope of the least-squares
- * line, by compensated sums. A constant series has slope 0, or NaN if the constant is infinite. */
-static inline bool evaluate_DERIV(const struct window *w, double *ret)
+/* --- deriv, predict_linear ---
+ * Source: promql/functions.go linearRegression, funcDeriv, funcPredictLinear: the least-squares line, by compensated
+ * sums. A constant series has slope 0; if the constant is infinite, there is no line. */
+struct line {
+    double slope, at_origin;
+};
+
+static inline struct line regression(const struct window *w, int64_t origin_ms)
 {
     struct compensated x_sum = {0, 0}, y_sum = {0, 0}, xy_sum = {0, 0}, xx_sum = {0, 0};
     bool constant = true;
     for (size_t i = 0; i < w->n; i++) {
-        double x = (double)(w->time_ms[i] - w->time_ms[0]) / 1e3, y = w->value[i];
+        double x = (double)(w->time_ms[i] - origin_ms) / 1e3, y = w->value[i];
         if (i > 0 && y != w->value[0])
             constant = false;
-        x_sum = compensated_add(x_sum, x);
-        y_sum = compensated_add(y_sum, y);
-        xy_sum = compensated_add(xy_sum, x * y);
-        xx_sum = compensated_add(xx_sum, x * x);
+        x_sum = add_to(w, x_sum, x);
+        y_sum = add_to(w, y_sum, y);
+        xy_sum = add_to(w, xy_sum, x * y);
+        xx_sum = add_to(w, xx_sum, x * x);
     }
-    if (constant) {
-        *ret = isinf(w->value[0]) ? NAN : 0;
-        return true;
-    }
+    if (constant)
+        return isinf(w->value[0]) ? (struct line){NAN, NAN} : (struct line){0, w->value[0]};
     double n = (double)w->n;
     double sx = x_sum.sum + x_sum.lost, sy = y_sum.sum + y_sum.lost;
     double covariance = (xy_sum.sum + xy_sum.lost) - sx * sy / n;
     double variance = (xx_sum.sum + xx_sum.lost) - sx * sx / n;
-    *ret = covariance / variance;
+    double slope = covariance / variance;
+    return (struct line){slope, sy / n - slope * sx / n};
+}
+
+/* The first sample's time as origin keeps the sums small. */
+static inline bool evaluate_DERIV(const struct window *w, double *ret)
+{
+    *ret = regression(w, w->time_ms[0]).slope;
     return true;
+}
+
+static inline bool evaluate_PREDICT_LINEAR(const struct window *w, double *ret)
+{
+    struct line line = regression(w, w->end_ms + w->with->shift_ms);
+    *ret = line.slope * w->with->number[0] + line.at_origin;
+    return true;
+}
+
+/* --- double_exponential_smoothing, which was holt_winters ---
+ * Source: promql/functions.go funcDoubleExponentialSmoothing, calcTrendValue. */
+static inline bool evaluate_DOUBLE_EXPONENTIAL_SMOOTHING(const struct window *w, double *ret)
+{
+    double smoothing = w->with->number[0], trending = w->with->number[1];
+    double before = 0, now = w->value[0], trend = w->value[1] - w->value[0];
+    for (size_t i = 1; i < w->n; i++) {
+        double taken = smoothing * w->value[i];
+        if (i > 1)
+            trend = trending * (now - before) + (1 - trending) * trend;
+        double kept = (1 - smoothing) * (now + trend);
+        before = now;
+        now = taken + kept;
+    }
+    *ret = now;
+    return true;
+}
+
+static inline bool evaluate_HOLT_WINTERS(const struct window *w, double *ret)
+{
+    return evaluate_DOUBLE_EXPONENTIAL_SMOOTHING(w, ret);
 }
 
 /* --- *_over_time ---
@@ -172,14 +221,32 @@ static inline bool evaluate_SUM_OVER_TIME(const struct window *w, double *ret)
 {
     struct compensated sum = {0, 0};
     for (size_t i = 0; i < w->n; i++)
-        sum = compensated_add(sum, w->value[i]);
+        sum = add_to(w, sum, w->value[i]);
     *ret = isinf(sum.sum) ? sum.sum : sum.sum + sum.lost;
     return true;
+}
+
+/* Prometheus 2.42: a running mean all along, which an infinity holds on to until one of the other sign, or NaN, comes.
+ */
+static inline double average_2(const struct window *w)
+{
+    struct compensated mean = {0, 0};
+    for (size_t i = 0; i < w->n; i++) {
+        double x = w->value[i], n = (double)(i + 1);
+        bool held = isinf(mean.sum) && (isinf(x) ? (mean.sum > 0) == (x > 0) : !isnan(x));
+        if (!held)
+            mean = compensated_add_2(mean, x / n - mean.sum / n);
+    }
+    return isinf(mean.sum) ? mean.sum : mean.sum + mean.lost;
 }
 
 /* The sum divided by the count; from the sample on where the sum would overflow, a running mean. */
 static inline bool evaluate_AVG_OVER_TIME(const struct window *w, double *ret)
 {
+    if (w->closed) {
+        *ret = average_2(w);
+        return true;
+    }
     struct compensated sum = {w->value[0], 0};
     size_t i = 1;
     for (; i < w->n; i++) {
@@ -237,6 +304,66 @@ static inline bool evaluate_LAST_OVER_TIME(const struct window *w, double *ret)
     return true;
 }
 
+static inline bool evaluate_FIRST_OVER_TIME(const struct window *w, double *ret)
+{
+    *ret = w->value[0];
+    return true;
+}
+
+/* Times in seconds. Of several extremes the newest; NaN gives way to whatever follows. */
+static inline bool evaluate_TS_OF_FIRST_OVER_TIME(const struct window *w, double *ret)
+{
+    *ret = (double)w->time_ms[0] / 1000;
+    return true;
+}
+
+static inline bool evaluate_TS_OF_LAST_OVER_TIME(const struct window *w, double *ret)
+{
+    *ret = (double)w->time_ms[w->n - 1] / 1000;
+    return true;
+}
+
+static inline bool evaluate_TS_OF_MAX_OVER_TIME(const struct window *w, double *ret)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < w->n; i++) {
+        if (w->value[i] >= w->value[at] || isnan(w->value[at]))
+            at = i;
+    }
+    *ret = (double)w->time_ms[at] / 1000;
+    return true;
+}
+
+static inline bool evaluate_TS_OF_MIN_OVER_TIME(const struct window *w, double *ret)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < w->n; i++) {
+        if (w->value[i] <= w->value[at] || isnan(w->value[at]))
+            at = i;
+    }
+    *ret = (double)w->time_ms[at] / 1000;
+    return true;
+}
+
+static inline bool evaluate_QUANTILE_OVER_TIME(const struct window *w, double *ret)
+{
+    memcpy(w->with->scratch, w->value, w->n * sizeof *w->value);
+    *ret = select_quantile(w->with->number[0], w->with->scratch, w->n);
+    return true;
+}
+
+/* The median distance from the median. */
+static inline bool evaluate_MAD_OVER_TIME(const struct window *w, double *ret)
+{
+    double *scratch = w->with->scratch;
+    memcpy(scratch, w->value, w->n * sizeof *w->value);
+    double median = select_quantile(0.5, scratch, w->n);
+    for (size_t i = 0; i < w->n; i++)
+        scratch[i] = fabs(w->value[i] - median);
+    *ret = select_quantile(0.5, scratch, w->n);
+    return true;
+}
+
 static inline bool evaluate_PRESENT_OVER_TIME(const struct window *w, double *ret)
 {
     *ret = 1;
@@ -249,8 +376,8 @@ static inline bool evaluate_STDVAR_OVER_TIME(const struct window *w, double *ret
     struct compensated mean = {0, 0}, squares = {0, 0};
     for (size_t i = 0; i < w->n; i++) {
         double x = w->value[i], delta = x - (mean.sum + mean.lost);
-        mean = compensated_add(mean, delta / (double)(i + 1));
-        squares = compensated_add(squares, delta * (x - (mean.sum + mean.lost)));
+        mean = add_to(w, mean, delta / (double)(i + 1));
+        squares = add_to(w, squares, delta * (x - (mean.sum + mean.lost)));
     }
     *ret = (squares.sum + squares.lost) / (double)w->n;
     return true;
@@ -277,14 +404,13 @@ bool window_grid_is_valid(const struct window_grid *grid)
 
 /* Both bounds only ever move forward, so a grid costs one pass over the samples plus what the windows themselves cost.
  * `fall` is the newest sample lower than its predecessor: the window has one iff it lies behind the window's first. */
-static inline __attribute__((always_inline)) uint32_t drive(const struct window_grid *grid, const struct samples *s,
-                                                            double *values, uint64_t *present,
-                                                            bool (*evaluate)(const struct window *, double *),
-                                                            size_t fewest, bool wants_falls)
+static inline __attribute__((always_inline)) uint32_t
+drive(const struct window_grid *grid, const struct window_parameters *with, const struct samples *s, double *values,
+      uint64_t *present, bool (*evaluate)(const struct window *, double *), size_t fewest, bool wants_falls)
 {
     PRE(window_grid_is_valid(grid));
     const int64_t *time_ms = s->time_ms;
-    struct window w = {.length_ms = grid->window_ms, .closed = grid->closed};
+    struct window w = {.length_ms = grid->window_ms, .closed = grid->closed, .with = with};
     size_t from = 0, to = 0, fall = 0;
     uint32_t present_n = 0;
     uint64_t bits = 0;
@@ -316,20 +442,39 @@ static inline __attribute__((always_inline)) uint32_t drive(const struct window_
     return present_n;
 }
 
-#define KERNEL(id, name, fewest, markers, falls)                                                                       \
-    static uint32_t run_##id(const struct window_grid *grid, const struct samples *samples, double *values,            \
-                             uint64_t *present)                                                                        \
+#define KERNEL(id, name, fewest, markers, falls, parameters)                                                           \
+    static uint32_t run_##id(const struct window_grid *grid, const struct window_parameters *with,                     \
+                             const struct samples *samples, double *values, uint64_t *present)                         \
     {                                                                                                                  \
-        return drive(grid, samples, values, present, evaluate_##id, fewest, falls);                                    \
+        return drive(grid, with, samples, values, present, evaluate_##id, fewest, falls);                              \
     }
 #include "backend/kernels/window.def"
 #undef KERNEL
 
 const struct window_kernel window_kernels[KERNEL_MAX] = {
-#define KERNEL(id, name, fewest, markers, falls) [KERNEL_##id] = {name, markers, run_##id},
+#define KERNEL(id, name, fewest, markers, falls, parameters) [KERNEL_##id] = {name, markers, parameters, run_##id},
 #include "backend/kernels/window.def"
 #undef KERNEL
 };
+
+/* Source: promql/functions.go funcDoubleExponentialSmoothing. NaN passes. */
+bool window_parameters_check(const struct window_kernel *kernel, const struct window_parameters *parameters,
+                             char text[WINDOW_REFUSAL_MAX])
+{
+    static const char *const NAMES[2][2] = {{"smoothing", "sf"}, {"trend", "tf"}};
+    if (kernel != &window_kernels[KERNEL_DOUBLE_EXPONENTIAL_SMOOTHING] &&
+        kernel != &window_kernels[KERNEL_HOLT_WINTERS])
+        return true;
+    for (size_t i = 0; i < 2; i++) {
+        double factor = parameters->number[i];
+        if (!(factor <= 0 || factor >= 1))
+            continue;
+        snprintf(text, WINDOW_REFUSAL_MAX, "invalid %s factor. Expected: 0 < %s < 1, got: %f", NAMES[i][0], NAMES[i][1],
+                 factor);
+        return false;
+    }
+    return true;
+}
 
 size_t window_drop_markers(int64_t *time_ms, double *value, size_t n)
 {

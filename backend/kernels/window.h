@@ -7,11 +7,10 @@
  *           has them, or left-open (end - window, end].
  * Markers   the instant selector (KERNEL_LAST) has no value where the newest sample of the window is a staleness
  *           marker. All others never see markers: window_drop_markers takes them out beforehand.
- * Exact     the same floating-point operations in the same order as Prometheus 3.x (each kernel names its source), so
- *           equal bits for equal samples. Shortcuts (bounds that move with two pointers, reset loops skipped where no
- *           value falls) are taken only where they give the same bits.
- * Threads   pure functions. Memory: the caller's.
- * Elsewhere: sums over series are fold.h.
+ * Exact     the same floating-point operations in the same order as Prometheus 3.5, or 2.42 where windows are closed
+ * (each kernel names its source), so equal bits for equal samples. Shortcuts (bounds that move with two pointers, reset
+ * loops skipped where no value falls) are taken only where they give the same bits. Threads   pure functions. Memory:
+ * the caller's. Elsewhere: sums over series are fold.h.
  */
 #ifndef PROMSPLIT_BACKEND_KERNELS_WINDOW_H
 #define PROMSPLIT_BACKEND_KERNELS_WINDOW_H
@@ -39,6 +38,17 @@ struct samples {
     size_t n;
 };
 
+/* A kernel's further arguments, constant along the grid.
+ *   quantile_over_time             number[0] the quantile
+ *   predict_linear                 number[0] seconds ahead; shift_ms: from a window's end to the evaluation's time
+ *   double_exponential_smoothing   number[0] smoothing factor, number[1] trend factor
+ * scratch: room for one number per sample, which quantile_over_time and mad_over_time need. */
+struct window_parameters {
+    double number[2];
+    int64_t shift_ms;
+    double *scratch;
+};
+
 enum window_kernel_id {
 #define KERNEL(id, ...) KERNEL_##id,
 #include "backend/kernels/window.def"
@@ -47,14 +57,22 @@ enum window_kernel_id {
 };
 
 struct window_kernel {
-    const char *name;  /* "rate"; "last" is the instant selector */
-    bool sees_markers; /* false: call window_drop_markers first */
+    const char *name;       /* "rate"; "last" is the instant selector */
+    bool sees_markers;      /* false: call window_drop_markers first */
+    const char *parameters; /* as in window.def */
     /* Fills values[0 … steps-1] and (steps + 63) / 64 words of presence bits; returns how many are present. Values of
      * absent steps are 0. */
-    uint32_t (*run)(const struct window_grid *grid, const struct samples *samples, double *values, uint64_t *present);
+    uint32_t (*run)(const struct window_grid *grid, const struct window_parameters *parameters,
+                    const struct samples *samples, double *values, uint64_t *present);
 };
 
 extern const struct window_kernel window_kernels[KERNEL_MAX];
+
+#define WINDOW_REFUSAL_MAX 128 /* bytes, with the final NUL */
+
+/* False if PromQL fails over these arguments; then text says so in Prometheus's words. */
+bool window_parameters_check(const struct window_kernel *kernel, const struct window_parameters *parameters,
+                             char text[WINDOW_REFUSAL_MAX]);
 
 /* Removes staleness markers in place; returns how many samples stay. */
 size_t window_drop_markers(int64_t *time_ms, double *value, size_t n);

@@ -40,7 +40,13 @@ def absolute_tolerance(query):
 _COLLIDING = re.compile(r"match group \{.*?\} on the (left|right) hand-side of the operation: \[.*\];", re.DOTALL)
 
 
+# Prometheus 3.5 takes the place of this one from the closing parenthesis that its lexer saw last, which need not be the
+# operand's own.
+_MISPLACED = re.compile(r"\d+:\d+(: parse error: label .* must not occur in ON and GROUP clause at once)")
+
+
 def error_text(text):
+    text = _MISPLACED.sub(r"\1", text)
     return _COLLIDING.sub(r"match group on the \1 hand-side of the operation;", text)
 
 
@@ -60,3 +66,52 @@ def control_differs(peer, query):
 # speaks of secondaryQuerier), so its own TSDB is the only place it can run.
 def impossible_over_remote_read(query):
     return re.search(r"\binfo\s*\(", query) is not None
+
+
+# --- random queries (campaign.py) ---
+#
+# Which parts of a query leave the last bits open: sums depend on the order of series, 2.x adds without compensation and
+# averages incrementally, and exp, sin, pow … come from two libraries. What such bits grow into (a difference of nearly
+# equal numbers, a comparison, a floor, a label of count_values) is found out by asking the real Prometheus for the same
+# query with those parts moved by a few units in the last place of what they add up: `moved` gives such queries. Where
+# Prometheus contradicts itself, promsplit is not held to one of its answers.
+
+_ADDING = ("sum", "avg")
+_SPREAD = ("stddev", "stdvar")
+_TWO_LIBRARIES = ("exp", "ln", "log2", "log10", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh",
+                  "acosh", "atanh", "deg", "rad", "^", "atan2")  # fmt: skip
+_AVERAGING = ("avg_over_time", "stddev_over_time", "stdvar_over_time")
+
+
+def _moved_pieces(node, pieces, sign):
+    """The text pieces of one node, moved; pieces are those of its operands already moved."""
+    text = list(pieces)
+    if node.what in _ADDING:
+        return ["(", *text, f" {sign} 4e-16 * avg{text[0][3:]}abs(", *text[1:-1], ")))"]
+    if node.what in _SPREAD:
+        square = "" if node.what == "stdvar" else " ^ 0.5"
+        return ["((stdvar", text[0][6:], *text[1:], " + 2e-15 * avg", text[0][6:], "abs(", *text[1:-1], f")) ^ 2){square})"]
+    if node.what in _TWO_LIBRARIES or node.what in _AVERAGING:
+        return ["(", *text, f" * {'1.000000000000001' if sign == '+' else '0.999999999999999'})"]
+    return text
+
+
+def moved(node, sign):
+    """The text of a query (generate.Node) whose open roundings are moved to one side; signs alternate with depth."""
+    other = "-" if sign == "+" else "+"
+    pieces = [moved(p, other) if hasattr(p, "pieces") else p for p in node.pieces]
+    if node.metric is not None:
+        return "".join(node.pieces)
+    return "".join(_moved_pieces(node, pieces, sign))
+
+
+def is_open(node):
+    return any(n.what in _ADDING + _SPREAD + _TWO_LIBRARIES + _AVERAGING for n in node.walk())
+
+
+# What topk and bottomk choose among equals is Prometheus's order of storage, which no query shows. Inside a larger query
+# the choice shows in whatever is done with it, so ties are looked for in the operand itself: a query that has them
+# there is not compared (a topk at the root is: see ties_possible).
+def choices(node):
+    """Operands of topk and bottomk, as nodes."""
+    return [n.operands()[-1] for n in node.walk() if n.what in ("topk", "bottomk")]

@@ -7,7 +7,8 @@ version which reads back from it.
 
 usage: run.py [--peer 2.42|3.5]… [--push LIST]… [--short] [--file F | --query Q…]
   --peer P         only this Prometheus (default: both)
-  --push LIST      only this --planner.push (default: all and none); may be repeated
+  --push LIST      only this --planner.push (default: all and none); may be repeated. With --random also "random",
+                   some classes by seed
   --short          fewer grids: what scripts/test runs
   --query Q        only this query; may be repeated
   --grid NAME      only this grid (grids.py)
@@ -136,7 +137,7 @@ def arguments():
 def main():
     options = arguments()
     report = Report("differential" + (" (control)" if options.control else ""))
-    pushes = [] if options.control else options.push or ["all", "none"]
+    pushes = [] if options.control else options.push or (["all", "none", "random"] if options.random else ["all", "none"])
     if pushes and not os.access(PROMSPLIT, os.X_OK):
         sys.exit(f"{PROMSPLIT} is not built: run scripts/build")
     for peer in options.peer or PEERS:

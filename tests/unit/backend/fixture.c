@@ -150,6 +150,19 @@ struct fragment fragment_of(struct arena *arena, const char *sql, struct grid gr
     return fragment;
 }
 
+const char *kernel_arguments(const struct window_kernel *kernel)
+{
+    return strcmp(kernel->parameters, "dd") == 0   ? ", 0.5, 0.25"
+           : strcmp(kernel->parameters, "di") == 0 ? ", 0.5, 7000"
+           : kernel->parameters[0] == 'd'          ? ", 0.5"
+                                                   : "";
+}
+
+struct window_parameters kernel_parameters(double *room)
+{
+    return (struct window_parameters){.number = {0.5, 0.25}, .shift_ms = 7000, .scratch = room};
+}
+
 struct grid_result *run_ok(struct fixture *fixture, const struct fragment *fragment)
 {
     struct run_limits limits = {.samples_max = 50000000};

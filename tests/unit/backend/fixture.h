@@ -6,6 +6,7 @@
 
 #include "backend/backend.h"
 #include "backend/duckdb/duckdb_backend.h"
+#include "backend/kernels/window.h"
 #include "base/strbuf.h"
 
 struct fixture {
@@ -43,6 +44,11 @@ struct expr_selector selector_of(struct arena *arena, const char *text);
 /* A fragment of that statement; `by` names its columns, space-separated ("" none). */
 struct fragment fragment_of(struct arena *arena, const char *sql, struct grid grid, bool metric, bool map,
                             const char *by);
+
+/* A kernel's further arguments as SQL, with a comma in front (", 0.5"), and the same for a call of the kernel; room:
+ * one number per sample. */
+const char *kernel_arguments(const struct window_kernel *kernel);
+struct window_parameters kernel_parameters(double *room);
 
 /* Runs it; fails the test on error. Free the result. */
 struct grid_result *run_ok(struct fixture *fixture, const struct fragment *fragment);

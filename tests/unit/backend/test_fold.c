@@ -71,6 +71,14 @@ static const struct table_row ROWS[] = {
     {FOLD_STDVAR, 1, {INFINITY}, NAN},
     {FOLD_STDDEV, 2, {1, NAN}, NAN},
     {FOLD_STDVAR, 3, {0.1, 0.1, 0.1}, 0},
+    {FOLD_STDVAR_2, 4, {2, 4, 4, 6}, 2},
+    {FOLD_STDDEV_2, 1, {INFINITY}, 0},
+    {FOLD_STDVAR_2, 1, {NAN}, 0},
+    {FOLD_STDDEV_2, 2, {INFINITY, 1}, NAN},
+    {FOLD_ONE, 1, {NAN}, NAN},
+    {FOLD_ONE, 1, {-7}, -7},
+    {FOLD_ONE_SERIES, 1, {3}, 3},
+    {FOLD_ONE_SERIES, 0, {0}, NONE},
 };
 
 static void test_tables(void **state)
@@ -162,7 +170,7 @@ static void test_merging_changes_nothing(void **state)
     for (uint64_t seed = 1; seed <= 150; seed++) {
         struct random r = random_from(seed);
         make_data(&r, &data);
-        for (int op = 0; op < FOLD_OP_MAX; op++) {
+        for (int op = 0; op < FOLD_ONE; op++) {
             struct fold *whole = fold_new((enum fold_op)op, STEPS);
             double want[STEPS], got[STEPS];
             for (size_t i = 0; i < data.n; i++)
@@ -211,6 +219,8 @@ static long double reference(const struct data *data, enum fold_op op, uint32_t 
         [FOLD_GROUP] = 1,
         [FOLD_STDDEV] = sqrtl(squares / (long double)n),
         [FOLD_STDVAR] = squares / (long double)n,
+        [FOLD_STDDEV_2] = n == 1 ? 0 : sqrtl(squares / (long double)n),
+        [FOLD_STDVAR_2] = n == 1 ? 0 : squares / (long double)n,
     };
     return all[op];
 }
@@ -221,7 +231,7 @@ static void test_reference(void **state)
     for (uint64_t seed = 1000; seed < 1100; seed++) {
         struct random r = random_from(seed);
         make_data(&r, &data);
-        for (int op = 0; op < FOLD_OP_MAX; op++) {
+        for (int op = 0; op < FOLD_ONE; op++) {
             struct fold *fold = fold_in_parts(&r, &data, (enum fold_op)op);
             double got[STEPS];
             fold_finish(fold, got);
@@ -251,6 +261,40 @@ static void test_overflowing_parts_merge(void **state)
     test_free(b);
 }
 
+/* --- only one --- */
+
+/* Whether folding these presences, each of its own series, in parts, meets two where only one may be. */
+static bool conflicts(enum fold_op op, size_t n, const uint64_t *present, bool in_parts)
+{
+    double values[3] = {10, 20, 30};
+    struct fold *fold = fold_new(op, 3), *part = fold_new(op, 3);
+    for (size_t i = 0; i < n; i++)
+        fold_add(in_parts && i % 2 ? part : fold, values, &present[i]);
+    fold_merge(fold, part);
+    bool conflict = fold->conflict;
+    if (!conflict) {
+        double got[3];
+        fold_finish(fold, got);
+        for (size_t k = 0; k < 3; k++)
+            assert_true(got[k] == (bits_get(fold->present, k) ? values[k] : 0));
+    }
+    test_free(fold);
+    test_free(part);
+    return conflict;
+}
+
+static void test_only_one(void **state)
+{
+    for (int in_parts = 0; in_parts < 2; in_parts++) {
+        assert_false(conflicts(FOLD_ONE, 3, (uint64_t[]){1, 2, 4}, in_parts));
+        assert_false(conflicts(FOLD_ONE, 3, (uint64_t[]){5, 0, 2}, in_parts));
+        assert_true(conflicts(FOLD_ONE, 3, (uint64_t[]){1, 6, 4}, in_parts));
+        assert_true(conflicts(FOLD_ONE, 2, (uint64_t[]){7, 7}, in_parts));
+        assert_true(conflicts(FOLD_ONE_SERIES, 3, (uint64_t[]){1, 2, 4}, in_parts));
+        assert_false(conflicts(FOLD_ONE_SERIES, 3, (uint64_t[]){0, 5, 0}, in_parts));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +303,7 @@ int main(void)
         cmocka_unit_test(test_merging_changes_nothing),
         cmocka_unit_test(test_reference),
         cmocka_unit_test(test_overflowing_parts_merge),
+        cmocka_unit_test(test_only_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

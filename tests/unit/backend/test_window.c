@@ -34,18 +34,34 @@ struct outcome {
     uint32_t present_n;
 };
 
+/* The arguments that all tests here use. */
+static struct window_parameters parameters_of(enum window_kernel_id id)
+{
+    switch (id) {
+    case KERNEL_QUANTILE_OVER_TIME:
+        return (struct window_parameters){.number = {0.3}};
+    case KERNEL_PREDICT_LINEAR:
+        return (struct window_parameters){.number = {30}, .shift_ms = 20000};
+    default:
+        return (struct window_parameters){.number = {0.25, 0.5}};
+    }
+}
+
 /* Runs a kernel the way the engine's functions do: markers are taken out unless the kernel sees them. */
 static struct outcome run(enum window_kernel_id id, struct window_grid grid, const int64_t *times, const double *values,
                           size_t n)
 {
     static int64_t t[SAMPLES_MAX];
     static double v[SAMPLES_MAX];
+    static double scratch[SAMPLES_MAX];
+    struct window_parameters parameters = parameters_of(id);
     struct outcome out = {.present_n = 0};
+    parameters.scratch = scratch;
     memcpy(t, times, n * sizeof *t);
     memcpy(v, values, n * sizeof *v);
     if (!window_kernels[id].sees_markers)
         n = window_drop_markers(t, v, n);
-    out.present_n = window_kernels[id].run(&grid, &(struct samples){t, v, n}, out.values, out.present);
+    out.present_n = window_kernels[id].run(&grid, &parameters, &(struct samples){t, v, n}, out.values, out.present);
     return out;
 }
 
@@ -251,6 +267,44 @@ static const struct table_row ROWS[] = {
     {"stddev", KERNEL_STDDEV_OVER_TIME, 60000, 60000, false, 8, {1, 2, 3, 4, 5, 6, 7, 8}, {2, 4, 4, 4, 5, 5, 7, 9}, 2},
     {"stddev of one", KERNEL_STDDEV_OVER_TIME, 60000, 60000, false, 1, {1}, {1e9}, 0},
     {"stddev of an infinity", KERNEL_STDDEV_OVER_TIME, 60000, 60000, false, 1, {1}, {INFINITY}, NAN},
+    /* the same in 2.42, which closed windows are of */
+    {"2.42: avg is a running mean", KERNEL_AVG_OVER_TIME, 60000, 60000, true, 3, {1, 2, 3}, {1, 2, 6}, 3},
+    {"2.42: avg holds an infinity", KERNEL_AVG_OVER_TIME, 60000, 60000, true, 3, {1, 2, 3}, {1, INFINITY, 3}, INFINITY},
+    {"2.42: avg of infinities", KERNEL_AVG_OVER_TIME, 60000, 60000, true, 2, {1, 2}, {INFINITY, INFINITY}, INFINITY},
+    {"2.42: avg of both", KERNEL_AVG_OVER_TIME, 60000, 60000, true, 2, {1, 2}, {INFINITY, -INFINITY}, NAN},
+    {"2.42: avg of infinity and NaN", KERNEL_AVG_OVER_TIME, 60000, 60000, true, 2, {1, 2}, {INFINITY, NAN}, NAN},
+    {"2.42: sum that overflows", KERNEL_SUM_OVER_TIME, 60000, 60000, true, 2, {1, 2}, {1.7e308, 1.7e308}, INFINITY},
+    {"2.42: squares that overflow", KERNEL_STDVAR_OVER_TIME, 60000, 60000, true, 2, {1, 2}, {9e307, 1.2e308}, NAN},
+    {"squares that overflow", KERNEL_STDVAR_OVER_TIME, 60000, 60000, false, 2, {1, 2}, {9e307, 1.2e308}, INFINITY},
+    {"first is the oldest", KERNEL_FIRST_OVER_TIME, 60000, 60000, false, 3, {0, 2, 60000}, {1, 2, 3}, 2},
+    {"mad", KERNEL_MAD_OVER_TIME, 60000, 60000, false, 5, {1, 2, 3, 4, 5}, {4, 6, 2, 1, 13}, 2},
+    {"mad of an even number", KERNEL_MAD_OVER_TIME, 60000, 60000, false, 4, {1, 2, 3, 4}, {1, 2, 4, 9}, 1.5},
+    {"mad with NaN", KERNEL_MAD_OVER_TIME, 60000, 60000, false, 3, {1, 2, 3}, {1, NAN, 3}, 0},
+    {"mad of infinities", KERNEL_MAD_OVER_TIME, 60000, 60000, false, 2, {1, 2}, {INFINITY, INFINITY}, NAN},
+    {"quantile", KERNEL_QUANTILE_OVER_TIME, 60000, 60000, false, 3, {1, 2, 3}, {30, 10, 20}, 16},
+    {"ts of first", KERNEL_TS_OF_FIRST_OVER_TIME, 60000, 60000, false, 3, {0, 250, 60000}, {1, 2, 3}, 0.25},
+    {"ts of last", KERNEL_TS_OF_LAST_OVER_TIME, 60000, 60000, false, 3, {0, 250, 1250}, {1, 2, 3}, 1.25},
+    {"ts of the newest max", KERNEL_TS_OF_MAX_OVER_TIME, 60000, 60000, false, 4, {1, 2, 500, 4000}, {1, 3, 3, 2}, 0.5},
+    {"ts of the newest min", KERNEL_TS_OF_MIN_OVER_TIME, 60000, 60000, false, 4, {1, 2, 500, 4000}, {3, 1, 1, 2}, 0.5},
+    {"ts of max passes over NaN",
+     KERNEL_TS_OF_MAX_OVER_TIME,
+     60000,
+     60000,
+     false,
+     3,
+     {1, 2000, 3000},
+     {NAN, 1, NAN},
+     2},
+    {"ts of NaN only", KERNEL_TS_OF_MIN_OVER_TIME, 60000, 60000, false, 2, {1, 2000}, {NAN, NAN}, 2},
+    /* 5 a second through (10 s, 3): at 60 s + 20 s it is 38, 30 s later 53 */
+    {"predict along a line", KERNEL_PREDICT_LINEAR, 60000, 60000, false, 3, {10000, 20000, 30000}, {3, 8, 13}, 53},
+    {"predict a constant", KERNEL_PREDICT_LINEAR, 60000, 60000, false, 2, {10000, 20000}, {4, 4}, 4},
+    {"predict infinity", KERNEL_PREDICT_LINEAR, 60000, 60000, false, 2, {1, 2}, {INFINITY, INFINITY}, NAN},
+    {"predict from one", KERNEL_PREDICT_LINEAR, 60000, 60000, false, 1, {10000}, {4}, NONE},
+    /* sf 1/4, tf 1/2: 1 -> .25*5+.75*(1+4) = 5; trend 4 = .5*(5-1)+.5*4; .25*3+.75*9 = 7.5 */
+    {"smoothing", KERNEL_DOUBLE_EXPONENTIAL_SMOOTHING, 60000, 60000, false, 3, {1, 2, 3}, {1, 5, 3}, 7.5},
+    {"smoothing's old name", KERNEL_HOLT_WINTERS, 60000, 60000, false, 2, {1, 2}, {1, 5}, 5},
+    {"smoothing one", KERNEL_HOLT_WINTERS, 60000, 60000, false, 1, {1}, {1}, NONE},
     /* the instant selector */
     {"newest sample in the lookback", KERNEL_LAST, 60000, 30000, false, 3, {29000, 31000, 61000}, {1, 2, 3}, 2},
     {"lookback's edge is outside", KERNEL_LAST, 60000, 30000, false, 1, {30000}, {1}, NONE},
@@ -370,6 +424,80 @@ static long double reference_slope(const struct chosen *c)
     return same && !isinf(c->v[0]) ? 0 : tv / tt;
 }
 
+/* The line at 30 s after the evaluation, which is 20 s after the window's end. */
+static long double reference_prediction(const struct chosen *c, long double end)
+{
+    long double mt = 0, mv = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        mt += c->t[i] / (long double)c->n;
+        mv += c->v[i] / (long double)c->n;
+    }
+    return mv + reference_slope(c) * (end + 50 - mt);
+}
+
+/* By recursion from the definition: level and trend after sample i. */
+static void reference_smooth(const struct chosen *c, size_t i, long double *level, long double *trend)
+{
+    long double before, old_trend;
+    if (i == 0) {
+        *level = c->v[0];
+        *trend = c->v[1] - c->v[0];
+        return;
+    }
+    reference_smooth(c, i - 1, &before, &old_trend);
+    *level = 0.25L * c->v[i] + 0.75L * (before + old_trend);
+    *trend = 0.5L * (*level - before) + 0.5L * old_trend;
+}
+
+static long double reference_smoothed(const struct chosen *c)
+{
+    long double level, trend;
+    reference_smooth(c, c->n - 1, &level, &trend);
+    return level;
+}
+
+/* The value that `rank` others are below, NaN the least, by counting. */
+static long double reference_ranked(const long double *v, size_t n, size_t rank)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t below = 0, equal = 0;
+        for (size_t j = 0; j < n; j++) {
+            below += isnan(v[i]) ? 0 : isnan(v[j]) || v[j] < v[i];
+            equal += v[j] == v[i] || (isnan(v[i]) && isnan(v[j]));
+        }
+        if (below <= rank && rank < below + equal)
+            return v[i];
+    }
+    return NAN;
+}
+
+static long double reference_quantile(double phi, const long double *v, size_t n)
+{
+    double rank = phi * (double)(n - 1), weight = rank - floor(rank);
+    size_t low = (size_t)rank, high = low + 1 < n ? low + 1 : n - 1;
+    return reference_ranked(v, n, low) * (1 - weight) + reference_ranked(v, n, high) * weight;
+}
+
+static long double reference_mad(const struct chosen *c)
+{
+    static long double distance[SAMPLES_MAX];
+    long double median = reference_quantile(0.5, c->v, c->n);
+    for (size_t i = 0; i < c->n; i++)
+        distance[i] = fabsl(c->v[i] - median);
+    return reference_quantile(0.5, distance, c->n);
+}
+
+static long double reference_extreme(const struct chosen *c, bool most);
+
+/* The newest time of that extreme; of NaN only, the newest. */
+static long double reference_extreme_time(const struct chosen *c, bool most)
+{
+    long double best = reference_extreme(c, most), at = c->t[c->n - 1];
+    for (size_t i = 0; i < c->n && !isnan(best); i++)
+        at = c->v[i] == best ? c->t[i] : at;
+    return at;
+}
+
 static long double reference_extreme(const struct chosen *c, bool most)
 {
     long double best = NAN;
@@ -406,7 +534,8 @@ static bool reference(enum window_kernel_id id, struct window_grid g, uint32_t k
     int64_t end_ms = g.start_ms + (int64_t)k * g.step_ms;
     long double end = (long double)end_ms / 1000, begin = (long double)(end_ms - g.window_ms) / 1000;
     bool pair = id == KERNEL_RATE || id == KERNEL_INCREASE || id == KERNEL_DELTA || id == KERNEL_IRATE ||
-                id == KERNEL_IDELTA || id == KERNEL_DERIV;
+                id == KERNEL_IDELTA || id == KERNEL_DERIV || id == KERNEL_PREDICT_LINEAR ||
+                id == KERNEL_DOUBLE_EXPONENTIAL_SMOOTHING || id == KERNEL_HOLT_WINTERS;
     if (c.n < (pair ? 2 : 1))
         return false;
     long double last = c.v[c.n - 1], before = pair ? c.v[c.n - 2] : 0;
@@ -458,6 +587,32 @@ static bool reference(enum window_kernel_id id, struct window_grid g, uint32_t k
         return true;
     case KERNEL_STDDEV_OVER_TIME:
         *ret = sqrtl(reference_moment(&c));
+        return true;
+    case KERNEL_FIRST_OVER_TIME:
+        *ret = c.v[0];
+        return true;
+    case KERNEL_MAD_OVER_TIME:
+        *ret = reference_mad(&c);
+        return true;
+    case KERNEL_TS_OF_FIRST_OVER_TIME:
+        *ret = c.t[0];
+        return true;
+    case KERNEL_TS_OF_LAST_OVER_TIME:
+        *ret = c.t[c.n - 1];
+        return true;
+    case KERNEL_TS_OF_MAX_OVER_TIME:
+    case KERNEL_TS_OF_MIN_OVER_TIME:
+        *ret = reference_extreme_time(&c, id == KERNEL_TS_OF_MAX_OVER_TIME);
+        return true;
+    case KERNEL_QUANTILE_OVER_TIME:
+        *ret = reference_quantile(0.3, c.v, c.n);
+        return true;
+    case KERNEL_PREDICT_LINEAR:
+        *ret = reference_prediction(&c, end);
+        return true;
+    case KERNEL_DOUBLE_EXPONENTIAL_SMOOTHING:
+    case KERNEL_HOLT_WINTERS:
+        *ret = reference_smoothed(&c);
         return true;
     case KERNEL_MAX:
         break;
@@ -518,6 +673,7 @@ static double tolerance_of(enum window_kernel_id id)
 {
     switch (id) {
     case KERNEL_DERIV:
+    case KERNEL_PREDICT_LINEAR:
     case KERNEL_STDDEV_OVER_TIME:
         return 1e-6;
     case KERNEL_STDVAR_OVER_TIME:
@@ -533,7 +689,8 @@ static bool agrees(enum window_kernel_id id, double got, long double want)
 {
     /* 1e300 squared is beyond double, not beyond long double. */
     bool beyond = fabsl(want) > 1e290L && !isinf(want) &&
-                  (id == KERNEL_STDDEV_OVER_TIME || id == KERNEL_STDVAR_OVER_TIME || id == KERNEL_DERIV);
+                  (id == KERNEL_STDDEV_OVER_TIME || id == KERNEL_STDVAR_OVER_TIME || id == KERNEL_DERIV ||
+                   id == KERNEL_PREDICT_LINEAR);
     double tolerance = tolerance_of(id);
     return beyond || near(got, (double)want, tolerance) || fabs(got - (double)want) < tolerance;
 }
@@ -564,6 +721,21 @@ static void test_brute_force(void **state)
         }
     }
     assert_true(compared > 100000);
+}
+
+/* Source: promql/functions.go funcDoubleExponentialSmoothing. */
+static void test_refused_parameters(void **state)
+{
+    char text[WINDOW_REFUSAL_MAX];
+    const struct window_kernel *smoothing = &window_kernels[KERNEL_DOUBLE_EXPONENTIAL_SMOOTHING];
+    assert_true(window_parameters_check(smoothing, &(struct window_parameters){.number = {0.5, 0.1}}, text));
+    assert_true(window_parameters_check(smoothing, &(struct window_parameters){.number = {NAN, 0.1}}, text));
+    assert_false(window_parameters_check(smoothing, &(struct window_parameters){.number = {1, 0.1}}, text));
+    assert_string_equal(text, "invalid smoothing factor. Expected: 0 < sf < 1, got: 1.000000");
+    assert_false(window_parameters_check(smoothing, &(struct window_parameters){.number = {0.5, -2}}, text));
+    assert_string_equal(text, "invalid trend factor. Expected: 0 < tf < 1, got: -2.000000");
+    assert_true(window_parameters_check(&window_kernels[KERNEL_QUANTILE_OVER_TIME],
+                                        &(struct window_parameters){.number = {7}}, text));
 }
 
 /* --- grids --- */
@@ -633,6 +805,7 @@ int main(void)
         cmocka_unit_test(test_marker_ends_lookback),
         cmocka_unit_test(test_only_the_marker_is_a_marker),
         cmocka_unit_test(test_brute_force),
+        cmocka_unit_test(test_refused_parameters),
         cmocka_unit_test(test_a_grid_is_its_steps),
         cmocka_unit_test(test_valid_grids),
         cmocka_unit_test(test_bits),

@@ -51,6 +51,8 @@ static enum status run(struct backend *backend, const struct fragment *fragment,
         nap(script->run_delay_ms);
     if (script->run_fails)
         return error_set(reterr, E_STORE, "the engine broke");
+    if (script->run_forbids)
+        return error_set(reterr, E_EXECUTION, "promql: same labelset");
     if (script->run_hangs)
         return hang(script, cancel, reterr);
     struct grid_result *result = calloc(1, sizeof *result);

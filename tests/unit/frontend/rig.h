@@ -20,6 +20,7 @@ struct scripted_backend {
     _Atomic int series, raw_samples;
     _Atomic int run_delay_ms;
     _Atomic bool run_fails, run_hangs; /* hangs: until cancelled */
+    _Atomic bool run_forbids;          /* fails as a part does that met what PromQL forbids */
     _Atomic int raw_fails_after;       /* blocks; negative: never */
     _Atomic bool append_fails;         /* every transaction */
     _Atomic int append_poison;         /* transactions with a request of that many series fail; 0: none */

@@ -20,10 +20,10 @@
 
 /* Neither abs() nor the comparison is pushed: a residual with one grid task of two series of 21, one of raw samples
  * (2 series of 10 ones), and one task that is the whole answer. */
-#define SPLIT  "abs(sum%20by%20(n)%20(rate(m[5m])))"
-#define RAW    "abs(deriv(m[5m]))"
-#define DIRECT "sum%20by%20(n)%20(rate(m[5m]))"
-#define TWO    "abs(sum(rate(a[5m])))%20%2B%20abs(sum(rate(b[5m])))"
+#define SPLIT  "abs(sum%20by%20(n)%20(rate(m_total[5m])))"
+#define RAW    "abs(deriv(m_total[5m]))"
+#define DIRECT "sum%20by%20(n)%20(rate(m_total[5m]))"
+#define TWO    "abs(sum(rate(a_total[5m])))%20%2B%20abs(sum(rate(b_total[5m])))"
 
 static struct rig rig;
 
@@ -65,6 +65,7 @@ static void expect_health(void)
     rig_expect_quiet(&rig);
     rig.upstream.mode = UPSTREAM_GOOD;
     rig.backend.run_fails = false;
+    rig.backend.run_forbids = false;
     rig.backend.run_hangs = false;
     rig.backend.run_delay_ms = 0;
     rig.backend.raw_fails_after = -1;
@@ -99,6 +100,21 @@ static void raw_tasks_are_answered_with_samples(void **state)
     rig.backend.series = 20;
     expect(ask(RAW), 200, "\"1\"");
     assert_int_equal(rig.backend.runs, 0);
+    rig.backend.series = 2;
+    expect_health();
+}
+
+static void pushed_parts_remark_as_prometheus_does(void **state)
+{
+#define REMARK(at)                                                                                                     \
+    "\"infos\":[\"PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "       \
+    "\\\"m\\\" (1:" at ")\"]"
+    expect(ask("sum(rate(m[5m]))"), 200, REMARK("10"));
+    expect(ask("abs(sum(rate(m[5m])))"), 200, REMARK("14"));
+    rig.backend.series = 0;
+    struct reply reply = ask("sum(rate(m[5m]))");
+    assert_null(strstr(reply.body, "infos"));
+    reply_free(&reply);
     rig.backend.series = 2;
     expect_health();
 }
@@ -236,14 +252,15 @@ static int start_without_upstream(void **state)
 static void upstream_never_reads(void **state)
 {
     rig.upstream.mode = UPSTREAM_NO_CALLBACK;
-    expect(ask(SPLIT), 502, "did not read back sum by (n) (rate(m[5m])): its remote_read section must have the url");
+    expect(ask(SPLIT), 502,
+           "did not read back sum by (n) (rate(m_total[5m])): its remote_read section must have the url");
     expect_health();
 }
 
 static void upstream_reads_only_some(void **state)
 {
     rig.upstream.mode = UPSTREAM_SOME_CALLBACKS;
-    expect(ask(TWO), 502, "did not read back sum(rate(b[5m]))");
+    expect(ask(TWO), 502, "did not read back sum(rate(b_total[5m]))");
     expect_health();
 }
 
@@ -293,8 +310,9 @@ static void upstream_never_answers(void **state)
 static void upstreams_errors_quote_the_user(void **state)
 {
     rig.upstream.mode = UPSTREAM_BAD_DATA;
-    expect(ask(SPLIT), 422,
-           "{\"status\":\"error\",\"errorType\":\"execution\",\"error\":\"cannot: abs(sum by (n) (rate(m[5m])))\"}");
+    expect(
+        ask(SPLIT), 422,
+        "{\"status\":\"error\",\"errorType\":\"execution\",\"error\":\"cannot: abs(sum by (n) (rate(m_total[5m])))\"}");
     rig.upstream.mode = UPSTREAM_GARBAGE;
     expect(ask(SPLIT), 502, "answered HTTP 502, and no JSON of the Prometheus API: <html>proxy</html>");
     expect_health();
@@ -314,6 +332,19 @@ static void the_engine_breaks(void **state)
     rig.backend.run_fails = true;
     expect(ask(SPLIT), 500, "the engine broke");
     expect(ask(DIRECT), 500, "\"errorType\":\"internal\",\"error\":\"the engine broke\"");
+    expect_health();
+}
+
+/* Asked again with nothing pushed: two series of ten samples are read. */
+static void what_promql_forbids_is_prometheus_to_say(void **state)
+{
+    rig.backend.run_forbids = true;
+    expect(ask(DIRECT), 200, "\"20\"");
+    assert_int_equal(rig.backend.runs, 1);
+    expect(ask(SPLIT), 200, "\"20\"");
+    assert_int_equal(rig.backend.runs, 2);
+    rig.upstream.mode = UPSTREAM_WARNS;
+    expect(ask(DIRECT), 502, "upstream's remote read failed");
     expect_health();
 }
 
@@ -534,6 +565,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_split_query_is_answered),
         CASE(raw_tasks_are_answered_with_samples),
+        CASE(pushed_parts_remark_as_prometheus_does),
         CASE(a_direct_query_needs_no_upstream),
         CASE_WITH(on_read_dispatch_runs_with_the_first_read, start_on_read),
         CASE(scalars_go_to_upstream),
@@ -552,6 +584,7 @@ int main(void)
         CASE(upstreams_errors_quote_the_user),
         CASE(upstreams_warning_of_a_failed_read_is_an_error),
         CASE(the_engine_breaks),
+        CASE(what_promql_forbids_is_prometheus_to_say),
         CASE(the_engine_takes_too_long),
         CASE(the_store_breaks_in_the_middle_of_samples),
         CASE(too_many_tasks_are_refused),

@@ -79,6 +79,10 @@ static bool read_option(struct golden_case *c, struct str line)
         return promql_parse_duration(value, &c->options.subquery_step_ms);
     if (option_is(line, STR("push"), &value))
         return push_set_parse(value, &c->options.push, NULL) == OK;
+    if (option_is(line, STR("backend"), &value)) {
+        c->options.can = str_eq(value, STR("basic")) ? &basic_capabilities : &full_capabilities;
+        return str_eq(value, STR("basic")) || str_eq(value, STR("full"));
+    }
     if (option_is(line, STR("tasks"), &value))
         return read_count(value, &c->options.fragments_max);
     if (option_is(line, STR("points"), &value))

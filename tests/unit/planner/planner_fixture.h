@@ -10,6 +10,9 @@
 
 extern const struct capabilities full_capabilities;
 
+/* A backend of selectors, the functions that most need samples, and plain aggregations: what residuals are tried with. */
+extern const struct capabilities basic_capabilities;
+
 /* 10:00 to 11:00 on the first day, every minute. */
 #define FIXTURE_START_MS INT64_C(36000000)
 #define FIXTURE_END_MS   INT64_C(39600000)

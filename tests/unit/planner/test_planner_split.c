@@ -75,6 +75,7 @@ static void test_equal_fragments_are_one(void **state)
         {"quantile_over_time(0.1, a[5m:1m]) + mad_over_time(a[5m:30s])", 2},
     };
     struct fixture *f = *state;
+    f->options.can = &basic_capabilities;
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         assert_int_equal(plan(f, cases[i].query), OK);
         if (f->split.fragments_n != cases[i].fragments)
@@ -85,8 +86,11 @@ static void test_equal_fragments_are_one(void **state)
 static void test_direct(void **state)
 {
     struct fixture *f = *state;
-    static const char *const direct[] = {"a", "(a)", "sum(rate(a[5m]))", "max_over_time(a[1h:1m])", "a @ 5"};
-    static const char *const not_direct[] = {"abs(a)", "a + 1", "1", "timestamp(a)", "rate({x=\"y\"}[5m])", "+a"};
+    static const char *const direct[] = {
+        "a", "(a)", "sum(rate(a[5m]))", "max_over_time(a[1h:1m])", "a @ 5", "abs(a)", "a + 1", "a + b", "+a",
+        "rate({x=\"y\"}[5m])", "topk(2, a)", "absent(a)", "vector(1)", "sum(a) or vector(0)", "hour()"};
+    static const char *const not_direct[] = {"1", "time()", "timestamp(a)", "sort(a)", "a + scalar(b)", "1 + 2",
+                                             "sort(vector(1))"};
     for (size_t i = 0; i < ARRAY_LENGTH(direct); i++) {
         assert_int_equal(plan(f, direct[i]), OK);
         assert_true(f->split.direct);
@@ -118,6 +122,7 @@ static void test_raw_spans(void **state)
         {"mad_over_time(mad_over_time(a[1m])[10m:1m] @ 1000)", WINDOW_CLOSED, 1000000 - 660000, 1000000},
     };
     struct fixture *f = *state;
+    f->options.can = &basic_capabilities;
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         f->options.rule = cases[i].rule;
         assert_int_equal(plan(f, cases[i].query), OK);
@@ -172,6 +177,7 @@ static void test_residual_texts(void **state)
         {"topk(scalar(a), b @ 1)", "topk(scalar(" TASK("1") "), " TASK("2") " @ 1.000)"},
     };
     struct fixture *f = *state;
+    f->options.can = &basic_capabilities;
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++)
         assert_string_equal(residual(f, cases[i].query), cases[i].residual);
 }
@@ -195,6 +201,7 @@ static void test_refusals(void **state)
         {"a{b=\"\\x00\"}", E_BAD_DATA, "NUL"},
     };
     struct fixture *f = *state;
+    f->options.can = &basic_capabilities;
     f->options.fragments_max = 4;
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         struct split before = f->split;

@@ -1,0 +1,30 @@
+/* planner/notes.h: remarks (infos, warnings) in the user's words: those on pushed parts, and upstream's.
+ *
+ * Prometheus 3 remarks that rate or increase was asked of a metric whose name is not a counter's, if such a series has
+ * a value. A fragment's notes hold when its answer is not empty: only those are made whose value every element of the
+ * answer rests on. Without a single metric name there is none.
+ * Source: Prometheus promql/engine.go (eval, rate and increase), util/annotations (NewPossibleNonCounterInfo).
+ *
+ * Memory: the arena. Threads: no state.
+ */
+#ifndef PROMSPLIT_PLANNER_NOTES_H
+#define PROMSPLIT_PLANNER_NOTES_H
+
+#include "base/arena.h"
+#include "base/strbuf.h"
+#include "planner/split.h"
+
+#define NOTES_MAX 10u /* of one fragment: Prometheus gives ten, too */
+
+/* Fills the fragment's notes; query is the whole text, for positions. E_NOMEM. */
+MUST_USE enum status notes_make(struct arena *arena, struct str query, struct fragment *fragment, struct error *reterr);
+
+/* "3:7": where byte `at` of the query stands, both counted from 1, as Prometheus puts it behind its remarks. */
+void notes_write_position(struct strbuf *out, struct str query, uint32_t at);
+
+/* A remark of upstream's on the residual ends in a position of that text, "… (1:86)". Appends it with the position of
+ * the same node in the user's query; unchanged where none is found. residual is the text that upstream was sent. */
+void notes_translate(struct strbuf *out, struct arena *arena, const struct split *split, struct str residual,
+                     struct str remark);
+
+#endif

@@ -14,7 +14,7 @@ usage: run.py [--peer 2.42|3.5]… [--push LIST]… [--short] [--file F | --quer
   --grid NAME      only this grid (grids.py)
   --random N       N random queries over random data instead of queries.txt (generate.py), mismatches shrunk
   --seed S         of the random data and queries (default 1)
-  --show           prints both answers too
+  --show           prints both answers too; with --random, what a rule excuses
   --annotations    compares warnings and infos as well
   --control        in promsplit's place, a Prometheus that reads the raw samples from the first: proves the harness
   --keep           leaves logs and data for looking at

@@ -304,6 +304,8 @@ class Campaign:
         if excused(asker, node, grid, subject):
             self.excused += 1
             self.report.failed -= 1
+            if self.options.show:
+                print(f"EXCUSED by rule: seed {seed} query {n}, push={subject}, {grid}\n   {node.text()}\n      {text}", flush=True)
             return
         if self.shrunk >= SHRUNK_MAX:
             self.more += 1

@@ -5,15 +5,16 @@ For each Prometheus that scripts/setup unpacked: one holds the samples (it is ri
 same samples, once with everything pushed down and once with nothing, each time in front of an empty Prometheus of that
 version which reads back from it.
 
-usage: run.py [--peer 2.42|3.5]… [--push LIST]… [--short] [--file F | --query Q…]
+usage: run.py [--peer 2.42|3.5]… [--push LIST]… [--short] [--file F | --query Q… | --random N [--seed S]]
   --peer P         only this Prometheus (default: both)
   --push LIST      only this --planner.push (default: all and none); may be repeated. With --random also "random",
                    some classes by seed
   --short          fewer grids: what scripts/test runs
   --query Q        only this query; may be repeated
   --grid NAME      only this grid (grids.py)
-  --seed S         of the data (default 1)
-  --show           prints both answers too
+  --random N       N random queries over random data instead of queries.txt (generate.py), mismatches shrunk
+  --seed S         of the random data and queries (default 1)
+  --show           prints both answers too; with --random, what a rule excuses
   --annotations    compares warnings and infos as well
   --control        in promsplit's place, a Prometheus that reads the raw samples from the first: proves the harness
   --keep           leaves logs and data for looking at
@@ -130,6 +131,7 @@ def arguments():
     for name in ("--short", "--show", "--annotations", "--control", "--keep"):
         parser.add_argument(name, action="store_true")
     parser.add_argument("--file", default=os.path.join(HERE, "queries.txt"))
+    parser.add_argument("--random", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
 
@@ -145,6 +147,11 @@ def main():
             report.skip(f"differential against Prometheus {peer}", "scripts/setup did not find it")
             continue
         started = time.monotonic()
+        if options.random:
+            import campaign
+
+            campaign.run(peer, pushes, options, report, World)
+            continue
         queries = [(0, q) for q in options.query] if options.query else read_queries(options.file)
         chosen = grids.SHORT if options.short else grids.FULL
         if options.grid:

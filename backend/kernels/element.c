@@ -197,7 +197,8 @@ static double date_minute(double x)
 
 static double date_hour(double x)
 {
-    return (double)(moment_of(x).second / 3600);
+    int64_t whole_hours = moment_of(x).second / 3600;
+    return (double)whole_hours;
 }
 
 static double date_day_of_week(double x)

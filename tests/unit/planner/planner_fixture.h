@@ -10,7 +10,8 @@
 
 extern const struct capabilities full_capabilities;
 
-/* A backend of selectors, the functions that most need samples, and plain aggregations: what residuals are tried with. */
+/* A backend of selectors, the functions that most need samples, and plain aggregations: what residuals are tried with.
+ */
 extern const struct capabilities basic_capabilities;
 
 /* 10:00 to 11:00 on the first day, every minute. */

@@ -86,11 +86,23 @@ static void test_equal_fragments_are_one(void **state)
 static void test_direct(void **state)
 {
     struct fixture *f = *state;
-    static const char *const direct[] = {
-        "a", "(a)", "sum(rate(a[5m]))", "max_over_time(a[1h:1m])", "a @ 5", "abs(a)", "a + 1", "a + b", "+a",
-        "rate({x=\"y\"}[5m])", "topk(2, a)", "absent(a)", "vector(1)", "sum(a) or vector(0)", "hour()"};
-    static const char *const not_direct[] = {"1", "time()", "timestamp(a)", "sort(a)", "a + scalar(b)", "1 + 2",
-                                             "sort(vector(1))"};
+    static const char *const direct[] = {"a",
+                                         "(a)",
+                                         "sum(rate(a[5m]))",
+                                         "max_over_time(a[1h:1m])",
+                                         "a @ 5",
+                                         "abs(a)",
+                                         "a + 1",
+                                         "a + b",
+                                         "+a",
+                                         "rate({x=\"y\"}[5m])",
+                                         "topk(2, a)",
+                                         "absent(a)",
+                                         "vector(1)",
+                                         "sum(a) or vector(0)",
+                                         "hour()"};
+    static const char *const not_direct[] = {"1",     "time()",         "timestamp(a)", "sort(a)", "a + scalar(b)",
+                                             "1 + 2", "sort(vector(1))"};
     for (size_t i = 0; i < ARRAY_LENGTH(direct); i++) {
         assert_int_equal(plan(f, direct[i]), OK);
         assert_true(f->split.direct);

@@ -30,7 +30,7 @@ BANNED = ("strcpy", "strcat", "sprintf", "vsprintf", "gets", "strtok", "atoi", "
 # Libraries do not talk and do not end the process: only the program does.
 PROGRAM_ONLY = ("printf", "fprintf", "puts", "fputs", "perror", "exit", "abort")
 SQL_BY_PRINTF = re.compile(r"printf\w*\(.*\"[^\"]*\b(SELECT|INSERT|UPDATE|DELETE|CREATE|WHERE|FROM)\b[^\"]*%")
-MACHINE = re.compile(r"(?<![\w.])/(root|home|work)/[a-z]|deb[.]debian[.]org|registry[.]npmjs|pypi[.]org|proxy[.]golang")
+MACHINE = re.compile(r"(?<![\w.])/(root|home|work)/[a-z]")
 FUNCTION_LINES_MAX = 110  # a screen is about half of it; --lengths lists those above a screen
 SCREEN_LINES = 60
 

@@ -139,6 +139,8 @@ struct backend_stats {
     int64_t min_time_ms, max_time_ms; /* INT64_MAX, INT64_MIN when empty */
     uint64_t disk_bytes;
     uint64_t memory_bytes; /* the engine's own buffers */
+    uint64_t recent_n;     /* of samples_n: still in the order they came, not yet in the layout for queries */
+    uint64_t moves_n, move_failures_n; /* transactions that brought samples into it since the start; that failed to */
 };
 
 struct run_limits {

@@ -6,8 +6,8 @@
  *     SELECT prom_label(labels, 'le') AS le, prom_sum(rate) AS value          aggregation: columns, value
  *     FROM (
  *         SELECT series, prom_rate(ts, value, …) AS rate                      per series: the window function
- *         FROM samples
- *         WHERE ts BETWEEN … AND …
+ *         FROM runs_of('…')                                                   or runs, if no metric is named
+ *         WHERE tmax >= … AND tmin <= …
  *             AND series IN (SELECT series FROM series WHERE metric = '…')
  *         GROUP BY series
  *     )
@@ -117,6 +117,16 @@ static void write_series_join(struct writer *w, const struct expr_selector *sele
     sql_words(sql, ") USING (series)");
 }
 
+/* The runs of one metric, where the engine can skip those of others; else all. */
+static void write_runs(struct sql *sql, const struct matcher *metric)
+{
+    sql_words(sql, metric ? "FROM runs_of(" : "FROM runs");
+    if (metric) {
+        sql_string(sql, metric->value);
+        sql_words(sql, ")");
+    }
+}
+
 /* One row per series: its number, the function's list and the labels that the node above wants. */
 static void series_from(struct writer *w, const struct expr *expr, struct grid grid, struct columns wanted)
 {
@@ -140,11 +150,11 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
     sql_words(sql, ") AS ");
     sql_identifier(sql, source.function);
     sql_line(sql);
-    sql_words(sql, "FROM samples");
+    write_runs(sql, metric_matcher(selector));
     sql_line(sql);
-    sql_words(sql, "WHERE ts BETWEEN ");
+    sql_words(sql, "WHERE tmax >= ");
     sql_i64(sql, span.min_ms);
-    sql_words(sql, " AND ");
+    sql_words(sql, " AND tmin <= ");
     sql_i64(sql, span.max_ms);
     sql->indent++;
     sql_line(sql);

@@ -15,7 +15,8 @@
 
 static duckdb_data_chunk chunk_of(const duckdb_type *types, size_t n)
 {
-    duckdb_logical_type logical[3];
+    duckdb_logical_type logical[4];
+    PRE(n <= ARRAY_LENGTH(logical));
     for (size_t i = 0; i < n; i++)
         logical[i] = duckdb_create_logical_type(types[i]);
     duckdb_data_chunk chunk = duckdb_create_data_chunk(logical, n);
@@ -38,7 +39,8 @@ static duckdb_data_chunk series_chunk_new(void)
 
 enum status writer_init(struct writer *writer, struct engine *engine, struct error *reterr)
 {
-    const duckdb_type sample_types[] = {DUCKDB_TYPE_UINTEGER, DUCKDB_TYPE_BIGINT, DUCKDB_TYPE_DOUBLE};
+    const duckdb_type sample_types[] = {DUCKDB_TYPE_UINTEGER, DUCKDB_TYPE_BIGINT, DUCKDB_TYPE_DOUBLE,
+                                        DUCKDB_TYPE_BIGINT};
     *writer = (struct writer){.transaction = 1};
     pthread_mutex_init(&writer->lock, NULL);
     pthread_mutex_init(&writer->totals_lock, NULL);
@@ -46,6 +48,7 @@ enum status writer_init(struct writer *writer, struct engine *engine, struct err
     if (status == OK)
         status = catalogue_load(&writer->catalogue, writer->connection, &writer->totals, reterr);
     if (status == OK) {
+        writer->transaction = writer->totals.batch + 1;
         writer->series_chunk = series_chunk_new();
         writer->samples_chunk = chunk_of(sample_types, ARRAY_LENGTH(sample_types));
         if (!writer->series_chunk || !writer->samples_chunk)
@@ -258,11 +261,13 @@ static enum status append_samples(const struct writer *w, duckdb_appender append
         uint32_t *id = duckdb_vector_get_data(duckdb_data_chunk_get_vector(w->samples_chunk, 0));
         int64_t *time_ms = duckdb_vector_get_data(duckdb_data_chunk_get_vector(w->samples_chunk, 1));
         double *value = duckdb_vector_get_data(duckdb_data_chunk_get_vector(w->samples_chunk, 2));
+        int64_t *batch = duckdb_vector_get_data(duckdb_data_chunk_get_vector(w->samples_chunk, 3));
         idx_t n = 0;
         for (; n < capacity && done < w->rows_n; n++, done++) {
             id[n] = w->rows[done].series->id;
             time_ms[n] = w->rows[done].sample.time_ms;
             value[n] = w->rows[done].sample.value;
+            batch[n] = (int64_t)w->transaction;
         }
         status = flush_chunk(appender, w->samples_chunk, n, reterr);
     }
@@ -318,7 +323,7 @@ static enum status append_table(const struct writer *w, const char *table,
 {
     duckdb_appender appender = NULL;
     enum status status = OK;
-    if (duckdb_appender_create(w->connection->handle, NULL, table, &appender) != DuckDBSuccess)
+    if (duckdb_appender_create_ext(w->connection->handle, ENGINE_CATALOG, NULL, table, &appender) != DuckDBSuccess)
         status = appender_error(appender, reterr);
     else
         status = fill(w, appender, reterr);
@@ -335,7 +340,7 @@ static enum status write_all(struct writer *w, const struct metadata_changes *ch
         return status;
     status = append_table(w, "series", append_new_series, reterr);
     if (status == OK)
-        status = append_table(w, "samples", append_samples, reterr);
+        status = append_table(w, "recent", append_samples, reterr);
     if (status == OK)
         status = metadata_write(changes, w->connection, reterr);
     if (status == OK)
@@ -371,6 +376,7 @@ static void settle(struct writer *w)
         totals->max_ms = time_ms > totals->max_ms ? time_ms : totals->max_ms;
     }
     totals->samples_n += w->rows_n;
+    totals->batch = w->transaction;
     pthread_mutex_unlock(&w->totals_lock);
 }
 
@@ -385,6 +391,7 @@ enum status store_append(struct backend *backend, struct append_request *request
         status = write_all(w, &changes, reterr);
     if (status == OK) {
         settle(w);
+        compactor_appended(store, w->rows_n);
         metadata_keep(&store->metadata, &changes);
     } else {
         put_back(w);

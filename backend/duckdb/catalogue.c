@@ -137,10 +137,12 @@ static enum status load_newest(struct catalogue *c, struct connection *connectio
                                struct error *reterr)
 {
     duckdb_result result;
-    enum status status = engine_query(
-        connection,
-        "SELECT series, min(ts), max(ts), arg_max(value, ts), count(*)::BIGINT FROM samples GROUP BY series", true,
-        NULL, &result, reterr);
+    enum status status =
+        engine_query(connection,
+                     "SELECT series, min(tmin), max(tmax), arg_max(newest, tmax), sum(n)::BIGINT FROM ("
+                     "SELECT series, tmin, tmax, value[n] AS newest, n FROM chunks UNION ALL "
+                     "SELECT series, ts, ts, value, 1 FROM recent) GROUP BY series",
+                     true, NULL, &result, reterr);
     if (status != OK)
         return status;
     duckdb_data_chunk chunk = NULL;
@@ -152,6 +154,18 @@ static enum status load_newest(struct catalogue *c, struct connection *connectio
     return status;
 }
 
+static enum status load_batch(struct connection *connection, struct totals *totals, struct error *reterr)
+{
+    duckdb_result result;
+    enum status status =
+        engine_query(connection, "SELECT coalesce(max(batch), 0) FROM recent", false, NULL, &result, reterr);
+    if (status != OK)
+        return status;
+    totals->batch = (uint64_t)duckdb_value_int64(&result, 0, 0);
+    duckdb_destroy_result(&result);
+    return OK;
+}
+
 enum status catalogue_load(struct catalogue *c, struct connection *connection, struct totals *ret_totals,
                            struct error *reterr)
 {
@@ -161,6 +175,8 @@ enum status catalogue_load(struct catalogue *c, struct connection *connection, s
     enum status status = load_series(c, connection, ret_totals, reterr);
     if (status == OK)
         status = load_newest(c, connection, ret_totals, reterr);
+    if (status == OK)
+        status = load_batch(connection, ret_totals, reterr);
     if (status != OK)
         catalogue_release(c);
     return status;

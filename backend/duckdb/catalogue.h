@@ -37,6 +37,7 @@ struct catalogue {
 struct totals {
     uint64_t series_n, samples_n;
     int64_t min_ms, max_ms; /* INT64_MAX, INT64_MIN when there are no samples */
+    uint64_t batch;         /* the last one committed (schema.h) */
 };
 
 MUST_USE enum status catalogue_load(struct catalogue *catalogue, struct connection *connection,

@@ -62,6 +62,9 @@ static enum status store_stats(struct backend *backend, struct backend_stats *re
     enum status status = engine_memory(store, &stats.memory_bytes, reterr);
     if (status != OK)
         return status;
+    stats.recent_n = atomic_load_explicit(&store->compactor.recent_n, memory_order_relaxed);
+    stats.moves_n = atomic_load_explicit(&store->compactor.moves_n, memory_order_relaxed);
+    stats.move_failures_n = atomic_load_explicit(&store->compactor.failures_n, memory_order_relaxed);
     stats.memory_bytes += atomic_load_explicit(&store->engine.budget.used_bytes, memory_order_relaxed);
     if (store->directory)
         stats.disk_bytes =
@@ -78,6 +81,7 @@ static struct regex_engine store_regex(struct backend *backend)
 static void store_close(struct backend *backend)
 {
     struct duckdb_store *store = store_of(backend);
+    compactor_stop(store);
     regex_release(&store->regex);
     metadata_release(&store->metadata);
     writer_release(&store->writer);
@@ -142,8 +146,15 @@ enum status duckdb_backend_open(const struct duckdb_options *options, struct bac
     if (status == OK)
         status = prepare(store, reterr);
     if (status == OK)
+        status = compactor_start(store, options->compact_rows, reterr);
+    if (status == OK)
         *ret_backend = &store->backend;
     else
         store_close(&store->backend);
     return status;
+}
+
+enum status duckdb_backend_compact(struct backend *backend, struct error *reterr)
+{
+    return compactor_run(store_of(backend), reterr);
 }

@@ -13,10 +13,15 @@ struct duckdb_options {
     uint64_t memory_max_bytes; /* the engine's buffers; 0: its default */
     int64_t future_max_ms;     /* samples later than now + this are refused (Prometheus: 10 min) */
     unsigned connections_max;  /* queries, cursors and listings at the same time; further callers wait for one */
+    uint64_t compact_rows;     /* samples stored as they came that start a compaction; 0: the default (compact.c) */
 };
 
 MUST_USE enum status duckdb_backend_open(const struct duckdb_options *options, struct backend **ret_backend,
                                          struct error *reterr);
+
+/* Brings all samples stored so far into the layout that queries read fastest, which else happens in the background when
+ * there are enough. For benchmarks and tests. */
+MUST_USE enum status duckdb_backend_compact(struct backend *backend, struct error *reterr);
 
 /* Known without opening anything: for explain. */
 extern const struct capabilities duckdb_capabilities;

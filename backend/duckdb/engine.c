@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "planner/sql.h"
 
 /* When all work of a statement is with the engine's own threads, asking for a task is answered at once: so many quick
  * answers in a row, and the caller sleeps a little between the next ones. */
@@ -28,9 +29,11 @@ char engine_handover;
  *   checkpoint_threshold    commits copy the log into the file once it has grown this far. Small values stall writers
  *                           often, large ones make start-up after a crash longer (replay runs at about 100 MB/s).
  *   preserve_insertion_order  nobody asks for it, and scans need less memory without.
- *   external access, extensions  our SQL needs neither; switched off so that no query can reach files or the network.
+ *   extensions              none is needed; switched off so that no query can reach the network.
+ *   temp_directory          beside the database file.
  */
-static enum status configure(duckdb_config config, const struct duckdb_options *options, struct error *reterr)
+static enum status configure(duckdb_config config, const struct duckdb_options *options, const char *temporary,
+                             struct error *reterr)
 {
     char threads[24], memory[32];
     snprintf(threads, sizeof threads, "%u", options->threads);
@@ -40,9 +43,9 @@ static enum status configure(duckdb_config config, const struct duckdb_options *
         {"preserve_insertion_order", "false"},
         {"autoinstall_known_extensions", "false"},
         {"autoload_known_extensions", "false"},
-        {"enable_external_access", "false"},
         {"threads", options->threads ? threads : NULL},
         {"memory_limit", options->memory_max_bytes ? memory : NULL},
+        {"temp_directory", temporary},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(settings); i++) {
         if (settings[i][1] && duckdb_set_config(config, settings[i][0], settings[i][1]) != DuckDBSuccess)
@@ -59,16 +62,67 @@ static uint64_t default_budget_bytes(void)
     return pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes / 2 : UINT64_C(1) << 30;
 }
 
-static enum status database_path(const struct duckdb_options *options, char *path, size_t size, struct error *reterr)
+static enum status database_path(const struct duckdb_options *options, const char *ending, char *path, size_t size,
+                                 struct error *reterr)
 {
-    if (!options->directory)
-        return OK;
-    if (mkdir(options->directory, 0777) != 0 && errno != EEXIST)
-        return error_set(reterr, E_STORE, "cannot make the storage directory %s: %s", options->directory,
-                         strerror(errno));
-    if ((size_t)snprintf(path, size, "%s/" ENGINE_FILE, options->directory) >= size)
+    if ((size_t)snprintf(path, size, "%s/" ENGINE_FILE "%s", options->directory, ending) >= size)
         return error_set(reterr, E_STORE, "the path of the storage directory is longer than %zu bytes", size);
     return OK;
+}
+
+static enum status make_directory(const char *directory, struct error *reterr)
+{
+    if (directory && mkdir(directory, 0777) != 0 && errno != EEXIST)
+        return error_set(reterr, E_STORE, "cannot make the storage directory %s: %s", directory, strerror(errno));
+    return OK;
+}
+
+/* The database is attached to an instance that is otherwise empty: only so can its row groups be given a size. Then
+ * files out of it are put out of reach of all SQL. */
+static enum status attach(struct engine *engine, const char *path, struct error *reterr)
+{
+    duckdb_connection connection = NULL;
+    if (duckdb_connect(engine->database, &connection) != DuckDBSuccess)
+        return error_set(reterr, E_STORE, "cannot connect to the storage engine");
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "ATTACH ");
+    sql_string(&sql, str_from(path));
+    sql_words(&sql, " AS " ENGINE_CATALOG " (ROW_GROUP_SIZE " ENGINE_ROW_GROUP ", STORAGE_VERSION 'v1.4.0')");
+    enum status status = sql_status(&sql, reterr);
+    duckdb_result result;
+    if (status == OK && duckdb_query(connection, strbuf_view(&sql.text).ptr, &result) != DuckDBSuccess)
+        status = error_set(reterr, E_STORE, "cannot open the database %s: %s", path, duckdb_result_error(&result));
+    duckdb_destroy_result(&result);
+    if (status == OK && duckdb_query(connection, "SET enable_external_access = false", &result) != DuckDBSuccess)
+        status =
+            error_set(reterr, E_STORE, "cannot close the storage engine to files: %s", duckdb_result_error(&result));
+    duckdb_destroy_result(&result);
+    sql_release(&sql);
+    duckdb_disconnect(&connection);
+    return status;
+}
+
+static enum status open_database(struct engine *engine, const struct duckdb_options *options, struct error *reterr)
+{
+    char path[4096] = ":memory:", temporary[4096] = "";
+    enum status status = make_directory(options->directory, reterr);
+    if (status == OK && options->directory)
+        status = database_path(options, "", path, sizeof path, reterr);
+    if (status == OK && options->directory)
+        status = database_path(options, ".tmp", temporary, sizeof temporary, reterr);
+    duckdb_config config = NULL;
+    if (status == OK && duckdb_create_config(&config) != DuckDBSuccess)
+        status = error_set(reterr, E_NOMEM, "cannot make the storage engine's configuration");
+    if (status == OK)
+        status = configure(config, options, options->directory ? temporary : NULL, reterr);
+    char *message = NULL;
+    if (status == OK && duckdb_open_ext(NULL, &engine->database, config, &message) != DuckDBSuccess)
+        status =
+            error_set(reterr, E_STORE, "cannot start the storage engine: %s", message ? message : "no reason given");
+    duckdb_free(message);
+    duckdb_destroy_config(&config);
+    return status == OK ? attach(engine, path, reterr) : status;
 }
 
 enum status engine_open(struct engine *engine, const struct duckdb_options *options, struct error *reterr)
@@ -82,20 +136,7 @@ enum status engine_open(struct engine *engine, const struct duckdb_options *opti
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&engine->lock, NULL);
 
-    char path[4096];
-    enum status status = database_path(options, path, sizeof path, reterr);
-    duckdb_config config = NULL;
-    if (status == OK && duckdb_create_config(&config) != DuckDBSuccess)
-        status = error_set(reterr, E_NOMEM, "cannot make the storage engine's configuration");
-    if (status == OK)
-        status = configure(config, options, reterr);
-    char *message = NULL;
-    if (status == OK &&
-        duckdb_open_ext(options->directory ? path : NULL, &engine->database, config, &message) != DuckDBSuccess)
-        status = error_set(reterr, E_STORE, "cannot open the database %s: %s", options->directory ? path : "in memory",
-                           message ? message : "no reason given");
-    duckdb_free(message);
-    duckdb_destroy_config(&config);
+    enum status status = open_database(engine, options, reterr);
     if (status != OK)
         engine_close(engine);
     return status;
@@ -147,6 +188,11 @@ enum status engine_connect(struct engine *engine, struct connection **ret_connec
     if (duckdb_connect(engine->database, &connection->handle) != DuckDBSuccess) {
         free(connection);
         return error_set(reterr, E_STORE, "cannot connect to the storage engine");
+    }
+    enum status status = engine_execute(connection, "USE " ENGINE_CATALOG, reterr);
+    if (status != OK) {
+        engine_disconnect(connection);
+        return status;
     }
     *ret_connection = connection;
     return OK;

@@ -61,7 +61,12 @@ static inline int64_t engine_clock_us(void) /* monotonic */
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-#define ENGINE_FILE "promsplit.duckdb" /* in the storage directory; its log is beside it, named .wal */
+/* Rows of a row group: what the engine reads or skips as one. A row of chunks is some hundred samples, so the engine's
+ * default of 122880 would make every query read nearly all of a small store and leave threads without work. */
+#define ENGINE_ROW_GROUP "4096"
+
+#define ENGINE_CATALOG "store"            /* the database's name in SQL; every connection uses it */
+#define ENGINE_FILE    "promsplit.duckdb" /* in the storage directory; its log is beside it, named .wal */
 
 /* What functions say when they refuse for size; engine_error recognises it. */
 #define ENGINE_TOO_MANY_SAMPLES "query processing would load too many samples into memory in query execution"

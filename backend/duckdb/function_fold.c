@@ -193,33 +193,8 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
         duckdb_aggregate_function_set_error(info, "cannot set the size of a result list");
 }
 
-/* The engine's calls (functions.h: HANDED_OVER). */
-static void on_init(duckdb_function_info info, duckdb_aggregate_state state)
-{
-    HANDED_OVER(state_init(info, state));
-}
-
-static void on_update(duckdb_function_info info, duckdb_data_chunk input, duckdb_aggregate_state *states)
-{
-    HANDED_OVER(state_update(info, input, states));
-}
-
-static void on_combine(duckdb_function_info info, duckdb_aggregate_state *sources, duckdb_aggregate_state *targets,
-                       idx_t count)
-{
-    HANDED_OVER(state_combine(info, sources, targets, count));
-}
-
-static void on_finalize(duckdb_function_info info, duckdb_aggregate_state *states, duckdb_vector result, idx_t count,
-                        idx_t offset)
-{
-    HANDED_OVER(state_finalize(info, states, result, count, offset));
-}
-
-static void on_destroy(duckdb_aggregate_state *states, idx_t count)
-{
-    HANDED_OVER(state_destroy(states, count));
-}
+ENGINE_CALLS_STATE()
+ENGINE_CALLS_FINALIZE(state_finalize)
 
 static enum status register_one(const char *kind, struct fold_function function, struct connection *connection,
                                 struct error *reterr)
@@ -231,7 +206,7 @@ static enum status register_one(const char *kind, struct fold_function function,
         return error_set(reterr, E_NOMEM, "no memory to register %s", name);
     *copy = function;
     duckdb_aggregate_function aggregate = function_aggregate_new(name, function.complement ? "Di" : "D", "D");
-    duckdb_aggregate_function_set_functions(aggregate, state_size, on_init, on_update, on_combine, on_finalize);
+    duckdb_aggregate_function_set_functions(aggregate, state_size, on_init, on_update, on_combine, on_state_finalize);
     duckdb_aggregate_function_set_destructor(aggregate, on_destroy);
     duckdb_aggregate_function_set_extra_info(aggregate, copy, free);
     duckdb_state registered = duckdb_register_aggregate_function(connection->handle, aggregate);

@@ -561,6 +561,11 @@ static void counts_finalize(duckdb_function_info info, duckdb_aggregate_state *s
 
 /* --- registering --- */
 
+ENGINE_CALLS_STATE()
+ENGINE_CALLS_FINALIZE(quantile_finalize)
+ENGINE_CALLS_FINALIZE(top_finalize)
+ENGINE_CALLS_FINALIZE(counts_finalize)
+
 struct rows_row {
     const char *name, *parameters, *result;
     enum rows_op op;
@@ -574,9 +579,8 @@ static bool add_to_set(duckdb_aggregate_function_set set, const struct rows_row 
         return false;
     *function = (struct rows_function){row->op, row->parameters[1] == 'D', budget};
     duckdb_aggregate_function aggregate = function_aggregate_new(row->name, row->parameters, row->result);
-    duckdb_aggregate_function_set_functions(aggregate, state_size, state_init, state_update, state_combine,
-                                            row->finalize);
-    duckdb_aggregate_function_set_destructor(aggregate, state_destroy);
+    duckdb_aggregate_function_set_functions(aggregate, state_size, on_init, on_update, on_combine, row->finalize);
+    duckdb_aggregate_function_set_destructor(aggregate, on_destroy);
     duckdb_aggregate_function_set_extra_info(aggregate, function, free);
     duckdb_state added = duckdb_add_aggregate_function_to_set(set, aggregate);
     duckdb_destroy_aggregate_function(&aggregate);
@@ -586,13 +590,13 @@ static bool add_to_set(duckdb_aggregate_function_set set, const struct rows_row 
 enum status functions_register_rows(struct engine *engine, struct connection *connection, struct error *reterr)
 {
     static const struct rows_row ROWS[] = {
-        {"prom_quantile", "Dd", "D", ROWS_QUANTILE, quantile_finalize},
-        {"prom_quantile", "DD", "D", ROWS_QUANTILE, quantile_finalize},
-        {"prom_topk", "Ddi", "R", ROWS_TOPK, top_finalize},
-        {"prom_topk", "DDi", "R", ROWS_TOPK, top_finalize},
-        {"prom_bottomk", "Ddi", "R", ROWS_BOTTOMK, top_finalize},
-        {"prom_bottomk", "DDi", "R", ROWS_BOTTOMK, top_finalize},
-        {"prom_count_values", "D", "T", ROWS_COUNT_VALUES, counts_finalize},
+        {"prom_quantile", "Dd", "D", ROWS_QUANTILE, on_quantile_finalize},
+        {"prom_quantile", "DD", "D", ROWS_QUANTILE, on_quantile_finalize},
+        {"prom_topk", "Ddi", "R", ROWS_TOPK, on_top_finalize},
+        {"prom_topk", "DDi", "R", ROWS_TOPK, on_top_finalize},
+        {"prom_bottomk", "Ddi", "R", ROWS_BOTTOMK, on_top_finalize},
+        {"prom_bottomk", "DDi", "R", ROWS_BOTTOMK, on_top_finalize},
+        {"prom_count_values", "D", "T", ROWS_COUNT_VALUES, on_counts_finalize},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(ROWS);) {
         const char *name = ROWS[i].name;

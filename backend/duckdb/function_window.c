@@ -1,7 +1,15 @@
-/* backend/duckdb/function_window.c: prom_rate and its kin as aggregates over samples.
+/* backend/duckdb/function_window.c: prom_rate and its kin as aggregates over runs of samples.
  *
- * A state collects its group's samples in runs, in the order they come, and evaluates the kernel once at the end:
- * states of any partition merge by joining their runs. Runs are sorted only if they turn out not to be.
+ * A row is a run: two lists, times and values, that hold every sample its series has between the run's first and last.
+ * So the windows that lie between those are known as soon as the run is seen: they are evaluated at once, over the
+ * engine's own vector, and of the samples only those near the ends are kept, which windows reaching beyond the run will
+ * want. What a state holds is thus bounded by its results and by a window's samples per run, not by all samples.
+ *
+ * The windows between runs are evaluated at the end, over the kept samples of all runs: states of any partition merge
+ * by joining their lists, and nothing depends on the order in which runs come. A run's promise is checked then: kept
+ * samples of others inside it are refused, for the windows evaluated early would have missed them.
+ *
+ * Short runs (single samples of the table recent) are collected side by side instead, in pieces that grow.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,30 +20,46 @@
 #include "base/assert.h"
 #include "base/float_text.h"
 
-#define RUN_FIRST 32u   /* samples in a state's first run */
-#define RUN_MAX   4096u /* and in the largest; each is twice as long as the one before */
+#define RUN_SHORT   32u   /* runs of fewer samples are collected */
+#define PIECE_FIRST 32u   /* samples in a state's first piece of collected ones */
+#define PIECE_MAX   4096u /* and in the largest; each is twice as long as the one before */
 
-struct run {
-    struct run *next;
-    uint32_t n, capacity;
-    int64_t time_ms[]; /* capacity of them, then capacity values */
+/* Samples kept, and windows evaluated already: of one run, or of many short ones. */
+struct piece {
+    struct piece *next;
+    int64_t first_ms, last_ms; /* of the run, if windows of it were evaluated */
+    uint32_t n, capacity;      /* samples; capacity 0 of no use to others: of one run */
+    uint32_t step, steps;      /* windows evaluated: [step, step + steps) */
+    int64_t time_ms[];         /* then the values, the windows' results and their presence bits */
 };
 
-static inline double *run_values(struct run *run)
+static inline double *piece_values(struct piece *piece)
 {
-    return (double *)(run->time_ms + run->capacity);
+    return (double *)(piece->time_ms + piece->capacity);
 }
 
-static inline size_t run_bytes(uint32_t capacity)
+static inline double *piece_results(struct piece *piece)
 {
-    return sizeof(struct run) + capacity * (sizeof(int64_t) + sizeof(double));
+    return piece_values(piece) + piece->capacity;
+}
+
+static inline uint64_t *piece_present(struct piece *piece)
+{
+    return (uint64_t *)(piece_results(piece) + piece->steps);
+}
+
+static inline size_t piece_bytes(size_t capacity, size_t steps)
+{
+    return sizeof(struct piece) + capacity * (sizeof(int64_t) + sizeof(double)) + steps * sizeof(double) +
+           bits_words(steps) * sizeof(uint64_t);
 }
 
 struct window_state {
-    struct run *head, *tail;
-    uint64_t n;
+    struct piece *head, *tail;
+    bool tail_grows; /* the tail is of collected samples */
+    uint64_t n;      /* samples in all pieces */
     struct budget *budget;
-    struct window_grid grid;             /* of the first row */
+    struct window_grid grid;             /* of the first row; no steps before */
     struct window_parameters parameters; /* likewise; scratch is set when it is evaluated */
 };
 
@@ -63,69 +87,189 @@ static void state_destroy(duckdb_aggregate_state *states, idx_t count)
     for (idx_t i = 0; i < count; i++) {
         struct window_state *state = (struct window_state *)states[i];
         while (state->head) {
-            struct run *run = state->head;
-            state->head = run->next;
-            budget_give_back(state->budget, run_bytes(run->capacity));
-            free(run);
+            struct piece *piece = state->head;
+            state->head = piece->next;
+            budget_give_back(state->budget, piece_bytes(piece->capacity, piece->steps));
+            free(piece);
         }
+        state->tail = NULL;
     }
 }
 
-/* A run with room behind the state's samples, or NULL after setting an error. */
-static struct run *run_with_room(duckdb_function_info info, struct window_state *state, uint32_t wanted)
+/* A new tail, or NULL after setting an error. */
+static struct piece *piece_new(duckdb_function_info info, struct window_state *state, size_t capacity, size_t steps)
 {
-    if (state->tail && state->tail->n < state->tail->capacity)
-        return state->tail;
-    uint32_t capacity = state->tail ? state->tail->capacity * 2 : wanted;
-    capacity = capacity < RUN_FIRST ? RUN_FIRST : capacity > RUN_MAX ? RUN_MAX : capacity;
-    size_t bytes = run_bytes(capacity);
-    struct run *run = NULL;
-    if (!budget_take(state->budget, bytes)) {
+    size_t bytes = piece_bytes(capacity, steps);
+    struct piece *piece = NULL;
+    if (capacity <= UINT32_MAX && budget_take(state->budget, bytes)) {
+        piece = malloc(bytes);
+        if (!piece)
+            budget_give_back(state->budget, bytes);
+    }
+    if (!piece) {
         function_refuse_size(info, state->budget, bytes);
         return NULL;
     }
-    run = malloc(bytes);
-    if (!run) {
-        budget_give_back(state->budget, bytes);
-        function_refuse_size(info, state->budget, bytes);
-        return NULL;
-    }
-    run->next = NULL;
-    run->n = 0;
-    run->capacity = capacity;
+    *piece = (struct piece){.capacity = (uint32_t)capacity, .steps = (uint32_t)steps};
     if (state->tail)
-        state->tail->next = run;
+        state->tail->next = piece;
     else
-        state->head = run;
-    state->tail = run;
-    return run;
+        state->head = piece;
+    state->tail = piece;
+    return piece;
 }
 
-static bool state_append(duckdb_function_info info, struct window_state *state, const int64_t *time_ms,
-                         const double *value, idx_t count)
+/* --- short runs --- */
+
+static struct piece *piece_with_room(duckdb_function_info info, struct window_state *state)
 {
-    while (count > 0) {
-        struct run *run = run_with_room(info, state, (uint32_t)count);
-        if (!run)
+    bool grows = state->tail_grows;
+    if (grows && state->tail->n < state->tail->capacity)
+        return state->tail;
+    uint32_t capacity = grows ? state->tail->capacity * 2 : PIECE_FIRST;
+    state->tail_grows = true;
+    return piece_new(info, state, capacity < PIECE_MAX ? capacity : PIECE_MAX, 0);
+}
+
+static bool state_collect(duckdb_function_info info, struct window_state *state, const struct samples *run)
+{
+    for (size_t done = 0; done < run->n;) {
+        struct piece *piece = piece_with_room(info, state);
+        if (!piece)
             return false;
-        uint32_t room = run->capacity - run->n, take = count < room ? (uint32_t)count : room;
-        memcpy(run->time_ms + run->n, time_ms, take * sizeof *time_ms);
-        memcpy(run_values(run) + run->n, value, take * sizeof *value);
-        run->n += take;
+        size_t room = piece->capacity - piece->n, left = run->n - done, take = left < room ? left : room;
+        memcpy(piece->time_ms + piece->n, run->time_ms + done, take * sizeof *run->time_ms);
+        memcpy(piece_values(piece) + piece->n, run->value + done, take * sizeof *run->value);
+        piece->n += (uint32_t)take;
         state->n += take;
-        time_ms += take;
-        value += take;
-        count -= take;
+        done += take;
     }
     return true;
 }
+
+/* --- long runs --- */
+
+static size_t first_at_or_after(const int64_t *time_ms, size_t n, int64_t at_ms)
+{
+    size_t low = 0, high = n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (time_ms[middle] < at_ms)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static int64_t divide_down(int64_t a, int64_t b)
+{
+    return a / b - (a % b < 0);
+}
+
+static int64_t clamp(int64_t x, int64_t low, int64_t high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+/* Which windows of the grid meet a run, and which of them it holds whole. All are half-open ranges of steps. */
+struct reach {
+    int64_t meets, meets_end;
+    int64_t whole, whole_end; /* empty: both are meets_end */
+};
+
+static struct reach reach_of(const struct window_grid *grid, int64_t first_ms, int64_t last_ms)
+{
+    int64_t step = grid->step_ms, steps = grid->steps, open = grid->closed ? 0 : 1;
+    int64_t end_ms = grid->start_ms + step * (steps - 1);
+    /* Beyond these the answer stays the same; between them no sum overflows. */
+    int64_t first = clamp(first_ms, grid->start_ms - grid->window_ms - 1, end_ms + 1) - grid->start_ms;
+    int64_t last = clamp(last_ms, grid->start_ms - grid->window_ms - 1, end_ms + 1) - grid->start_ms;
+    struct reach reach = {
+        .meets = clamp(-divide_down(-first, step), 0, steps),
+        .meets_end = clamp(divide_down(last + grid->window_ms, step) + 1, 0, steps),
+        .whole = clamp(-divide_down(-(first + grid->window_ms - open), step), 0, steps),
+        .whole_end = clamp(divide_down(last, step) + 1, 0, steps),
+    };
+    if (reach.whole >= reach.whole_end)
+        reach.whole = reach.whole_end = reach.meets_end;
+    return reach;
+}
+
+static int64_t window_end(const struct window_grid *grid, int64_t step)
+{
+    return grid->start_ms + step * grid->step_ms;
+}
+
+static void piece_fill(struct piece *piece, const struct samples *run, size_t head, size_t tail)
+{
+    size_t tail_n = run->n - tail;
+    memcpy(piece->time_ms, run->time_ms, head * sizeof *run->time_ms);
+    memcpy(piece->time_ms + head, run->time_ms + tail, tail_n * sizeof *run->time_ms);
+    memcpy(piece_values(piece), run->value, head * sizeof *run->value);
+    memcpy(piece_values(piece) + head, run->value + tail, tail_n * sizeof *run->value);
+    piece->n = (uint32_t)(head + tail_n);
+}
+
+/* Takes a run in ascending order; markers are out if the kernel sees none.
+ * Windows are evaluated now if their results take less room than the samples that then need not be kept. */
+static bool state_take(duckdb_function_info info, const struct window_kernel *kernel, struct window_state *state,
+                       struct samples run)
+{
+    const struct window_grid *grid = &state->grid;
+    int64_t first_ms = run.time_ms[0], last_ms = run.time_ms[run.n - 1];
+    struct reach reach = reach_of(grid, first_ms, last_ms);
+    if (reach.meets >= reach.meets_end)
+        return true;
+    size_t begin = first_at_or_after(run.time_ms, run.n, window_end(grid, reach.meets) - grid->window_ms);
+    size_t end = first_at_or_after(run.time_ms, run.n, window_end(grid, reach.meets_end - 1) + 1);
+    run = (struct samples){run.time_ms + begin, run.value + begin, end - begin};
+    size_t head = 0, tail = run.n, steps = (size_t)(reach.whole_end - reach.whole);
+    if (reach.whole > reach.meets)
+        head = first_at_or_after(run.time_ms, run.n, window_end(grid, reach.whole - 1) + 1);
+    if (reach.whole_end < reach.meets_end)
+        tail = first_at_or_after(run.time_ms, run.n, window_end(grid, reach.whole_end) - grid->window_ms);
+    if (tail <= head || (tail - head) * 2 < steps + bits_words(steps)) {
+        steps = 0;
+        tail = head;
+    }
+    if (run.n == 0 && steps == 0)
+        return true;
+    struct piece *piece = piece_new(info, state, head + run.n - tail, steps);
+    if (!piece)
+        return false;
+    state->tail_grows = false;
+    piece_fill(piece, &run, head, tail);
+    state->n += piece->n;
+    if (steps > 0) {
+        struct window_grid whole = *grid;
+        piece->first_ms = first_ms;
+        piece->last_ms = last_ms;
+        piece->step = (uint32_t)reach.whole;
+        whole.start_ms = window_end(grid, reach.whole);
+        whole.steps = (uint32_t)steps;
+        struct window_parameters parameters = state->parameters;
+        parameters.scratch = malloc(run.n * sizeof *parameters.scratch);
+        if (!parameters.scratch) {
+            function_refuse_size(info, state->budget, run.n * sizeof *parameters.scratch);
+            return false;
+        }
+        kernel->run(&whole, &parameters, &run, piece_results(piece), piece_present(piece));
+        free(parameters.scratch);
+    }
+    return true;
+}
+
+/* --- rows --- */
 
 #define COLUMNS_MAX (7 + FUNCTION_PARAMETERS_MAX)
 
 /* The rows of one vector: columns as the signature has them. */
 struct window_rows {
-    const int64_t *time_ms;
+    const duckdb_list_entry *times, *values;
+    const int64_t *time_ms; /* the children of all rows */
     const double *value;
+    const uint64_t *time_validity, *value_validity;
     const int64_t *start_ms, *step_ms, *steps, *window_ms;
     const bool *closed;
     struct parameter_rows parameters;
@@ -145,8 +289,14 @@ static struct window_rows rows_of(duckdb_data_chunk input, const struct window_k
         rows.validity[i] = duckdb_vector_get_validity(vector);
         rows.has_nulls = rows.has_nulls || rows.validity[i];
     }
-    rows.time_ms = data[0];
-    rows.value = data[1];
+    duckdb_vector times = duckdb_list_vector_get_child(duckdb_data_chunk_get_vector(input, 0));
+    duckdb_vector values = duckdb_list_vector_get_child(duckdb_data_chunk_get_vector(input, 1));
+    rows.times = data[0];
+    rows.values = data[1];
+    rows.time_ms = duckdb_vector_get_data(times);
+    rows.value = duckdb_vector_get_data(values);
+    rows.time_validity = duckdb_vector_get_validity(times);
+    rows.value_validity = duckdb_vector_get_validity(values);
     rows.start_ms = data[2];
     rows.step_ms = data[3];
     rows.steps = data[4];
@@ -156,13 +306,81 @@ static struct window_rows rows_of(duckdb_data_chunk input, const struct window_k
     return rows;
 }
 
-static bool row_counts(const struct window_rows *rows, idx_t row, bool sees_markers)
+static bool row_counts(const struct window_rows *rows, idx_t row)
 {
     for (idx_t i = 0; rows->has_nulls && i < rows->columns; i++) {
         if (!is_valid(rows->validity[i], row))
             return false;
     }
-    return sees_markers || !is_stale_marker(rows->value[row]);
+    return rows->times[row].length > 0;
+}
+
+/* Which samples of a run the kernel is to see: all, or there is something to leave out. */
+static bool run_is_whole(const struct window_rows *rows, idx_t row, const struct samples *run, bool sees_markers)
+{
+    if (rows->time_validity || rows->value_validity) {
+        for (size_t i = 0; i < run->n; i++) {
+            if (!is_valid(rows->time_validity, rows->times[row].offset + i) ||
+                !is_valid(rows->value_validity, rows->values[row].offset + i))
+                return false;
+        }
+    }
+    unsigned markers = 0;
+    for (size_t i = 0; !sees_markers && i < run->n; i++)
+        markers |= is_stale_marker(run->value[i]);
+    return !markers;
+}
+
+static bool run_ascends(const struct samples *run)
+{
+    unsigned falls = 0;
+    for (size_t i = 1; i < run->n; i++)
+        falls |= run->time_ms[i - 1] >= run->time_ms[i];
+    return !falls;
+}
+
+/* Copies what the kernel is to see; NULL when memory is short. */
+static int64_t *run_copy(const struct window_rows *rows, idx_t row, bool sees_markers, struct samples *run)
+{
+    int64_t *time_ms = malloc(run->n * (sizeof(int64_t) + sizeof(double)));
+    if (!time_ms)
+        return NULL;
+    double *value = (double *)(time_ms + run->n);
+    size_t n = 0;
+    for (size_t i = 0; i < run->n; i++) {
+        if (!is_valid(rows->time_validity, rows->times[row].offset + i) ||
+            !is_valid(rows->value_validity, rows->values[row].offset + i))
+            continue;
+        time_ms[n] = run->time_ms[i];
+        value[n++] = run->value[i];
+    }
+    n = sees_markers ? n : window_drop_markers(time_ms, value, n);
+    *run = (struct samples){time_ms, value, n};
+    return time_ms;
+}
+
+/* A run that is short or not in order is only collected. */
+static bool state_add(duckdb_function_info info, const struct window_kernel *kernel, struct window_state *state,
+                      const struct window_rows *rows, idx_t row)
+{
+    struct samples run = {rows->time_ms + rows->times[row].offset, rows->value + rows->values[row].offset,
+                          rows->times[row].length};
+    if (rows->values[row].length != run.n) {
+        duckdb_aggregate_function_set_error(info, "a run has not as many values as times");
+        return false;
+    }
+    int64_t *copy = NULL;
+    if (!run_is_whole(rows, row, &run, kernel->sees_markers)) {
+        copy = run_copy(rows, row, kernel->sees_markers, &run);
+        if (!copy) {
+            function_refuse_size(info, state->budget, run.n * (sizeof(int64_t) + sizeof(double)));
+            return false;
+        }
+    }
+    bool well = run.n >= RUN_SHORT && run_ascends(&run) ? state_take(info, kernel, state, run)
+                                                        : state_collect(info, state, &run);
+    free(copy);
+    return well;
 }
 
 /* Sets the state's grid and parameters at its first row. They are the same for all rows: constant in the SQL. */
@@ -170,7 +388,7 @@ static bool state_begin(duckdb_function_info info, struct window_state *state, c
                         const struct window_kernel *kernel, idx_t row)
 {
     char message[FUNCTION_REFUSAL_MAX] = "the grid of a window function is not valid";
-    if (state->n > 0)
+    if (state->grid.steps > 0)
         return true;
     state->parameters = parameter_rows_get(&rows->parameters, row);
     if (function_grid(rows->start_ms[row], rows->step_ms[row], rows->steps[row], rows->window_ms[row],
@@ -181,27 +399,16 @@ static bool state_begin(duckdb_function_info info, struct window_state *state, c
     return false;
 }
 
-/* Tables are sorted by series and time for the most part, so rows of one group follow each other: they are taken as
- * slices, cut at markers and nulls. */
 static void state_update(duckdb_function_info info, duckdb_data_chunk input, duckdb_aggregate_state *states)
 {
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
-    bool sees_markers = function->kernel->sees_markers;
     struct window_rows rows = rows_of(input, function->kernel);
     idx_t n = duckdb_data_chunk_get_size(input);
-    for (idx_t row = 0; row < n;) {
-        if (!row_counts(&rows, row, sees_markers)) {
-            row++;
-            continue;
-        }
-        idx_t end = row + 1;
-        while (end < n && states[end] == states[row] && row_counts(&rows, end, sees_markers))
-            end++;
+    for (idx_t row = 0; row < n; row++) {
         struct window_state *state = (struct window_state *)states[row];
-        if (!state_begin(info, state, &rows, function->kernel, row) ||
-            !state_append(info, state, rows.time_ms + row, rows.value + row, end - row))
+        if (row_counts(&rows, row) && (!state_begin(info, state, &rows, function->kernel, row) ||
+                                       !state_add(info, function->kernel, state, &rows, row)))
             return;
-        row = end;
     }
 }
 
@@ -210,29 +417,34 @@ static void state_combine(duckdb_function_info info, duckdb_aggregate_state *sou
 {
     for (idx_t i = 0; i < count; i++) {
         struct window_state *from = (struct window_state *)sources[i], *to = (struct window_state *)targets[i];
-        if (from->n == 0)
-            continue;
-        if (to->n == 0) {
-            struct window_state empty = *to;
-            *to = *from;
-            *from = empty;
-            continue;
+        if (to->grid.steps == 0) {
+            to->grid = from->grid;
+            to->parameters = from->parameters;
         }
-        to->tail->next = from->head;
+        if (!from->head)
+            continue;
+        if (to->tail)
+            to->tail->next = from->head;
+        else
+            to->head = from->head;
         to->tail = from->tail;
+        to->tail_grows = from->tail_grows;
         to->n += from->n;
         from->head = from->tail = NULL;
+        from->tail_grows = false;
         from->n = 0;
     }
 }
 
-/* --- the end: gather, sort if need be, evaluate --- */
+/* --- the end: gather, sort if need be, evaluate what is left --- */
 
 struct scratch {
     int64_t *time_ms; /* room for two states' worth: the second half is for merging */
     double *value;
     size_t capacity;
-    uint64_t *present;
+    uint64_t *present, *part_present; /* of the whole grid, of a part of it */
+    struct piece **pieces;            /* those with windows evaluated, in order of time */
+    size_t pieces_n;
 };
 
 static size_t longest_state(duckdb_aggregate_state *states, idx_t count)
@@ -283,25 +495,117 @@ static void sort_samples(struct scratch *s, size_t n)
     }
 }
 
+static int compare_pieces(const void *a, const void *b)
+{
+    const struct piece *const *x = a, *const *y = b;
+    return ((*x)->step > (*y)->step) - ((*x)->step < (*y)->step);
+}
+
+/* Lists the pieces with windows evaluated, and puts all kept samples in order. */
 static struct samples gather(struct scratch *s, const struct window_state *state)
 {
     size_t n = 0;
-    for (struct run *run = state->head; run; run = run->next) {
-        memcpy(s->time_ms + n, run->time_ms, run->n * sizeof *s->time_ms);
-        memcpy(s->value + n, run_values(run), run->n * sizeof *s->value);
-        n += run->n;
+    bool ordered = true;
+    s->pieces_n = 0;
+    for (struct piece *piece = state->head; piece; piece = piece->next) {
+        memcpy(s->time_ms + n, piece->time_ms, piece->n * sizeof *s->time_ms);
+        memcpy(s->value + n, piece_values(piece), piece->n * sizeof *s->value);
+        n += piece->n;
+        if (piece->steps == 0)
+            continue;
+        ordered = ordered && (s->pieces_n == 0 || s->pieces[s->pieces_n - 1]->step < piece->step);
+        s->pieces[s->pieces_n++] = piece;
     }
+    if (!ordered)
+        qsort(s->pieces, s->pieces_n, sizeof(struct piece *), compare_pieces);
     sort_samples(s, n);
     return (struct samples){s->time_ms, s->value, n};
 }
 
-static bool scratch_init(struct scratch *s, size_t samples, size_t steps)
+/* Whether no sample that was kept elsewhere lies inside a run whose windows were evaluated without it. */
+static bool promises_hold(const struct scratch *s, const struct samples *samples)
 {
-    s->capacity = samples;
+    uint32_t step = 0;
+    for (size_t i = 0; i < s->pieces_n; i++) {
+        const struct piece *piece = s->pieces[i];
+        size_t from = first_at_or_after(samples->time_ms, samples->n, piece->first_ms);
+        size_t inside = 0;
+        while (inside <= piece->n && from + inside < samples->n && samples->time_ms[from + inside] <= piece->last_ms)
+            inside++;
+        if (inside != piece->n || piece->step < step)
+            return false;
+        step = piece->step + piece->steps;
+    }
+    return true;
+}
+
+/* The state's, with room that is no more needed once the samples are sorted. */
+static struct window_parameters scratch_parameters(const struct scratch *s, const struct window_state *state)
+{
+    struct window_parameters parameters = state->parameters;
+    parameters.scratch = s->value + s->capacity;
+    return parameters;
+}
+
+/* Evaluates the windows [from, to) over the gathered samples. */
+static uint32_t evaluate_part(struct scratch *s, const struct window_kernel *kernel, const struct window_state *state,
+                              const struct samples *samples, uint32_t from, uint32_t to, double *values)
+{
+    if (from == to)
+        return 0;
+    const struct window_grid *grid = &state->grid;
+    struct window_grid part = *grid;
+    struct window_parameters parameters = scratch_parameters(s, state);
+    part.start_ms = window_end(grid, from);
+    part.steps = to - from;
+    size_t begin = first_at_or_after(samples->time_ms, samples->n, part.start_ms - part.window_ms);
+    struct samples rest = {samples->time_ms + begin, samples->value + begin, samples->n - begin};
+    uint32_t present_n = kernel->run(&part, &parameters, &rest, values + from, s->part_present);
+    bits_store(s->present, from, s->part_present, part.steps);
+    return present_n;
+}
+
+/* Fills values and s->present for the state's whole grid; returns how many are present. */
+static uint32_t evaluate(struct scratch *s, const struct window_kernel *kernel, const struct window_state *state,
+                         const struct samples *samples, double *values)
+{
+    struct window_parameters parameters = scratch_parameters(s, state);
+    if (s->pieces_n == 0)
+        return kernel->run(&state->grid, &parameters, samples, values, s->present);
+    uint32_t present_n = 0, step = 0;
+    for (size_t i = 0; i < s->pieces_n; i++) {
+        struct piece *piece = s->pieces[i];
+        present_n += evaluate_part(s, kernel, state, samples, step, piece->step, values);
+        memcpy(values + piece->step, piece_results(piece), piece->steps * sizeof *values);
+        bits_store(s->present, piece->step, piece_present(piece), piece->steps);
+        for (size_t word = 0; word < bits_words(piece->steps); word++)
+            present_n += (uint32_t)__builtin_popcountll(piece_present(piece)[word]);
+        step = piece->step + piece->steps;
+    }
+    return present_n + evaluate_part(s, kernel, state, samples, step, state->grid.steps, values);
+}
+
+static size_t most_pieces(duckdb_aggregate_state *states, idx_t count)
+{
+    size_t most = 0;
+    for (idx_t i = 0; i < count; i++) {
+        size_t n = 0;
+        for (const struct piece *piece = ((const struct window_state *)states[i])->head; piece; piece = piece->next)
+            n += piece->steps > 0;
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+static bool scratch_init(struct scratch *s, size_t samples, size_t steps, size_t pieces)
+{
+    *s = (struct scratch){.capacity = samples};
     s->time_ms = malloc((2 * samples + 1) * sizeof *s->time_ms);
     s->value = malloc((2 * samples + 1) * sizeof *s->value);
-    s->present = malloc((bits_words(steps) + 1) * sizeof *s->present);
-    return s->time_ms && s->value && s->present;
+    s->present = calloc(2 * bits_words(steps) + 1, sizeof *s->present);
+    s->pieces = malloc((pieces + 1) * sizeof(struct piece *));
+    s->part_present = s->present ? s->present + bits_words(steps) : NULL;
+    return s->time_ms && s->value && s->present && s->pieces;
 }
 
 static void scratch_release(struct scratch *s)
@@ -309,6 +613,7 @@ static void scratch_release(struct scratch *s)
     free(s->time_ms);
     free(s->value);
     free(s->present);
+    free(s->pieces);
 }
 
 static uint64_t steps_of_all(duckdb_aggregate_state *states, idx_t count, uint32_t *ret_longest)
@@ -317,7 +622,7 @@ static uint64_t steps_of_all(duckdb_aggregate_state *states, idx_t count, uint32
     *ret_longest = 0;
     for (idx_t i = 0; i < count; i++) {
         const struct window_state *state = (const struct window_state *)states[i];
-        uint32_t steps = state->n ? state->grid.steps : 0;
+        uint32_t steps = state->head ? state->grid.steps : 0;
         sum += steps;
         *ret_longest = steps > *ret_longest ? steps : *ret_longest;
     }
@@ -332,7 +637,8 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
     uint64_t elements = steps_of_all(states, count, &longest);
     struct list_room room;
     struct scratch scratch;
-    if (!scratch_init(&scratch, longest_state(states, count), longest) || !list_room_make(result, elements, &room)) {
+    if (!scratch_init(&scratch, longest_state(states, count), longest, most_pieces(states, count)) ||
+        !list_room_make(result, elements, &room)) {
         scratch_release(&scratch);
         function_refuse_size(info, function->budget, elements * sizeof(double));
         state_destroy(states, count);
@@ -342,11 +648,14 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
     for (idx_t i = 0; i < count; i++) {
         const struct window_state *state = (const struct window_state *)states[i];
         uint32_t present_n = 0;
-        if (state->n > 0) {
+        if (state->head) {
             struct samples samples = gather(&scratch, state);
-            struct window_parameters parameters = state->parameters;
-            parameters.scratch = scratch.value + scratch.capacity; /* no more needed once sorted */
-            present_n = function->kernel->run(&state->grid, &parameters, &samples, room.values + used, scratch.present);
+            if (!promises_hold(&scratch, &samples)) {
+                duckdb_aggregate_function_set_error(info, "runs of one series overlap in time");
+                state_destroy(states, count); /* the engine does not, after an error here */
+                break;
+            }
+            present_n = evaluate(&scratch, function->kernel, state, &samples, room.values + used);
         }
         used += list_room_put(result, &room, used, offset + i, state->grid.steps, scratch.present, present_n);
     }
@@ -357,46 +666,21 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
 
 /* --- registering --- */
 
-/* The engine's calls (functions.h: HANDED_OVER). */
-static void on_init(duckdb_function_info info, duckdb_aggregate_state state)
-{
-    HANDED_OVER(state_init(info, state));
-}
-
-static void on_update(duckdb_function_info info, duckdb_data_chunk input, duckdb_aggregate_state *states)
-{
-    HANDED_OVER(state_update(info, input, states));
-}
-
-static void on_combine(duckdb_function_info info, duckdb_aggregate_state *sources, duckdb_aggregate_state *targets,
-                       idx_t count)
-{
-    HANDED_OVER(state_combine(info, sources, targets, count));
-}
-
-static void on_finalize(duckdb_function_info info, duckdb_aggregate_state *states, duckdb_vector result, idx_t count,
-                        idx_t offset)
-{
-    HANDED_OVER(state_finalize(info, states, result, count, offset));
-}
-
-static void on_destroy(duckdb_aggregate_state *states, idx_t count)
-{
-    HANDED_OVER(state_destroy(states, count));
-}
+ENGINE_CALLS_STATE()
+ENGINE_CALLS_FINALIZE(state_finalize)
 
 static enum status register_one(const struct window_function *function, struct connection *connection,
                                 struct error *reterr)
 {
     char name[64], parameters[16];
     snprintf(name, sizeof name, "prom_%s", function->kernel->name);
-    snprintf(parameters, sizeof parameters, "idiiiib%s", function->kernel->parameters);
+    snprintf(parameters, sizeof parameters, "IDiiiib%s", function->kernel->parameters);
     struct window_function *copy = malloc(sizeof *copy);
     if (!copy)
         return error_set(reterr, E_NOMEM, "no memory to register %s", name);
     *copy = *function;
     duckdb_aggregate_function aggregate = function_aggregate_new(name, parameters, "D");
-    duckdb_aggregate_function_set_functions(aggregate, state_size, on_init, on_update, on_combine, on_finalize);
+    duckdb_aggregate_function_set_functions(aggregate, state_size, on_init, on_update, on_combine, on_state_finalize);
     duckdb_aggregate_function_set_destructor(aggregate, on_destroy);
     duckdb_aggregate_function_set_extra_info(aggregate, copy, free);
     duckdb_state registered = duckdb_register_aggregate_function(connection->handle, aggregate);

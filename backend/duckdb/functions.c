@@ -54,6 +54,8 @@ static duckdb_logical_type type_of(char letter)
     switch (letter) {
     case 'D':
         return list_type('d');
+    case 'I':
+        return list_type('i');
     case 'S':
         return list_type('s');
     case 'M':

@@ -1,8 +1,10 @@
 /* backend/duckdb/functions.h: the SQL functions that fragments call.
  *
- * Aggregates over a series' samples, one per kernel of kernels/window.def:
- *     prom_<name>(ts BIGINT, value DOUBLE, start BIGINT, step BIGINT, steps BIGINT, window BIGINT, closed BOOLEAN)
- * and the same over the points of an inner grid (subqueries), as scalars:
+ * Aggregates over a series' runs of samples, one per kernel of kernels/window.def:
+ *     prom_<name>(ts BIGINT[], value DOUBLE[], start BIGINT, step BIGINT, steps BIGINT, window BIGINT, closed BOOLEAN)
+ * The lists of a row are as long as each other; they hold all samples that the series has from the first to the last of
+ * them, in order of time. The view runs has such rows. Runs that overlap are refused, if it would matter.
+ * The same over the points of an inner grid (subqueries), as scalars:
  *     prom_<name>_grid(inner DOUBLE[], inner_start BIGINT, inner_step BIGINT, start …, closed BOOLEAN)
  * Both give DOUBLE[] with one element per step, the window's end being start + k * step; NULL: no value. The whole list
  * is NULL when no step has one.
@@ -59,7 +61,9 @@ MUST_USE enum status functions_register_rows(struct engine *engine, struct conne
 MUST_USE enum status functions_register_element(struct connection *connection, struct error *reterr);
 MUST_USE enum status functions_register_scalar(struct connection *connection, struct error *reterr);
 
-/* Around what the engine calls on its own threads: tells a thread sanitizer of the hand-over (engine.h). */
+/* What the engine calls on its own threads, with a thread sanitizer told of the hand-over (engine.h): on_init,
+ * on_update, on_combine and on_destroy around state_init and so on of the same file, and on_X around a finalize
+ * function X. */
 #define HANDED_OVER(call)                                                                                              \
     do {                                                                                                               \
         ENGINE_TAKES();                                                                                                \
@@ -67,9 +71,35 @@ MUST_USE enum status functions_register_scalar(struct connection *connection, st
         ENGINE_GIVES();                                                                                                \
     } while (0)
 
-/* SQL types by letter: i BIGINT, d DOUBLE, b BOOLEAN, s VARCHAR, D DOUBLE[], S VARCHAR[], M MAP(VARCHAR, VARCHAR);
- * a result also R, STRUCT(rank BIGINT, value DOUBLE[])[], and T, STRUCT(text VARCHAR, value DOUBLE[])[].
- * The functions take NULL as it is; what they do, and register, is the caller's part. */
+#define ENGINE_CALLS_STATE()                                                                                           \
+    static void on_init(duckdb_function_info info, duckdb_aggregate_state state)                                       \
+    {                                                                                                                  \
+        HANDED_OVER(state_init(info, state));                                                                          \
+    }                                                                                                                  \
+    static void on_update(duckdb_function_info info, duckdb_data_chunk input, duckdb_aggregate_state *states)          \
+    {                                                                                                                  \
+        HANDED_OVER(state_update(info, input, states));                                                                \
+    }                                                                                                                  \
+    static void on_combine(duckdb_function_info info, duckdb_aggregate_state *sources,                                 \
+                           duckdb_aggregate_state *targets, idx_t count)                                               \
+    {                                                                                                                  \
+        HANDED_OVER(state_combine(info, sources, targets, count));                                                     \
+    }                                                                                                                  \
+    static void on_destroy(duckdb_aggregate_state *states, idx_t count)                                                \
+    {                                                                                                                  \
+        HANDED_OVER(state_destroy(states, count));                                                                     \
+    }
+
+#define ENGINE_CALLS_FINALIZE(finalize)                                                                                \
+    static void on_##finalize(duckdb_function_info info, duckdb_aggregate_state *states, duckdb_vector result,         \
+                              idx_t count, idx_t offset)                                                               \
+    {                                                                                                                  \
+        HANDED_OVER(finalize(info, states, result, count, offset));                                                    \
+    }
+
+/* SQL types by letter: i BIGINT, d DOUBLE, b BOOLEAN, s VARCHAR, I BIGINT[], D DOUBLE[], S VARCHAR[], M MAP(VARCHAR,
+ * VARCHAR); a result also R, STRUCT(rank BIGINT, value DOUBLE[])[], and T, STRUCT(text VARCHAR, value DOUBLE[])[]. The
+ * functions take NULL as it is; what they do, and register, is the caller's part. */
 duckdb_scalar_function function_scalar_new(const char *name, const char *parameters, const char *result);
 duckdb_aggregate_function function_aggregate_new(const char *name, const char *parameters, const char *result);
 

@@ -1,11 +1,12 @@
 /* backend/duckdb/raw.c: raw samples in label order, in bounded memory.
  *
  * The series and how many samples each has in the span are read first. They are put in label order and cut into slices
- * of at most SLICE_SAMPLES; a slice is read in one statement, in whatever order the rows lie, and each row goes
- * straight to its place, because the counts tell where every series begins. So nothing is sorted but series whose rows
+ * of at most SLICE_SAMPLES; a slice is read in one statement, in whatever order the runs lie, and each run goes
+ * straight to its place, because the counts tell where every series begins. So nothing is sorted but series whose runs
  * turn out to be unordered. A series longer than a slice is read alone, by an ordered stream.
  *
- * All statements of a cursor see one snapshot: they run in one transaction on the cursor's own connection.
+ * All statements of a cursor see one snapshot: they run in one transaction on the cursor's own connection, and leave
+ * out batches that were not committed when it began (schema.h).
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -37,6 +38,7 @@ struct raw_cursor {
     struct raw_series *series; /* in label order */
     size_t series_n, series_capacity;
     uint32_t slices_n;
+    uint64_t batch; /* the last one that is read */
     bool in_transaction, has_slice_table;
 
     size_t at;         /* the series being handed out */
@@ -58,12 +60,31 @@ static enum status no_memory(struct error *reterr)
     return error_set(reterr, E_NOMEM, "no memory for a cursor on raw samples");
 }
 
-static void write_span(struct sql *sql, struct time_span span)
+/* The condition on a run to meet the span. */
+static void write_meets(struct sql *sql, struct time_span span)
 {
-    sql_words(sql, "ts BETWEEN ");
+    sql_words(sql, "tmax >= ");
+    sql_i64(sql, span.min_ms);
+    sql_words(sql, " AND tmin <= ");
+    sql_i64(sql, span.max_ms);
+}
+
+static void write_between(struct sql *sql, const char *what, struct time_span span)
+{
+    sql_words(sql, what);
+    sql_words(sql, " BETWEEN ");
     sql_i64(sql, span.min_ms);
     sql_words(sql, " AND ");
     sql_i64(sql, span.max_ms);
+}
+
+/* The condition on a row of recent. */
+static void write_recent(struct sql *sql, const struct raw_cursor *c)
+{
+    write_between(sql, "ts", c->span);
+    sql_words(sql, " AND is_within(batch, ");
+    sql_i64(sql, (int64_t)c->batch);
+    sql_words(sql, ")");
 }
 
 /* --- which series --- */
@@ -100,15 +121,31 @@ static int compare_series(const void *a, const void *b)
     return labels_cmp(((const struct raw_series *)a)->labels, ((const struct raw_series *)b)->labels);
 }
 
+/* Samples in the span, by series. Only the runs at its ends are looked into. */
+static void write_counts(struct sql *sql, const struct raw_cursor *c)
+{
+    struct time_span span = c->span;
+    sql_words(sql, "SELECT series, CASE WHEN ");
+    write_between(sql, "tmin", span);
+    sql_words(sql, " AND ");
+    write_between(sql, "tmax", span);
+    sql_words(sql, " THEN n ELSE len(list_filter(ts, lambda t: ");
+    write_between(sql, "t", span);
+    sql_words(sql, ")) END AS n FROM chunks WHERE ");
+    write_meets(sql, span);
+    sql_words(sql, " UNION ALL SELECT series, 1 AS n FROM recent WHERE ");
+    write_recent(sql, c);
+}
+
 static enum status find_series(struct raw_cursor *c, const struct matcher *at, size_t n, struct error *reterr)
 {
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT series, n, metric, labels FROM (SELECT series, count(*)::BIGINT AS n FROM samples WHERE ");
-    write_span(&sql, c->span);
-    sql_words(&sql, " AND series IN (SELECT series FROM series WHERE ");
+    sql_words(&sql, "SELECT series, n, metric, labels FROM (SELECT series, sum(n)::BIGINT AS n FROM (");
+    write_counts(&sql, c);
+    sql_words(&sql, ") WHERE series IN (SELECT series FROM series WHERE ");
     sql_matchers(&sql, at, n);
-    sql_words(&sql, ") GROUP BY series) JOIN series USING (series)");
+    sql_words(&sql, ") GROUP BY series HAVING sum(n) > 0) JOIN series USING (series)");
     enum status status = sql_status(&sql, reterr);
     duckdb_result rows;
     if (status == OK)
@@ -167,19 +204,41 @@ static enum status write_slice_table(struct raw_cursor *c, struct error *reterr)
     return status;
 }
 
+/* Copies the part of a run that is in the span to its place. */
+static enum status take_run(struct raw_cursor *c, size_t first, uint32_t id, const int64_t *times, const double *values,
+                            uint64_t n, struct error *reterr)
+{
+    uint32_t place = id < c->places_n ? c->places[id] : 0;
+    uint64_t begin = 0;
+    while (begin < n && times[begin] < c->span.min_ms)
+        begin++;
+    while (n > begin && times[n - 1] > c->span.max_ms)
+        n--;
+    if (begin == n)
+        return OK;
+    if (place == 0 || c->series[first + place - 1].samples_n - c->filled[place - 1] < n - begin)
+        return error_set(reterr, E_INTERNAL, "a slice of raw samples has rows it should not have");
+    struct sample *to = c->buffer + c->begins[place - 1] + c->filled[place - 1];
+    c->filled[place - 1] += n - begin;
+    for (uint64_t i = begin; i < n; i++)
+        *to++ = (struct sample){times[i], values[i]};
+    return OK;
+}
+
 static enum status take_rows(struct raw_cursor *c, size_t first, duckdb_data_chunk chunk, struct error *reterr)
 {
     const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
-    const int64_t *times = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
-    const double *values = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 2));
-    for (idx_t row = 0; row < duckdb_data_chunk_get_size(chunk); row++) {
-        uint32_t place = ids[row] < c->places_n ? c->places[ids[row]] : 0;
-        if (place == 0 || c->filled[place - 1] == c->series[first + place - 1].samples_n)
-            return error_set(reterr, E_INTERNAL, "a slice of raw samples has rows it should not have");
-        uint64_t at = c->begins[place - 1] + c->filled[place - 1]++;
-        c->buffer[at] = (struct sample){times[row], values[row]};
-    }
-    return OK;
+    duckdb_vector time_lists = duckdb_data_chunk_get_vector(chunk, 1);
+    duckdb_vector value_lists = duckdb_data_chunk_get_vector(chunk, 2);
+    const duckdb_list_entry *time_list = duckdb_vector_get_data(time_lists);
+    const duckdb_list_entry *value_list = duckdb_vector_get_data(value_lists);
+    const int64_t *times = duckdb_vector_get_data(duckdb_list_vector_get_child(time_lists));
+    const double *values = duckdb_vector_get_data(duckdb_list_vector_get_child(value_lists));
+    enum status status = OK;
+    for (idx_t row = 0; status == OK && row < duckdb_data_chunk_get_size(chunk); row++)
+        status = take_run(c, first, ids[row], times + time_list[row].offset, values + value_list[row].offset,
+                          time_list[row].length, reterr);
+    return status;
 }
 
 static int compare_samples(const void *a, const void *b)
@@ -200,9 +259,11 @@ static void sort_if_unordered(struct sample *at, uint64_t n)
 
 static void write_slice_query(struct sql *sql, const struct raw_cursor *c, uint32_t slice)
 {
-    sql_words(sql, "SELECT series, ts, value FROM samples WHERE ");
-    write_span(sql, c->span);
-    sql_words(sql, " AND series IN (SELECT series FROM temp.main." RAW_SLICE_TABLE " WHERE slice = ");
+    sql_words(sql, "SELECT series, ts, value FROM (SELECT series, ts, value FROM chunks WHERE ");
+    write_meets(sql, c->span);
+    sql_words(sql, " UNION ALL SELECT series, [ts] AS ts, [value] AS value FROM recent WHERE ");
+    write_recent(sql, c);
+    sql_words(sql, ") WHERE series IN (SELECT series FROM temp.main." RAW_SLICE_TABLE " WHERE slice = ");
     sql_i64(sql, slice);
     sql_words(sql, ")");
 }
@@ -273,10 +334,15 @@ static enum status open_stream(struct raw_cursor *c, struct error *reterr)
 {
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT ts, value FROM samples WHERE ");
-    write_span(&sql, c->span);
-    sql_words(&sql, " AND series = ");
+    sql_words(&sql,
+              "SELECT ts, value FROM (SELECT series, unnest(ts) AS ts, unnest(value) AS value FROM chunks WHERE ");
+    write_meets(&sql, c->span);
+    sql_words(&sql, " UNION ALL SELECT series, ts, value FROM recent WHERE ");
+    write_recent(&sql, c);
+    sql_words(&sql, ") WHERE series = ");
     sql_i64(&sql, c->series[c->at].id);
+    sql_words(&sql, " AND ");
+    write_between(&sql, "ts", c->span);
     sql_words(&sql, " ORDER BY ts");
     enum status status = sql_status(&sql, reterr);
     if (status == OK)
@@ -319,6 +385,7 @@ static enum status next_of_stream(struct raw_cursor *c, struct raw_block *ret_bl
 
 static enum status begin(struct raw_cursor *c, const struct matcher *at, size_t n, struct error *reterr)
 {
+    c->batch = writer_totals(&c->store->writer).batch;
     enum status status = engine_acquire(&c->store->engine, c->cancel, &c->connection, reterr);
     if (status == OK)
         status = engine_execute(c->connection, "BEGIN", reterr);

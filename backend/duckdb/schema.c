@@ -3,20 +3,45 @@
 
 #include "base/assert.h"
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
+
+#define RUN_COLUMNS "series, tmin, tmax, ts, value"
+#define RECENT_RUNS "SELECT series, ts AS tmin, ts AS tmax, [ts] AS ts, [value] AS value FROM recent"
 
 static const char *const STATEMENTS[] = {
     "CREATE TABLE promsplit_schema (version INTEGER NOT NULL)",
-    "INSERT INTO promsplit_schema VALUES (1)",
+    "INSERT INTO promsplit_schema VALUES (2)",
     /* labels has all labels but __name__, sorted by name; no value is empty. */
     "CREATE TABLE series (series UINTEGER NOT NULL, metric VARCHAR NOT NULL, labels MAP(VARCHAR, VARCHAR) NOT NULL)",
-    /* One row per (series, ts); append sees to that, an index would cost more than the data. */
-    "CREATE TABLE samples (series UINTEGER NOT NULL, ts BIGINT NOT NULL, value DOUBLE NOT NULL)",
+    /* Samples as they come. One row per (series, ts); append sees to that, an index would cost more than the data.
+     * batch is the number of the transaction that wrote the row, ascending: see schema.h. */
+    "CREATE TABLE recent (series UINTEGER NOT NULL, ts BIGINT NOT NULL, value DOUBLE NOT NULL, batch BIGINT NOT NULL)",
+    /* Older samples: one row per series and partition of time (compact.c), ts ascending, n of them from tmin to tmax;
+     * move is the number of the move that made the row. */
+    "CREATE TABLE stored_chunks (metric VARCHAR NOT NULL, series UINTEGER NOT NULL, tmin BIGINT NOT NULL, "
+    "tmax BIGINT NOT NULL, n UINTEGER NOT NULL, ts BIGINT[] NOT NULL, value DOUBLE[] NOT NULL, move BIGINT NOT NULL)",
+    /* One row: the last move that is done. */
+    "CREATE TABLE moved (move BIGINT NOT NULL)",
+    "INSERT INTO moved VALUES (0)",
+    /* The optimizer knows no bounds of a scalar subquery. By bounds it would drop the condition where it holds for all
+     * rows when it plans, and rows that come until the statement runs would escape it. */
+    "CREATE VIEW chunks AS SELECT metric, n, " RUN_COLUMNS " FROM stored_chunks "
+    "WHERE move <= (SELECT move FROM moved)",
+    /* What fragments read. A run holds all samples of its series from tmin to tmax. */
+    "CREATE VIEW runs AS SELECT " RUN_COLUMNS " FROM chunks UNION ALL " RECENT_RUNS,
+    /* The same without the chunks of other metrics, which the engine then skips; recent samples are all here. */
+    "CREATE MACRO runs_of(name) AS TABLE SELECT " RUN_COLUMNS " FROM chunks WHERE metric = name UNION ALL " RECENT_RUNS,
+    /* For people: plain rows. */
+    "CREATE VIEW samples AS SELECT series, unnest(ts) AS ts, unnest(value) AS value FROM chunks UNION ALL "
+    "SELECT series, ts, value FROM recent",
+    /* Whether a row of recent is of that batch or one before. The optimizer knows no bounds of xor, which it would use
+     * as above. */
+    "CREATE MACRO is_within(batch, last) AS xor(batch, 0) <= last",
     "CREATE TABLE metadata (family VARCHAR NOT NULL, type UTINYINT NOT NULL, help VARCHAR, unit VARCHAR)",
     /* RE2 as Prometheus uses it: anchored at both ends, dot matches newline. */
     "CREATE MACRO prom_match(subject, pattern) AS regexp_full_match(subject, pattern, 's')",
 };
-_Static_assert(SCHEMA_VERSION == 1, "the INSERT above writes the version");
+_Static_assert(SCHEMA_VERSION == 2, "the INSERT above writes the version");
 
 static enum status create(struct connection *connection, struct error *reterr)
 {
@@ -33,9 +58,10 @@ static enum status create(struct connection *connection, struct error *reterr)
 enum status schema_prepare(struct connection *connection, struct error *reterr)
 {
     duckdb_result result;
-    enum status status = engine_query(
-        connection, "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'promsplit_schema' AND NOT internal",
-        false, NULL, &result, reterr);
+    enum status status = engine_query(connection,
+                                      "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'promsplit_schema' AND "
+                                      "database_name = '" ENGINE_CATALOG "'",
+                                      false, NULL, &result, reterr);
     if (status != OK)
         return status;
     bool is_new = duckdb_value_int64(&result, 0, 0) == 0;

@@ -1,4 +1,17 @@
-/* backend/duckdb/schema.h: the tables, their version, and where it is checked. docs/storage.md describes them. */
+/* backend/duckdb/schema.h: the tables, their version, and where it is checked. docs/storage.md describes them.
+ *
+ * The engine (1.4) has one gap in its isolation: rows of an append to an empty table, or of as many as a row group, are
+ * seen by other transactions while their own is committing, and not again by older snapshots afterwards. Deletions,
+ * updates and small appends are not. What must hold all the same is told by numbers:
+ *
+ *   recent.batch   the transaction that wrote a row, ascending. Who needs the same rows in two statements asks for
+ *                  batches up to totals.batch, read before it begins: all of them are committed.
+ *   stored_chunks.move, moved.move
+ *                  chunks of a move count once moved, updated in the move's own transaction, has its number. The view
+ *                  chunks says so; nothing else reads stored_chunks.
+ *
+ * A single statement may see the beginning of a batch before it is committed. That is the answer of a moment earlier,
+ * since samples of a series lie in order; no sender was told of it yet, and none can be told apart from it. */
 #ifndef PROMSPLIT_BACKEND_DUCKDB_SCHEMA_H
 #define PROMSPLIT_BACKEND_DUCKDB_SCHEMA_H
 

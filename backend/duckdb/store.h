@@ -26,7 +26,7 @@ struct writer {
     struct connection *connection;
     duckdb_data_chunk series_chunk, samples_chunk;
     struct catalogue catalogue;
-    uint64_t transaction; /* number of the one under way */
+    uint64_t transaction; /* number of the one under way: the batch of its rows */
     struct staged_row *rows;
     size_t rows_n, rows_capacity;
     struct undo *undo; /* one per series touched */
@@ -35,10 +35,25 @@ struct writer {
     struct totals totals;
 };
 
+/* The thread that moves recent rows into chunks (compact.c). */
+struct compactor {
+    bool initialised, started;
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards stop and woken; taken alone or inside the writer's */
+    pthread_cond_t wake;
+    bool stop, woken;
+    pthread_mutex_t running; /* held by who compacts; the writer's lock may be taken inside */
+    struct connection *connection;
+    struct cancel cancel; /* stops the statement under way when the store is closed */
+    uint64_t rows;        /* duckdb_options.compact_rows */
+    _Atomic uint64_t recent_n, moves_n, failures_n;
+};
+
 struct duckdb_store {
     struct backend backend; /* first: the public face */
     struct engine engine;
     struct writer writer;
+    struct compactor compactor;
     struct metadata_table metadata;
     struct regex_cache regex;
     int64_t future_max_ms;
@@ -55,6 +70,12 @@ MUST_USE enum status writer_init(struct writer *writer, struct engine *engine, s
 void writer_release(struct writer *writer); /* a zeroed one is fine */
 struct totals writer_totals(struct writer *writer);
 enum status store_append(struct backend *backend, struct append_request *requests, size_t n, struct error *reterr);
+
+/* compact.c */
+MUST_USE enum status compactor_start(struct duckdb_store *store, uint64_t rows, struct error *reterr);
+void compactor_stop(struct duckdb_store *store);                                      /* one never started is fine */
+void compactor_appended(struct duckdb_store *store, uint64_t rows_n);                 /* committed just now */
+MUST_USE enum status compactor_run(struct duckdb_store *store, struct error *reterr); /* moves everything, now */
 
 /* run.c */
 enum status store_run(struct backend *backend, const struct fragment *fragment, const struct run_limits *limits,

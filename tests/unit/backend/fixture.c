@@ -38,6 +38,7 @@ void fixture_open(struct fixture *fixture)
         .memory_max_bytes = fixture->memory_max_bytes,
         .future_max_ms = 600000,
         .connections_max = fixture->connections,
+        .compact_rows = fixture->compact_rows,
     };
     struct error error;
     if (duckdb_backend_open(&options, &fixture->backend, &error) != OK)

@@ -14,6 +14,7 @@ struct fixture {
     unsigned threads;
     unsigned connections;
     uint64_t memory_max_bytes;
+    uint64_t compact_rows;
     struct backend *backend;
     struct arena arena; /* labels and texts of the test */
 };

@@ -2,8 +2,10 @@
  *
  * A child writes rounds of samples and tells each acknowledged round through a pipe; the parent kills it at a random
  * moment, opens the store and looks for every acknowledged round. The child's rounds are small and large, so that
- * commits, checkpoints and first writes of series are all hit.
+ * commits, checkpoints, compactions and first writes of series are all hit. Rounds are told apart by value and time, so
+ * a sample lost or stored twice is seen.
  */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -20,9 +22,18 @@
 #include "tests/unit/backend/fixture.h"
 #include "tests/unit/backend/random.h"
 
-#define KILLS  4
-#define SERIES 40
-#define BATCH  2500 /* samples a series and round, at most */
+#define KILLS        12
+#define MOVES        2 /* done by each child of those that live longer */
+#define SERIES       40
+#define COMPACT_ROWS 20000 /* so that a compaction is nearly always under way */
+#define SAMPLE_MS    5000  /* between samples: partitions fill in some rounds */
+#define BATCH        2500  /* samples a series and round, at most */
+
+/* What a child tells its parent. */
+struct told {
+    uint32_t round; /* acknowledged */
+    uint32_t moves_n;
+};
 
 /* Samples of a round are fixed by its number, so that the parent knows what to look for. */
 static size_t round_samples(uint32_t round)
@@ -33,7 +44,8 @@ static size_t round_samples(uint32_t round)
 
 static void write_until_killed(const char *directory, uint32_t first_round, int64_t first_ms, int acknowledge)
 {
-    struct duckdb_options options = {.directory = directory, .threads = 2, .connections_max = 2};
+    struct duckdb_options options = {
+        .directory = directory, .threads = 2, .connections_max = 2, .compact_rows = COMPACT_ROWS};
     static struct append_series series[SERIES];
     static struct sample samples[BATCH];
     struct arena arena;
@@ -45,7 +57,7 @@ static void write_until_killed(const char *directory, uint32_t first_round, int6
     for (uint32_t round = first_round;; round++) {
         size_t n = round_samples(round);
         for (size_t k = 0; k < n; k++)
-            samples[k] = (struct sample){time_ms++, round};
+            samples[k] = (struct sample){time_ms += SAMPLE_MS, round};
         for (int i = 0; i < SERIES; i++) {
             char text[48];
             snprintf(text, sizeof text, i ? "m;i=%d" : "m;new=%d", i ? i : (int)round); /* a new series each round */
@@ -54,8 +66,12 @@ static void write_until_killed(const char *directory, uint32_t first_round, int6
         struct append_request request = {.series = series, .series_n = SERIES};
         if (backend->ops->append(backend, &request, 1, NULL) != OK || request.written != SERIES * n)
             _exit(2);
-        if (write(acknowledge, &round, sizeof round) != sizeof round)
+        struct backend_stats stats;
+        if (backend->ops->stats(backend, &stats, NULL) != OK)
             _exit(3);
+        struct told told = {round, (uint32_t)stats.moves_n};
+        if (write(acknowledge, &told, sizeof told) != sizeof told)
+            _exit(4);
     }
 }
 
@@ -73,7 +89,7 @@ static size_t stored_rounds(struct fixture *f, const char *matchers)
     int64_t time_ms = 0;
     while (f->backend->ops->raw_next(cursor, &block, NULL) == OK && block.samples_n > 0) {
         for (size_t i = 0; i < block.samples_n; i++) {
-            assert_int_equal(block.samples[i].time_ms, time_ms++);
+            assert_int_equal(block.samples[i].time_ms, time_ms += SAMPLE_MS);
             assert_true(block.samples[i].value == round);
             if (++of_round == round_samples(round)) {
                 round++;
@@ -115,11 +131,14 @@ static void test_acknowledged_rounds_survive(void **state)
             write_until_killed(f.directory, rounds, time_ms, pipe_ends[1]);
         }
         close(pipe_ends[1]);
-        uint32_t acknowledged = rounds, last;
-        int64_t kill_at_ms = monotonic_ms() + 300 + (int64_t)random_below(&r, 1500);
-        while (read(pipe_ends[0], &last, sizeof last) == sizeof last) {
-            acknowledged = last + 1;
-            if (monotonic_ms() >= kill_at_ms) {
+        struct told told = {.moves_n = 0};
+        uint32_t acknowledged = rounds;
+        /* Most die young; every fourth lives to finish moves, and dies in a later one or between. */
+        uint32_t moves_wanted = kills % 4 == 3 ? MOVES : 0;
+        int64_t kill_at_ms = monotonic_ms() + 50 + (int64_t)random_below(&r, 700);
+        while (read(pipe_ends[0], &told, sizeof told) == sizeof told) {
+            acknowledged = told.round + 1;
+            if (monotonic_ms() >= kill_at_ms && told.moves_n >= moves_wanted) {
                 usleep((useconds_t)random_below(&r, 5000)); /* into the middle of a later round */
                 kill(child, SIGKILL);
             }
@@ -137,8 +156,13 @@ static void test_acknowledged_rounds_survive(void **state)
         assert_int_equal(stored_new_series(&f), stored);
         fixture_close(&f);
         for (; rounds < stored; rounds++)
-            time_ms += (int64_t)round_samples(rounds);
+            time_ms += (int64_t)round_samples(rounds) * SAMPLE_MS;
     }
+    fixture_open(&f);
+    struct backend_stats stats;
+    assert_int_equal(f.backend->ops->stats(f.backend, &stats, NULL), OK);
+    assert_true(stats.recent_n < stats.samples_n); /* the moves that were finished are */
+    print_message("%" PRIu64 " samples, %" PRIu64 " of them recent\n", stats.samples_n, stats.recent_n);
     fixture_release(&f);
 }
 

@@ -1,0 +1,383 @@
+/* backend/duckdb/compact.c: moves samples from the table recent, where they lie as they came, into chunks, where each
+ * series' samples of a partition are one row.
+ *
+ * A thread of its own looks after it: it moves all rows once there are many, and rows of partitions that are over soon
+ * after they are. One move is one transaction: it makes new chunks of the rows and of the chunks that the same series
+ * have in the same partitions, and deletes exactly those rows and chunks. What it may take are the rows of batches that
+ * were committed before it began, whatever else it may see (schema.h); that its chunks are there is told by the table
+ * moved, in the same transaction. So a crash leaves the state before or after, a failed move is simply tried again
+ * later, readers see one or the other, and a series never has two chunks in a partition.
+ *
+ * Appends never wait for a move: the engine lets both write side by side, and rows that come during it stay recent.
+ * After the last move of a round the file is checkpointed, so that the rows deleted are no longer scanned; that alone
+ * holds up appends, as the checkpoints do that commits make.
+ */
+#include <inttypes.h>
+#include <time.h>
+
+#include "backend/duckdb/store.h"
+#include "base/assert.h"
+#include "planner/sql.h"
+
+/* Length of a partition. Prometheus's blocks are as long: at the usual 15 s a chunk has 480 samples, enough that its
+ * row costs nothing beside them, few enough that a query for the last minutes reads little that it does not want. */
+#define PARTITION_MS INT64_C(7200000)
+
+/* Rows in recent that start a move. Scans of fewer take a few milliseconds; a move rewrites the open partition's
+ * chunks, so a series should have got some samples since the last: the larger of this and RECENT_PER_SERIES for each.
+ */
+#define RECENT_ROWS       UINT64_C(1000000)
+#define RECENT_PER_SERIES 32
+
+/* Rows of one move, unless a single partition has more: bounds its memory and how long its snapshot lives. */
+#define MOVE_ROWS UINT64_C(4000000)
+
+/* A partition is over when the newest sample is this much later: senders are a little behind each other. */
+#define GRACE_MS INT64_C(600000)
+
+#define LOOK_EVERY_MS INT64_C(30000)
+
+/* Whole partitions, numbered ts // PARTITION_MS. Number 0 is twice as long: the division cuts towards zero. */
+struct partitions {
+    int64_t first, last;
+    uint64_t batch;  /* rows of it and of batches before */
+    uint64_t rows_n; /* in recent; 0: nothing to move */
+};
+
+static struct time_span partitions_span(const struct partitions *p)
+{
+    struct time_span span = {p->first * PARTITION_MS, p->last * PARTITION_MS};
+    if (p->first <= 0 && __builtin_sub_overflow(span.min_ms, PARTITION_MS - 1, &span.min_ms))
+        span.min_ms = INT64_MIN;
+    if (p->last >= 0 && __builtin_add_overflow(span.max_ms, PARTITION_MS - 1, &span.max_ms))
+        span.max_ms = INT64_MAX;
+    return span;
+}
+
+/* *ret_rows_n: rows written or deleted; may be NULL. */
+static enum status execute(struct compactor *c, const char *sql, uint64_t *ret_rows_n, struct error *reterr)
+{
+    duckdb_result result;
+    enum status status = engine_query(c->connection, sql, false, &c->cancel, &result, reterr);
+    if (status != OK)
+        return status;
+    if (ret_rows_n)
+        *ret_rows_n = duckdb_rows_changed(&result);
+    duckdb_destroy_result(&result);
+    return OK;
+}
+
+static void write_within(struct sql *sql, uint64_t batch)
+{
+    sql_words(sql, "is_within(batch, ");
+    sql_i64(sql, (int64_t)batch);
+    sql_words(sql, ")");
+}
+
+/* The oldest partitions that recent has rows of, up to number `last` and to MOVE_ROWS rows, of ret_chosen's batches. */
+static enum status choose(struct compactor *c, int64_t last, struct partitions *ret_chosen, struct error *reterr)
+{
+    struct partitions chosen = {.batch = ret_chosen->batch};
+    struct sql sql;
+    duckdb_result rows;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "SELECT part, count(*)::BIGINT FROM (SELECT ts // ");
+    sql_i64(&sql, PARTITION_MS);
+    sql_words(&sql, " AS part FROM recent WHERE ");
+    write_within(&sql, chosen.batch);
+    sql_words(&sql, ") WHERE part <= ");
+    sql_i64(&sql, last);
+    sql_words(&sql, " GROUP BY part ORDER BY part");
+    enum status status = sql_status(&sql, reterr);
+    if (status == OK)
+        status = engine_query(c->connection, strbuf_view(&sql.text).ptr, false, &c->cancel, &rows, reterr);
+    sql_release(&sql);
+    if (status != OK)
+        return status;
+    duckdb_data_chunk chunk = NULL;
+    bool full = false;
+    while ((status = engine_fetch(&rows, &c->cancel, &chunk, reterr)) == OK && chunk) {
+        const int64_t *part = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
+        const int64_t *n = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
+        for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++) {
+            full = full || (chosen.rows_n > 0 && chosen.rows_n + (uint64_t)n[i] > MOVE_ROWS);
+            if (full)
+                break;
+            chosen.first = chosen.rows_n ? chosen.first : part[i];
+            chosen.last = part[i];
+            chosen.rows_n += (uint64_t)n[i];
+        }
+        duckdb_destroy_data_chunk(&chunk);
+    }
+    duckdb_destroy_result(&rows);
+    if (status == OK)
+        *ret_chosen = chosen;
+    return status;
+}
+
+static void write_between(struct sql *sql, const char *column, struct time_span span)
+{
+    sql_words(sql, column);
+    sql_words(sql, " BETWEEN ");
+    sql_i64(sql, span.min_ms);
+    sql_words(sql, " AND ");
+    sql_i64(sql, span.max_ms);
+}
+
+/* The condition on rows of recent to be moved. */
+static void write_taken(struct sql *sql, const struct partitions *p)
+{
+    write_between(sql, "ts", partitions_span(p));
+    sql_words(sql, " AND ");
+    write_within(sql, p->batch);
+}
+
+static void write_part(struct sql *sql, const char *column)
+{
+    sql_words(sql, column);
+    sql_words(sql, " // ");
+    sql_i64(sql, PARTITION_MS);
+    sql_words(sql, " AS part");
+}
+
+/* The new rows as runs, then each behind the chunk that it continues: append takes samples of a series in order only,
+ * so what came later is later. Both lists of a group have its rows in the same order, whatever it is, and are sorted by
+ * the one of times: list(… ORDER BY …) takes ten times as long. */
+static void write_fresh_chunks(struct sql *sql, const struct partitions *p)
+{
+    struct time_span span = partitions_span(p);
+    sql_words(
+        sql,
+        "CREATE OR REPLACE TEMP TABLE fresh_chunks AS WITH fresh AS MATERIALIZED (SELECT series, part, tmin, tmax, "
+        "list_select(ts, places) AS ts, list_select(value, places) AS value "
+        "FROM (SELECT *, list_grade_up(ts) AS places FROM (SELECT series, ");
+    write_part(sql, "ts");
+    sql_words(sql, ", min(ts) AS tmin, max(ts) AS tmax, list(ts) AS ts, list(value) AS value FROM recent WHERE ");
+    write_taken(sql, p);
+    sql_words(sql, " GROUP BY series, part))), old AS (SELECT series, ");
+    write_part(sql, "tmin");
+    sql_words(sql, ", tmin, ts, value FROM chunks WHERE ");
+    write_between(sql, "tmin", span);
+    sql_words(sql, ") SELECT metric, series, coalesce(old.tmin, fresh.tmin) AS tmin, fresh.tmax AS tmax, "
+                   "coalesce(len(old.ts), 0) + len(fresh.ts) AS n, list_concat(old.ts, fresh.ts) AS ts, "
+                   "list_concat(old.value, fresh.value) AS value, old.tmin IS NOT NULL AS continues "
+                   "FROM fresh LEFT JOIN old USING (series, part) JOIN series USING (series)");
+}
+
+static void write_deletes(struct sql *chunks, struct sql *recent, const struct partitions *p)
+{
+    sql_words(chunks, "DELETE FROM stored_chunks AS old USING temp.main.fresh_chunks AS fresh WHERE ");
+    write_between(chunks, "old.tmin", partitions_span(p));
+    sql_words(chunks, " AND fresh.continues AND fresh.series = old.series AND fresh.tmin = old.tmin");
+    sql_words(recent, "DELETE FROM recent WHERE ");
+    write_taken(recent, p);
+}
+
+/* *ret_rows_n: rows that left recent. */
+static enum status move_in_transaction(struct compactor *c, const struct partitions *p, uint64_t *ret_rows_n,
+                                       struct error *reterr)
+{
+    static const char insert[] = "INSERT INTO stored_chunks SELECT metric, series, tmin, tmax, n, ts, value, "
+                                 "(SELECT move + 1 FROM moved) FROM temp.main.fresh_chunks "
+                                 "ORDER BY metric, series, tmin";
+    static const char *const ends[] = {insert, "UPDATE moved SET move = move + 1", "DROP TABLE temp.main.fresh_chunks"};
+    struct sql sql[3]; /* in the order they are run, before those */
+    enum status status = OK;
+    for (size_t i = 0; i < ARRAY_LENGTH(sql); i++)
+        sql_init(&sql[i], SQL_BYTES_MAX);
+    write_fresh_chunks(&sql[0], p);
+    write_deletes(&sql[1], &sql[2], p);
+    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(sql); i++) {
+        status = sql_status(&sql[i], reterr);
+        if (status == OK)
+            status = execute(c, strbuf_view(&sql[i].text).ptr, ret_rows_n, reterr);
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(sql); i++)
+        sql_release(&sql[i]);
+    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(ends); i++)
+        status = execute(c, ends[i], NULL, reterr);
+    return status;
+}
+
+static enum status move(struct compactor *c, const struct partitions *chosen, struct error *reterr)
+{
+    uint64_t rows_n = 0;
+    enum status status = execute(c, "BEGIN", NULL, reterr);
+    if (status != OK)
+        return status;
+    status = move_in_transaction(c, chosen, &rows_n, reterr);
+    if (status == OK)
+        status = engine_execute(c->connection, "COMMIT", reterr);
+    if (status != OK) {
+        enum status undone = engine_execute(c->connection, "ROLLBACK", NULL);
+        (void)undone; /* a failed commit has rolled back already; the first error is the one to report */
+        return status;
+    }
+    atomic_fetch_sub_explicit(&c->recent_n, rows_n, memory_order_relaxed);
+    atomic_fetch_add_explicit(&c->moves_n, 1, memory_order_relaxed);
+    return OK;
+}
+
+/* Copies the log into the file and drops what is deleted. Appends are held off meanwhile, since the engine refuses a
+ * checkpoint beside a transaction that writes; if a reader's old snapshot still needs the rows, a later one drops them.
+ */
+static void checkpoint(struct duckdb_store *store)
+{
+    pthread_mutex_lock(&store->writer.lock);
+    enum status done = engine_execute(store->compactor.connection, "CHECKPOINT " ENGINE_CATALOG, NULL);
+    (void)done; /* the log keeps what the file does not have yet */
+    pthread_mutex_unlock(&store->writer.lock);
+}
+
+/* Moves all rows of partitions up to number `last`. */
+static enum status compact_until(struct duckdb_store *store, int64_t last, struct error *reterr)
+{
+    struct compactor *c = &store->compactor;
+    struct partitions chosen = {.batch = writer_totals(&store->writer).batch};
+    bool moved = false;
+    enum status status;
+    pthread_mutex_lock(&c->running);
+    while ((status = choose(c, last, &chosen, reterr)) == OK && chosen.rows_n > 0) {
+        status = move(c, &chosen, reterr);
+        if (status != OK)
+            break;
+        moved = true;
+    }
+    if (moved)
+        checkpoint(store);
+    pthread_mutex_unlock(&c->running);
+    if (status != OK)
+        atomic_fetch_add_explicit(&c->failures_n, 1, memory_order_relaxed);
+    return status;
+}
+
+enum status compactor_run(struct duckdb_store *store, struct error *reterr)
+{
+    return compact_until(store, INT64_MAX, reterr);
+}
+
+/* --- when --- */
+
+static uint64_t rows_wanted(const struct compactor *c, uint64_t series_n)
+{
+    if (c->rows)
+        return c->rows;
+    return series_n * RECENT_PER_SERIES > RECENT_ROWS ? series_n * RECENT_PER_SERIES : RECENT_ROWS;
+}
+
+static bool has_many(struct duckdb_store *store)
+{
+    uint64_t recent_n = atomic_load_explicit(&store->compactor.recent_n, memory_order_relaxed);
+    return recent_n >= rows_wanted(&store->compactor, writer_totals(&store->writer).series_n);
+}
+
+/* The newest partition that is over, by the data's own clock. */
+static bool last_closed(struct duckdb_store *store, int64_t *ret_last)
+{
+    int64_t max_ms = writer_totals(&store->writer).max_ms;
+    if (max_ms < INT64_MIN + GRACE_MS + PARTITION_MS)
+        return false;
+    *ret_last = (max_ms - GRACE_MS) / PARTITION_MS - 1;
+    return true;
+}
+
+static void wait_for_work(struct compactor *c, bool retry)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += LOOK_EVERY_MS / 1000;
+    while (!c->stop && (retry || !c->woken)) {
+        if (pthread_cond_timedwait(&c->wake, &c->lock, &until) != 0)
+            break;
+    }
+    c->woken = false;
+}
+
+static void *work(void *arg)
+{
+    struct duckdb_store *store = arg;
+    struct compactor *c = &store->compactor;
+    bool retry = false; /* the last move failed: not at once again, or a full disk would see nothing else */
+    pthread_mutex_lock(&c->lock);
+    while (!c->stop) {
+        pthread_mutex_unlock(&c->lock);
+        int64_t last = 0;
+        enum status status = OK;
+        if (has_many(store))
+            status = compact_until(store, INT64_MAX, NULL);
+        else if (last_closed(store, &last))
+            status = compact_until(store, last, NULL);
+        retry = status != OK;
+        pthread_mutex_lock(&c->lock);
+        if (!c->stop)
+            wait_for_work(c, retry);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+void compactor_appended(struct duckdb_store *store, uint64_t rows_n)
+{
+    struct compactor *c = &store->compactor;
+    atomic_fetch_add_explicit(&c->recent_n, rows_n, memory_order_relaxed);
+    if (!has_many(store))
+        return;
+    pthread_mutex_lock(&c->lock);
+    c->woken = true;
+    pthread_cond_signal(&c->wake);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static enum status count_recent(struct compactor *c, struct error *reterr)
+{
+    duckdb_result rows;
+    enum status status = engine_query(c->connection, "SELECT count(*)::BIGINT FROM recent", false, NULL, &rows, reterr);
+    if (status != OK)
+        return status;
+    atomic_store_explicit(&c->recent_n, (uint64_t)duckdb_value_int64(&rows, 0, 0), memory_order_relaxed);
+    duckdb_destroy_result(&rows);
+    return OK;
+}
+
+enum status compactor_start(struct duckdb_store *store, uint64_t rows, struct error *reterr)
+{
+    struct compactor *c = &store->compactor;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_mutex_init(&c->running, NULL);
+    cancel_init(&c->cancel, INT64_MAX);
+    c->rows = rows;
+    c->initialised = true;
+    enum status status = engine_connect(&store->engine, &c->connection, reterr);
+    if (status == OK)
+        status = count_recent(c, reterr);
+    if (status == OK && pthread_create(&c->thread, NULL, work, store) != 0)
+        status = error_set(reterr, E_NOMEM, "cannot start the storage engine's compaction thread");
+    c->started = status == OK;
+    return status;
+}
+
+void compactor_stop(struct duckdb_store *store)
+{
+    struct compactor *c = &store->compactor;
+    if (!c->initialised)
+        return;
+    if (c->started) {
+        pthread_mutex_lock(&c->lock);
+        c->stop = true;
+        pthread_cond_signal(&c->wake);
+        pthread_mutex_unlock(&c->lock);
+        cancel_fire(&c->cancel, E_CANCELED);
+        pthread_join(c->thread, NULL);
+    }
+    engine_disconnect(c->connection);
+    cancel_release(&c->cancel);
+    pthread_cond_destroy(&c->wake);
+    pthread_mutex_destroy(&c->lock);
+    pthread_mutex_destroy(&c->running);
+    *c = (struct compactor){.initialised = false};
+}

@@ -1,0 +1,494 @@
+/* tests/unit/backend/test_duckdb_compact.c: where samples lie changes no answer.
+ *
+ * The same samples are asked for when they are all recent, when some are in chunks, when new ones and late series have
+ * come on top, when all are in chunks, and after reopening; every window function must give the kernel's own bits, and
+ * the cursor every sample once.
+ */
+#include <inttypes.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "backend/kernels/bits.h"
+#include "backend/kernels/window.h"
+#include "base/assert.h"
+#include "base/cancel.h"
+#include "base/float_text.h"
+#include "tests/unit/backend/fixture.h"
+#include "tests/unit/backend/random.h"
+
+#define SERIES    12
+#define LATE      10 /* series from here on come when the others are in chunks */
+#define SAMPLES   2400
+#define STEPS_MAX 6000
+#define HOUR_MS   INT64_C(3600000)
+#define START_MS  (INT64_C(200000) * HOUR_MS + 1234567)
+
+struct series_data {
+    size_t n, appended;
+    int64_t time_ms[SAMPLES];
+    double value[SAMPLES];
+};
+
+struct world {
+    struct series_data series[SERIES];
+};
+
+/* Ten hours; series 5 has a gap within a partition and one over several, series 7 few samples, series 0 markers only
+ * now and then, series 3 a lot of them. */
+static struct world *world_make(void)
+{
+    struct world *w = test_calloc(1, sizeof *w);
+    struct random r = random_from(7);
+    for (int i = 0; i < SERIES; i++) {
+        struct series_data *s = &w->series[i];
+        double value = 0;
+        for (int k = 0; k < SAMPLES; k++) {
+            if ((i == 5 && ((k > 100 && k < 300) || (k > 700 && k < 1600))) || (i == 7 && k % 500 != 3))
+                continue;
+            value = random_below(&r, 150) == 0 ? 0 : value + random_unit(&r) * 10;
+            bool marker = random_below(&r, i == 3 ? 4 : 300) == 0;
+            s->time_ms[s->n] = START_MS + k * 15000 + (int64_t)random_below(&r, 9000);
+            s->value[s->n++] = marker ? double_from_bits(STALE_NAN_BITS) : value;
+        }
+    }
+    return w;
+}
+
+static void append_part(struct fixture *f, struct world *w, int first, int last, size_t end)
+{
+    static struct sample samples[SERIES][SAMPLES];
+    struct append_series list[SERIES];
+    size_t n = 0;
+    for (int i = first; i < last; i++) {
+        struct series_data *s = &w->series[i];
+        char text[32];
+        snprintf(text, sizeof text, "m;i=%d", i);
+        size_t k = 0;
+        for (; s->appended < s->n && s->appended < end; s->appended++)
+            samples[i][k++] = (struct sample){s->time_ms[s->appended], s->value[s->appended]};
+        if (k > 0)
+            list[n++] = (struct append_series){labels_of(&f->arena, text), samples[i], k};
+    }
+    struct append_request request = {.series = list, .series_n = n};
+    assert_int_equal(f->backend->ops->append(f->backend, &request, 1, NULL), OK);
+    assert_int_equal(request.refused.status, OK);
+}
+
+static void compact(struct fixture *f)
+{
+    struct error error;
+    if (duckdb_backend_compact(f->backend, &error) != OK)
+        fail_msg("compact: %s", error.message);
+}
+
+static struct backend_stats stats_of(struct fixture *f)
+{
+    struct backend_stats stats;
+    assert_int_equal(f->backend->ops->stats(f->backend, &stats, NULL), OK);
+    return stats;
+}
+
+/* --- window functions --- */
+
+static const struct window_grid GRIDS[] = {
+    {START_MS, 60000, 600, 300000, false},
+    {START_MS - 3 * HOUR_MS, 60000, 900, 300000, true},
+    {START_MS + 5 * HOUR_MS, 15000, 1200, 60000, false},
+    {START_MS, 3600000, 12, 300000, false},
+    {START_MS + 17, 5000, 6000, 120000, true},
+    {START_MS + HOUR_MS, 1000, 3000, 90000, false},
+    {START_MS + HOUR_MS, 600000, 60, 5 * HOUR_MS, false},
+    {START_MS + 3 * HOUR_MS, 60000, 1, 300000, false},
+    {START_MS + 3 * HOUR_MS, 30000, 100, 0, true},
+    {START_MS + 20 * HOUR_MS, 60000, 10, 30 * HOUR_MS, false},
+};
+
+static void check_series(const struct series_data *s, const struct window_kernel *kernel,
+                         const struct window_grid *grid, const struct grid_series *got, int series)
+{
+    static int64_t t[SAMPLES];
+    static double v[SAMPLES], room[SAMPLES], values[STEPS_MAX];
+    static uint64_t present[(STEPS_MAX + 63) / 64];
+    memcpy(t, s->time_ms, s->appended * sizeof *t);
+    memcpy(v, s->value, s->appended * sizeof *v);
+    struct window_parameters parameters = kernel_parameters(room);
+    size_t n = kernel->sees_markers ? s->appended : window_drop_markers(t, v, s->appended);
+    uint32_t present_n = kernel->run(grid, &parameters, &(struct samples){t, v, n}, values, present);
+    if ((present_n > 0) != (got != NULL))
+        fail_msg("%s, series %d: %u values wanted, %s row", kernel->name, series, present_n, got ? "a" : "no");
+    for (uint32_t k = 0; got && k < grid->steps; k++) {
+        bool has = bits_get(present, k);
+        if (has != grid_series_has(got, k) || (has && double_bits(values[k]) != double_bits(got->values[k])))
+            fail_msg("%s, series %d, step %u: got %.17g, want %.17g", kernel->name, series, k, got->values[k],
+                     values[k]);
+    }
+}
+
+static void check_windows(struct fixture *f, const struct world *w, const struct window_kernel *kernel,
+                          const struct window_grid *grid)
+{
+    char sql[768];
+    snprintf(sql, sizeof sql,
+             "SELECT metric, labels, v FROM (SELECT series, prom_%s(ts, value, %" PRId64 ", %" PRId64 ", %u, %" PRId64
+             ", %s%s) AS v FROM runs_of('m') WHERE tmax >= %" PRId64 " AND tmin <= %" PRId64
+             " GROUP BY series) JOIN series USING (series)",
+             kernel->name, grid->start_ms, grid->step_ms, grid->steps, grid->window_ms, grid->closed ? "true" : "false",
+             kernel_arguments(kernel), grid->start_ms - grid->window_ms, grid->start_ms + grid->step_ms * grid->steps);
+    struct fragment fragment =
+        fragment_of(&f->arena, sql, (struct grid){grid->start_ms, grid->step_ms, grid->steps}, true, true, "");
+    struct grid_result *result = run_ok(f, &fragment);
+    const struct grid_series *got[SERIES] = {NULL};
+    for (size_t i = 0; i < result->series_n; i++)
+        got[atoi(labels_get(result->series[i].labels, STR("i")).ptr)] = &result->series[i];
+    for (int i = 0; i < SERIES; i++)
+        check_series(&w->series[i], kernel, grid, got[i], i);
+    grid_result_free(result);
+}
+
+/* --- raw samples and listings --- */
+
+static void check_raw(struct fixture *f, const struct world *w, struct time_span span)
+{
+    struct raw_cursor *cursor = NULL;
+    struct raw_block block;
+    size_t at[SERIES], left = 0;
+    for (int i = 0; i < SERIES; i++) {
+        const struct series_data *s = &w->series[i];
+        for (at[i] = 0; at[i] < s->appended && s->time_ms[at[i]] < span.min_ms; at[i]++) {
+        }
+        for (size_t k = at[i]; k < s->appended && s->time_ms[k] <= span.max_ms; k++)
+            left++;
+    }
+    assert_int_equal(f->backend->ops->raw_open(f->backend, NULL, 0, span, NULL, &cursor, NULL), OK);
+    while (f->backend->ops->raw_next(cursor, &block, NULL) == OK && block.samples_n > 0) {
+        int i = atoi(labels_get(block.labels, STR("i")).ptr);
+        for (size_t k = 0; k < block.samples_n; k++, at[i]++, left--) {
+            assert_int_equal(block.samples[k].time_ms, w->series[i].time_ms[at[i]]);
+            assert_int_equal(double_bits(block.samples[k].value), double_bits(w->series[i].value[at[i]]));
+        }
+    }
+    f->backend->ops->raw_close(cursor);
+    assert_int_equal(left, 0);
+}
+
+static void check_listing(struct fixture *f, const struct world *w, struct time_span span)
+{
+    struct series_query query = {NULL, 0, span, 0};
+    struct series_list *list = NULL;
+    bool listed[SERIES] = {false};
+    assert_int_equal(f->backend->ops->series(f->backend, &query, NULL, &list, NULL), OK);
+    for (size_t i = 0; i < list->n; i++)
+        listed[atoi(labels_get(list->at[i], STR("i")).ptr)] = true;
+    series_list_free(list);
+    for (int i = 0; i < SERIES; i++) {
+        bool has = false;
+        for (size_t k = 0; k < w->series[i].appended; k++)
+            has = has || (w->series[i].time_ms[k] >= span.min_ms && w->series[i].time_ms[k] <= span.max_ms);
+        assert_int_equal(listed[i], has);
+    }
+}
+
+static void check_all(struct fixture *f, const struct world *w, unsigned stage)
+{
+    for (unsigned id = 0; id < KERNEL_MAX; id++)
+        check_windows(f, w, &window_kernels[id], &GRIDS[(id + stage) % ARRAY_LENGTH(GRIDS)]);
+    for (size_t i = 0; i < ARRAY_LENGTH(GRIDS); i++)
+        check_windows(f, w, &window_kernels[i % 2 ? KERNEL_RATE : KERNEL_LAST], &GRIDS[i]);
+    check_raw(f, w, (struct time_span){INT64_MIN, INT64_MAX});
+    struct random r = random_from(stage + 1);
+    for (int i = 0; i < 6; i++) {
+        int64_t from = START_MS + (int64_t)random_below(&r, 11 * HOUR_MS), length = random_below(&r, 3 * HOUR_MS);
+        struct time_span span = {from, from + (i % 2 ? length : length / 200)};
+        check_raw(f, w, span);
+        check_listing(f, w, span);
+    }
+}
+
+static void test_answers_stay_the_same(void **state)
+{
+    struct fixture f;
+    fixture_init_on_disk(&f);
+    struct world *w = world_make();
+    unsigned stage = 0;
+    append_part(&f, w, 0, LATE, 1000);
+    uint64_t samples_n = stats_of(&f).samples_n;
+    check_all(&f, w, stage++);
+    compact(&f);
+    assert_int_equal(stats_of(&f).recent_n, 0);
+    assert_true(stats_of(&f).moves_n > 0);
+    check_all(&f, w, stage++);
+    append_part(&f, w, 0, LATE, 1300);     /* behind the chunk of an open partition */
+    append_part(&f, w, LATE, SERIES, 700); /* into partitions that are in chunks already */
+    check_all(&f, w, stage++);
+    fixture_close(&f);
+    fixture_open(&f);
+    check_all(&f, w, stage++);
+    compact(&f);
+    check_all(&f, w, stage++);
+    compact(&f); /* nothing to do */
+    fixture_close(&f);
+    fixture_open(&f);
+    assert_int_equal(stats_of(&f).recent_n, 0);
+    append_part(&f, w, 0, SERIES, SAMPLES); /* the catalogue read from chunks knows each newest */
+    compact(&f);
+    samples_n = 0;
+    for (int i = 0; i < SERIES; i++)
+        samples_n += w->series[i].n;
+    assert_int_equal(stats_of(&f).samples_n, samples_n);
+    check_all(&f, w, stage++);
+    fixture_close(&f);
+    fixture_open(&f);
+    assert_int_equal(stats_of(&f).samples_n, samples_n);
+    check_all(&f, w, stage++);
+    test_free(w);
+    fixture_release(&f);
+}
+
+/* One chunk for each series and partition, and plain rows for people. */
+static void test_tables(void **state)
+{
+    struct fixture f;
+    fixture_init(&f);
+    struct world *w = world_make();
+    for (size_t end = 300; end <= SAMPLES; end += 300) {
+        append_part(&f, w, 0, SERIES, end);
+        if (end % 900 == 0)
+            compact(&f);
+    }
+    compact(&f);
+    static const char *const wrong[] = {
+        "SELECT [1e0] FROM chunks GROUP BY series, tmin // 7200000 HAVING count(*) > 1",
+        "SELECT [1e0] FROM chunks WHERE n <> len(ts) OR n <> len(value) OR tmin <> ts[1] OR tmax <> ts[n] OR tmin // "
+        "7200000 <> tmax // 7200000 OR ts <> list_sort(ts) OR metric <> 'm'",
+        "SELECT [1e0] FROM recent",
+        "SELECT [1e0] FROM samples GROUP BY series, ts HAVING count(*) > 1",
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(wrong); i++) {
+        struct fragment fragment = fragment_of(&f.arena, wrong[i], grid_instant(0), false, false, "");
+        struct grid_result *result = run_ok(&f, &fragment);
+        assert_int_equal(result->series_n, 0);
+        grid_result_free(result);
+    }
+    struct fragment count =
+        fragment_of(&f.arena, "SELECT [count(*)::DOUBLE] FROM samples", grid_instant(0), false, false, "");
+    struct grid_result *result = run_ok(&f, &count);
+    assert_true(result->series[0].values[0] == (double)stats_of(&f).samples_n);
+    grid_result_free(result);
+    test_free(w);
+    fixture_release(&f);
+}
+
+/* The thread compacts by itself, beside appends and queries. */
+static void test_in_the_background(void **state)
+{
+    struct fixture f = {.directory = ""};
+    fixture_init_on_disk(&f);
+    fixture_close(&f);
+    f.compact_rows = 500;
+    fixture_open(&f);
+    struct world *w = world_make();
+    for (size_t end = 40; end <= SAMPLES; end += 40) {
+        append_part(&f, w, 0, SERIES, end);
+        check_windows(&f, w, &window_kernels[end / 40 % KERNEL_MAX], &GRIDS[end / 40 % ARRAY_LENGTH(GRIDS)]);
+        if (end % 200 == 0)
+            check_raw(&f, w, (struct time_span){INT64_MIN, INT64_MAX});
+    }
+    int64_t give_up_ms = monotonic_ms() + 60000;
+    while (stats_of(&f).recent_n >= f.compact_rows && monotonic_ms() < give_up_ms)
+        usleep(10000);
+    struct backend_stats stats = stats_of(&f);
+    assert_true(stats.recent_n < f.compact_rows);
+    assert_true(stats.moves_n > 1);
+    assert_int_equal(stats.move_failures_n, 0);
+    check_all(&f, w, 0);
+    test_free(w);
+    fixture_release(&f);
+}
+
+/* --- readers beside appends and moves --- */
+
+#define BESIDE_SERIES  16
+#define BESIDE_SAMPLES 400 /* of a series and round: a round has more rows than a row group */
+#define BESIDE_ROUNDS  80
+
+struct beside {
+    struct fixture f;
+    _Atomic size_t acknowledged; /* rounds */
+    _Atomic bool done;
+    size_t fragments_n, cursors_n;
+    char fragments_saw[256], cursors_saw[256]; /* "": nothing wrong; the framework's own asserts are for one thread */
+};
+
+/* Nothing that was acknowledged before is missing, and nothing is there twice. */
+static bool fragment_is_right(struct beside *b, const struct fragment *counts)
+{
+    double least = (double)(b->acknowledged * BESIDE_SERIES * BESIDE_SAMPLES);
+    struct run_limits limits = {.samples_max = 1000};
+    struct grid_result *result = NULL;
+    struct error error;
+    if (b->f.backend->ops->run(b->f.backend, counts, &limits, NULL, &result, &error) != OK) {
+        snprintf(b->fragments_saw, sizeof b->fragments_saw, "%.200s", error.message);
+        return false;
+    }
+    const double *n = result->series[0].values;
+    bool right = n[0] >= least && n[0] == n[1];
+    if (!right)
+        snprintf(b->fragments_saw, sizeof b->fragments_saw, "%.0f samples, %.0f different, %.0f acknowledged", n[0],
+                 n[1], least);
+    grid_result_free(result);
+    return right;
+}
+
+static void *read_fragments(void *arg)
+{
+    struct beside *b = arg;
+    struct arena arena;
+    arena_init(&arena, SIZE_MAX);
+    struct fragment counts =
+        fragment_of(&arena, "SELECT [count(*)::DOUBLE, count(DISTINCT (series, ts))::DOUBLE] FROM samples",
+                    (struct grid){0, 1000, 2}, false, false, "");
+    while (!b->done && fragment_is_right(b, &counts))
+        b->fragments_n++;
+    arena_release(&arena);
+    return NULL;
+}
+
+/* A cursor sees whole batches, the same for every series. */
+static bool cursor_is_right(struct beside *b)
+{
+    size_t least = b->acknowledged * BESIDE_SAMPLES, n[BESIDE_SERIES] = {0};
+    struct raw_cursor *cursor = NULL;
+    struct raw_block block;
+    struct error error;
+    bool right = true;
+    enum status status = b->f.backend->ops->raw_open(b->f.backend, NULL, 0, (struct time_span){INT64_MIN, INT64_MAX},
+                                                     NULL, &cursor, &error);
+    while (status == OK && (status = b->f.backend->ops->raw_next(cursor, &block, &error)) == OK && block.samples_n) {
+        int i = atoi(labels_get(block.labels, STR("i")).ptr);
+        for (size_t k = 0; k < block.samples_n; k++)
+            right = right && block.samples[k].time_ms == (int64_t)++n[i] * 15000;
+    }
+    if (cursor)
+        b->f.backend->ops->raw_close(cursor);
+    for (int i = 0; i < BESIDE_SERIES; i++)
+        right = right && n[i] >= least && n[i] % BESIDE_SAMPLES == 0 && n[i] == n[0];
+    if (status != OK)
+        snprintf(b->cursors_saw, sizeof b->cursors_saw, "%.200s", error.message);
+    else if (!right)
+        snprintf(b->cursors_saw, sizeof b->cursors_saw, "other samples than were appended");
+    return status == OK && right;
+}
+
+static void *read_cursors(void *arg)
+{
+    struct beside *b = arg;
+    while (!b->done && cursor_is_right(b))
+        b->cursors_n++;
+    return NULL;
+}
+
+static void append_round(struct beside *b, size_t round)
+{
+    static struct sample samples[BESIDE_SAMPLES];
+    struct append_series list[BESIDE_SERIES];
+    for (size_t k = 0; k < BESIDE_SAMPLES; k++)
+        samples[k] = (struct sample){(int64_t)(round * BESIDE_SAMPLES + k + 1) * 15000, (double)k};
+    for (int i = 0; i < BESIDE_SERIES; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "m;i=%d", i);
+        list[i] = (struct append_series){labels_of(&b->f.arena, text), samples, BESIDE_SAMPLES};
+    }
+    struct append_request request = {.series = list, .series_n = BESIDE_SERIES};
+    assert_int_equal(b->f.backend->ops->append(b->f.backend, &request, 1, NULL), OK);
+    b->acknowledged = round + 1;
+}
+
+/* The engine shows rows of large appends to others while they are being committed (schema.h). */
+static void test_readers_see_each_sample_once(void **state)
+{
+    struct beside b = {.fragments_n = 0};
+    fixture_init_on_disk(&b.f);
+    fixture_close(&b.f);
+    b.f.compact_rows = 5000;
+    fixture_open(&b.f);
+    append_round(&b, 0);
+    pthread_t fragments, cursors;
+    assert_int_equal(pthread_create(&fragments, NULL, read_fragments, &b), 0);
+    assert_int_equal(pthread_create(&cursors, NULL, read_cursors, &b), 0);
+    for (size_t round = 1; round < BESIDE_ROUNDS; round++)
+        append_round(&b, round);
+    b.done = true;
+    pthread_join(fragments, NULL);
+    pthread_join(cursors, NULL);
+    assert_string_equal(b.fragments_saw, "");
+    assert_string_equal(b.cursors_saw, "");
+    struct backend_stats stats = stats_of(&b.f);
+    print_message("%zu fragments and %zu cursors beside %" PRIu64 " moves\n", b.fragments_n, b.cursors_n,
+                  stats.moves_n);
+    assert_true(stats.moves_n > 1 && b.fragments_n > 1 && b.cursors_n > 1);
+    assert_int_equal(stats.move_failures_n, 0);
+    fixture_release(&b.f);
+}
+
+/* A chunk's windows are evaluated when it is seen; runs that lie inside it would come too late. */
+static void test_overlapping_runs_are_refused(void **state)
+{
+    struct fixture f;
+    fixture_init(&f);
+    static const char *const inner[] = {"[500500]", "range(500500, 600500, 1000)", "range(985500, 1095500, 1000)"};
+    for (size_t i = 0; i < ARRAY_LENGTH(inner); i++) {
+        char sql[512];
+        snprintf(sql, sizeof sql,
+                 "SELECT prom_count_over_time(ts, list_transform(ts, lambda t: 1e0), 100000, 10000, 90, 20000, false) "
+                 "FROM (SELECT range(0, 1000000, 1000) AS ts UNION ALL SELECT %s)",
+                 inner[i]);
+        struct fragment fragment = fragment_of(&f.arena, sql, (struct grid){100000, 10000, 90}, false, false, "");
+        struct run_limits limits = {.samples_max = 1000};
+        struct grid_result *result = NULL;
+        struct error error;
+        assert_int_equal(f.backend->ops->run(f.backend, &fragment, &limits, NULL, &result, &error), E_STORE);
+        assert_non_null(strstr(error.message, "overlap"));
+    }
+    fixture_release(&f);
+}
+
+/* Times as far out as append takes them. */
+static void test_extreme_times(void **state)
+{
+    struct fixture f;
+    fixture_init(&f);
+    APPEND(&f, "m;i=1", {INT64_MIN, 1}, {INT64_MIN + 1, 2}, {-7200000, 3}, {-1, 4}, {0, 5}, {7199999, 6}, {7200000, 7});
+    compact(&f);
+    APPEND(&f, "m;i=1", {7200001, 8});
+    compact(&f);
+    assert_int_equal(stats_of(&f).recent_n, 0);
+    struct raw_cursor *cursor = NULL;
+    struct raw_block block;
+    assert_int_equal(
+        f.backend->ops->raw_open(f.backend, NULL, 0, (struct time_span){INT64_MIN, INT64_MAX}, NULL, &cursor, NULL),
+        OK);
+    assert_int_equal(f.backend->ops->raw_next(cursor, &block, NULL), OK);
+    assert_int_equal(block.samples_n, 8);
+    for (size_t i = 0; i < 8; i++)
+        assert_true(block.samples[i].value == (double)i + 1);
+    f.backend->ops->raw_close(cursor);
+    fixture_release(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_answers_stay_the_same), cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_in_the_background),     cmocka_unit_test(test_overlapping_runs_are_refused),
+        cmocka_unit_test(test_extreme_times),         cmocka_unit_test(test_readers_see_each_sample_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -8,7 +8,7 @@
  *         SELECT series, prom_rate(ts, value, …) AS rate                      per series: the window function
  *         FROM runs_of('…')                                                   or runs, if no metric is named
  *         WHERE tmax >= … AND tmin <= …
- *             AND series IN (SELECT series FROM series WHERE metric = '…')
+ *             AND series IN (SELECT series FROM series WHERE …)               if there are other matchers
  *         GROUP BY series
  *     )
  *     JOIN (SELECT series, labels FROM series WHERE metric = '…') USING (series)
@@ -117,14 +117,33 @@ static void write_series_join(struct writer *w, const struct expr_selector *sele
     sql_words(sql, ") USING (series)");
 }
 
-/* The runs of one metric, where the engine can skip those of others; else all. */
-static void write_runs(struct sql *sql, const struct matcher *metric)
+/* The runs that the selector chooses, in the span. Those of one metric are runs_of its name; a condition on series
+ * beside it is left out where it says no more, since the engine copies the arrays of all rows that pass one. */
+static void write_runs(struct writer *w, const struct expr_selector *selector, struct time_span span)
 {
+    struct sql *sql = &w->sql;
+    const struct matcher *metric = metric_matcher(selector);
+    sql_line(sql);
     sql_words(sql, metric ? "FROM runs_of(" : "FROM runs");
     if (metric) {
         sql_string(sql, metric->value);
         sql_words(sql, ")");
     }
+    sql_line(sql);
+    sql_words(sql, "WHERE tmax >= ");
+    sql_i64(sql, span.min_ms);
+    sql_words(sql, " AND tmin <= ");
+    sql_i64(sql, span.max_ms);
+    if (metric && selector->matchers_n == 1)
+        return;
+    sql->indent++;
+    sql_line(sql);
+    sql_words(sql, "AND series IN (SELECT series FROM series WHERE ");
+    const struct matcher *matchers = sql_rule_matchers(w->arena, selector, w->options->rule);
+    w->exhausted |= !matchers;
+    sql_matchers(sql, matchers, matchers ? selector->matchers_n : 0);
+    sql_words(sql, ")");
+    sql->indent--;
 }
 
 /* One row per series: its number, the function's list and the labels that the node above wants. */
@@ -149,21 +168,7 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
         write_constants(w, source.call, &selector->offset);
     sql_words(sql, ") AS ");
     sql_identifier(sql, source.function);
-    sql_line(sql);
-    write_runs(sql, metric_matcher(selector));
-    sql_line(sql);
-    sql_words(sql, "WHERE tmax >= ");
-    sql_i64(sql, span.min_ms);
-    sql_words(sql, " AND tmin <= ");
-    sql_i64(sql, span.max_ms);
-    sql->indent++;
-    sql_line(sql);
-    sql_words(sql, "AND series IN (SELECT series FROM series WHERE ");
-    const struct matcher *matchers = sql_rule_matchers(w->arena, selector, w->options->rule);
-    w->exhausted |= !matchers;
-    sql_matchers(sql, matchers, matchers ? selector->matchers_n : 0);
-    sql_words(sql, ")");
-    sql->indent--;
+    write_runs(w, selector, span);
     sql_line(sql);
     sql_words(sql, "GROUP BY series");
     sql->indent--;

@@ -29,8 +29,9 @@ static const char *const STATEMENTS[] = {
     "WHERE move <= (SELECT move FROM moved)",
     /* What fragments read. A run holds all samples of its series from tmin to tmax. */
     "CREATE VIEW runs AS SELECT " RUN_COLUMNS " FROM chunks UNION ALL " RECENT_RUNS,
-    /* The same without the chunks of other metrics, which the engine then skips; recent samples are all here. */
-    "CREATE MACRO runs_of(name) AS TABLE SELECT " RUN_COLUMNS " FROM chunks WHERE metric = name UNION ALL " RECENT_RUNS,
+    /* Those of one metric; the engine skips the chunks of others. */
+    "CREATE MACRO runs_of(name) AS TABLE SELECT " RUN_COLUMNS " FROM chunks WHERE metric = name UNION ALL " RECENT_RUNS
+    " WHERE series IN (SELECT series FROM series WHERE metric = name)",
     /* For people: plain rows. */
     "CREATE VIEW samples AS SELECT series, unnest(ts) AS ts, unnest(value) AS value FROM chunks UNION ALL "
     "SELECT series, ts, value FROM recent",

@@ -9,6 +9,7 @@
  * (storage/secondary.go).
  */
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -16,6 +17,7 @@
 #include "frontend/probe.h"
 #include "frontend/query_internal.h"
 #include "planner/notes.h"
+#include "planner/shape.h"
 
 #define MESSAGES_MAX 64 /* warnings or infos; Prometheus sends ten of each */
 
@@ -56,17 +58,79 @@ static void write_stats(struct strbuf *out, const struct query *query, const str
              total_s, engine_s, total_s, (unsigned long long)result->values_n, (unsigned long long)result->values_n);
 }
 
+static bool is_left_out(const struct expr_aggregate *aggregate, struct str name)
+{
+    return str_eq(name, LABEL_METRIC_NAME) || name_list_has(aggregate->grouping, name);
+}
+
+/* Groups of topk and bottomk: by the labels of by(…), or by all but the name and those of without(…). */
+static int compare_groups(const struct expr_aggregate *aggregate, struct labels a, struct labels b)
+{
+    if (!aggregate->without) {
+        int order = 0;
+        for (size_t i = 0; order == 0 && i < aggregate->grouping.n; i++)
+            order = str_cmp(labels_get(a, aggregate->grouping.at[i]), labels_get(b, aggregate->grouping.at[i]));
+        return order;
+    }
+    for (size_t i = 0, k = 0;; i++, k++) {
+        while (i < a.n && is_left_out(aggregate, a.at[i].name))
+            i++;
+        while (k < b.n && is_left_out(aggregate, b.at[k].name))
+            k++;
+        if (i == a.n || k == b.n)
+            return (i < a.n) - (k < b.n);
+        int name = str_cmp(a.at[i].name, b.at[k].name);
+        int order = name ? name : str_cmp(a.at[i].value, b.at[k].value);
+        if (order)
+            return order;
+    }
+}
+
+static int compare_choices(const void *left, const void *right, void *arg)
+{
+    const struct grid_series *a = left, *b = right;
+    const struct expr_aggregate *aggregate = arg;
+    int groups = compare_groups(aggregate, a->labels, b->labels);
+    if (groups)
+        return groups;
+    double x = a->values[0], y = b->values[0];
+    if (isnan(x) || isnan(y) || x == y)
+        return isnan(x) != isnan(y) ? (isnan(x) ? 1 : -1) : labels_cmp(a->labels, b->labels);
+    return (x < y) == (aggregate->op == AGG_BOTTOMK) ? -1 : 1;
+}
+
+/* An instant topk or bottomk lists its groups one after the other, each from the first choice to the last, NaN last. */
+static enum status order_choices(struct query *query, struct grid_result *result, struct error *reterr)
+{
+    const struct expr *root = expr_unparen(query->split.fragments[0].root);
+    bool chooses =
+        root->kind == EXPR_AGGREGATE && (root->u.aggregate.op == AGG_TOPK || root->u.aggregate.op == AGG_BOTTOMK);
+    if (!chooses || result->series_n < 2)
+        return OK;
+    struct grid_series *series = ARENA_ARRAY(&query->arena, struct grid_series, result->series_n);
+    if (!series)
+        return error_set(reterr, E_NOMEM, "no memory to order %zu series", result->series_n);
+    memcpy(series, result->series, result->series_n * sizeof *series);
+    struct expr_aggregate aggregate = root->u.aggregate;
+    qsort_r(series, result->series_n, sizeof *series, compare_choices, &aggregate);
+    result->series = series;
+    return OK;
+}
+
 static enum status answer_direct(struct query *query, struct strbuf *out, struct error *reterr)
 {
     const struct grid_result *result = task_result(query->tasks[0], reterr);
     if (!result)
+        return reterr->status;
+    struct grid_result ordered = *result;
+    if (!query->params.range && order_choices(query, &ordered, reterr) != OK)
         return reterr->status;
     size_t limit = query->params.limit;
     json_success_begin(out);
     if (query->params.range)
         json_matrix(out, result, limit);
     else
-        json_vector(out, result, limit);
+        json_vector(out, &ordered, limit);
     if (query->params.stats.len && out->status == OK)
         write_stats(out, query, result);
     bool truncated = limit && result->series_n > limit;

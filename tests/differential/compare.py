@@ -123,11 +123,21 @@ class Comparison:
 
     def _vector(self, want, got):
         difference = self._series(want, got, lambda s: [s["value"]])
-        if difference is None and rules.order_matters(self.query):
-            orders = [[s["value"][1] for s in side] for side in (want, got)]
-            if not all(map(self._value, *orders)):
-                return f"order: want {orders[0]}, got {orders[1]}"
+        group_of = rules.ordered_groups(self.query)
+        if difference is None and group_of:
+            return self._order(*([(group_of(s["metric"]), s["value"][1]) for s in side] for side in (want, got)))
         return difference
+
+    def _order(self, want, got):
+        """Of [(group, value)]: the values of each group, and whether each comes in one piece."""
+        groups = [group for n, (group, _) in enumerate(got) if n == 0 or got[n - 1][0] != group]
+        if len(set(groups)) < len(groups):
+            return f"order: a group in several pieces: {got}"
+        for group in groups:
+            orders = [[value for other, value in side if other == group] for side in (want, got)]
+            if len(orders[0]) != len(orders[1]) or not all(map(self._value, *orders)):
+                return f"order: want {orders[0]}, got {orders[1]}"
+        return None
 
     def _matrix(self, want, got):
         difference = self._series(want, got, lambda s: s["values"])

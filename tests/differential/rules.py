@@ -17,13 +17,39 @@ def ties_possible(query):
     return bool(_TIES.search(query))
 
 
-# An instant vector's order is that of a hash map, except under a sorting function at the root. Equal values may stand
-# in any order, so the values are compared in order and the label sets as a set.
-_SORTED = re.compile(r"^\s*(sort|sort_desc)\s*\(", re.IGNORECASE)
+# An instant vector's order is that of a hash map, except under sort, sort_desc, topk and bottomk at the root. Equal values
+# may stand in any order, so the values are compared in order and the label sets as a set. With by (…) or without (…),
+# the choices of one group follow each other; in which order groups come is open.
+_ORDERED = re.compile(
+    r"^\s*(?:sort|sort_desc|(?:topk|bottomk)\s*(?P<before>(?:by|without)\s*\([^)]*\))?)\s*\("
+    r"(?P<inside>.*)\)\s*(?P<behind>(?:by|without)\s*\([^)]*\))?\s*$",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
-def order_matters(query):
-    return bool(_SORTED.match(query))
+def _closed(text):
+    """Whether no parenthesis closes in it that opened before it: it may stand alone inside a pair."""
+    depth = 0
+    for c in re.sub(r'"(?:[^"\\]|\\.)*"', "", text):
+        depth += (c == "(") - (c == ")")
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def ordered_groups(query):
+    """None if the order of an instant vector is open, else what gives a label set's group."""
+    found = _ORDERED.match(query)
+    if not found or not _closed(found["inside"]):
+        return None
+    clause = found["before"] or found["behind"]
+    if not clause:
+        return lambda labels: ()
+    kind, names = re.match(r"(\w+)\s*\((.*)\)", clause, re.DOTALL).groups()
+    names = {name.strip().strip('"') for name in names.split(",")}
+    if kind.lower() == "by":
+        return lambda labels: tuple(sorted((n, v) for n, v in labels.items() if n in names))
+    return lambda labels: tuple(sorted((n, v) for n, v in labels.items() if n not in names and n != "__name__"))
 
 
 # What is left of a difference of two nearly equal numbers depends on the last bit of each, and so on the order of

@@ -25,20 +25,51 @@ static const struct str truncated_warning = STR_STATIC("results truncated due to
 
 /* --- what pushed parts remark --- */
 
-/* Adds the notes of tasks that gave anything; equal ones once. Returns how many infos there are then. */
+/* "… (1:86)": the text before the position, and line << 32 | column. */
+static struct str split_position(struct str remark, uint64_t *ret_position)
+{
+    uint64_t line = 0, number = 0;
+    size_t open = remark.len;
+    *ret_position = 0;
+    while (open > 0 && remark.ptr[open - 1] != '(')
+        open--;
+    if (open == 0 || remark.ptr[remark.len - 1] != ')')
+        return remark;
+    for (size_t i = open; i < remark.len - 1; i++) {
+        char c = remark.ptr[i];
+        if (!(c >= '0' && c <= '9') && c != ':')
+            return remark;
+        line = c == ':' ? number : line;
+        number = c == ':' ? 0 : number * 10 + (uint64_t)(c - '0');
+    }
+    *ret_position = line << 32 | number;
+    return (struct str){remark.ptr, open - 1};
+}
+
+/* Of equal remarks Prometheus keeps the one it makes last, which is the one that stands last in the query. */
+static size_t add_info(struct str infos[MESSAGES_MAX], size_t n, struct str info)
+{
+    uint64_t position, other;
+    struct str text = split_position(info, &position);
+    size_t same = 0;
+    while (same < n && !str_eq(split_position(infos[same], &other), text))
+        same++;
+    if (same == MESSAGES_MAX)
+        return n;
+    if (same == n || position > other)
+        infos[same] = info;
+    return n + (same == n);
+}
+
+/* Adds the notes of tasks that gave anything. Returns how many infos there are then. */
 static size_t add_notes(const struct query *query, struct str infos[MESSAGES_MAX], size_t n)
 {
     for (uint32_t i = 0; i < query->tasks_n; i++) {
         const struct fragment *fragment = &query->split.fragments[i];
         struct error error;
         const struct grid_result *result = fragment->notes_n ? task_result(query->tasks[i], &error) : NULL;
-        for (size_t k = 0; result && result->series_n > 0 && k < fragment->notes_n && n < MESSAGES_MAX; k++) {
-            size_t same = 0;
-            while (same < n && !str_eq(infos[same], fragment->notes[k]))
-                same++;
-            if (same == n)
-                infos[n++] = fragment->notes[k];
-        }
+        for (size_t k = 0; result && result->series_n > 0 && k < fragment->notes_n; k++)
+            n = add_info(infos, n, fragment->notes[k]);
     }
     return n;
 }

@@ -119,17 +119,19 @@ static uint32_t fragment_of(struct splitter *s, uint32_t at, enum fragment_kind 
     while (i < s->fragments_n && !same_fragment(&s->fragments[i], &fragment))
         i++;
     node->fragment = (int32_t)i;
-    if (i < s->fragments_n)
+    if (kind == FRAGMENT_GRID && s->options->rule == WINDOW_LEFT_OPEN)
+        s->status = notes_make(s->arena, s->text, &fragment, s->reterr);
+    if (i < s->fragments_n) { /* of equal remarks the last is kept */
+        s->fragments[i].notes = fragment.notes;
         return i;
+    }
     if (s->fragments_n >= s->options->fragments_max) {
         s->status =
             error_set(s->reterr, E_LIMIT, "the query needs more tasks than the %u allowed", s->options->fragments_max);
         return 0;
     }
-    if (kind == FRAGMENT_GRID)
+    if (kind == FRAGMENT_GRID && s->status == OK)
         s->status = sql_fragment(s->arena, s->options, s->bounds, &fragment, s->reterr);
-    if (kind == FRAGMENT_GRID && s->status == OK && s->options->rule == WINDOW_LEFT_OPEN)
-        s->status = notes_make(s->arena, s->text, &fragment, s->reterr);
     s->fragments[s->fragments_n++] = fragment;
     return i;
 }

@@ -111,6 +111,9 @@ static void pushed_parts_remark_as_prometheus_does(void **state)
     "\\\"m\\\" (1:" at ")\"]"
     expect(ask("sum(rate(m[5m]))"), 200, REMARK("10"));
     expect(ask("abs(sum(rate(m[5m])))"), 200, REMARK("14"));
+    /* equal ones of two tasks, and of one task that is read twice: the last */
+    expect(ask("abs(sum(rate(m[5m])))%20%2B%20abs(count(rate(m[5m])))"), 200, REMARK("40"));
+    expect(ask("abs(sum(rate(m[5m])))%20%2B%20abs(sum(rate(m[5m])))"), 200, REMARK("38"));
     rig.backend.series = 0;
     struct reply reply = ask("sum(rate(m[5m]))");
     assert_null(strstr(reply.body, "infos"));

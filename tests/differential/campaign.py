@@ -4,6 +4,8 @@ One data set serves many queries. Workers are processes, because most of a query
 real Prometheus and every promsplit. What differs goes back to the main process, which asks whether Prometheus itself is
 in two minds (rules.py), and shrinks what is left: first the query and its grid, then the data. For the latter, copies of
 the data go to the same servers under other metric names.
+
+Every run also counts how much is pushed (shares.py).
 """
 import concurrent.futures
 import math
@@ -12,6 +14,7 @@ import time
 
 import generate
 import rules
+import shares
 from compare import Comparison, Outcome
 from grids import Grid, seconds
 from lib import dataset
@@ -46,6 +49,7 @@ class Asker:
 
     def __init__(self, peer, oracle_port, subject_ports):
         self.peer = peer
+        self.annotations = not peer.startswith("2.")  # which has no infos in its answers
         self.oracle = Api(oracle_port)
         self.subjects = {name: Api(port) for name, port in subject_ports.items()}
 
@@ -53,7 +57,7 @@ class Asker:
         """(what the oracle said, {subject: difference}) of one query."""
         raw = grid.ask(self.oracle, text)
         want = Outcome(raw)
-        compare = Comparison(text, self.peer)
+        compare = Comparison(text, self.peer, self.annotations)
         found = {}
         for name in subjects or self.subjects:
             try:
@@ -69,6 +73,11 @@ class Asker:
         return want, found
 
 
+    def same_but_for_annotations(self, text, grid, subject):
+        want, got = (Outcome(grid.ask(api, text)) for api in (self.oracle, self.subjects[subject]))
+        return Comparison(text, self.peer).difference(want, got) is None
+
+
 _asker = None
 
 
@@ -78,16 +87,18 @@ def _start(*arguments):
 
 
 def _work(job):
-    """One slice of a data set's queries: [(n, subject, difference)], errors, empty answers."""
+    """One slice of a data set's queries: [(n, subject, difference)], errors, empty answers, shares."""
     seed, major, numbers = job
-    found, errors, empty = [], 0, 0
+    found, errors, empty, pushed = [], 0, 0, shares.Shares()
     for n in numbers:
         node, grid = query_at(seed, major, n)
         want, differences = _asker.differences(node.text(), grid)
         errors += not want.ok
         empty += want.ok and not want.result
+        if want.ok and "all" in _asker.subjects:
+            pushed.count(_asker.subjects["all"], node, grid)
         found += [(n, subject, text) for subject, text in differences.items()]
-    return found, errors, empty
+    return found, errors, empty, pushed
 
 
 # --- does Prometheus contradict itself? ---
@@ -165,6 +176,8 @@ def has_ties(asker, node, grid):
 def excused(asker, node, grid, subject):
     if rules.impossible_over_remote_read(node.text()):
         return True
+    if asker.same_but_for_annotations(node.text(), grid, subject):
+        return False
     return (rules.choices(node) and has_ties(asker, node, grid)) or contradicts_itself(asker, node, grid, subject)
 
 
@@ -270,6 +283,7 @@ class Campaign:
         self.major = int(peer.split(".")[0])
         self.queries = self.errors = self.empty = self.excused = self.shrunk = self.more = 0
         self.seen = set()
+        self.shares = shares.Shares()
 
     def run(self):
         left, seed = self.options.random, self.options.seed
@@ -290,14 +304,15 @@ class Campaign:
             with concurrent.futures.ProcessPoolExecutor(WORKERS, initializer=_start, initargs=ports) as pool:
                 results = list(pool.map(_work, jobs))
             asker = Asker(*ports)
-            for found, errors, empty in results:
+            for found, errors, empty, pushed in results:
                 self.errors += errors
                 self.empty += empty
+                self.shares.add(pushed)
                 self.report.failed += len(found)
                 for n, subject, text in found:
                     self.mismatch(asker, world, series, seed, n, subject, text)
             self.queries += count
-            self.report.ok(count * len(world.subjects) - sum(len(found) for found, _, _ in results))
+            self.report.ok(count * len(world.subjects) - sum(len(found) for found, *_ in results))
 
     def mismatch(self, asker, world, series, seed, n, subject, text):
         node, grid = query_at(seed, self.major, n)
@@ -329,7 +344,13 @@ class Campaign:
         print(f"Prometheus {self.peer}: {self.queries} random queries (seeds {self.options.seed} to {seed - 1}) against "
               f"{', '.join(self.pushes)}; {self.errors} were errors, {self.empty} empty; {self.excused} answers in which "
               f"Prometheus contradicts itself; {self.shrunk} mismatches shown, {self.more} more", flush=True)
+        print(f"   with push=all: {self.shares.summary()}", flush=True)
 
 
-def run(peer, pushes, options, report, world):
-    Campaign(peer, pushes, options, report, world).run()
+def run(peer, pushes, options, report, world, pushed=None):
+    """Returns the shares of what was pushed, `pushed` included, and a clause that says of how many queries."""
+    campaign = Campaign(peer, pushes, options, report, world)
+    campaign.run()
+    if pushed:
+        campaign.shares.add(pushed)
+    return campaign.shares, f"{campaign.queries} random queries for Prometheus {peer}"

@@ -288,7 +288,7 @@ class Generator:
         if r < 0.24:
             return Node(SCALAR, ("time()",), "time", plain=(number("2"),))
         if r < 0.27:
-            return Node(SCALAR, ("pi()",), plain=(number("2"),))
+            return Node(SCALAR, ("pi()",), "pi", plain=(number("2"),))
         return number(self.pick(("0", "1", "2", "3", "-1", "0.5", "10", "100", "-2.5", "1e3", "0.1", "Inf", "NaN", "-0")))
 
     def matchers(self, family):
@@ -413,7 +413,8 @@ class Generator:
         if r < 0.4:
             return Node(VECTOR, ("vector(", self.scalar(depth - 1), ")"), "vector")
         if r < 0.6:
-            return Node(VECTOR, (self.pick(("hour", "minute", "day_of_week", "month", "year")) + "()",), "hour")
+            name = self.pick(("hour", "minute", "day_of_week", "month", "year"))
+            return Node(VECTOR, (name + "()",), name)
         operand = self.vector(depth - 1)
         return Node(VECTOR, ("absent(", operand, ")"), "absent")
 
@@ -500,8 +501,9 @@ class Generator:
     def with_info(self, depth):
         sparse = next(f for f in FAMILIES if f.name == "sparse")
         info = next(f for f in FAMILIES if f.name == "pod_info")
-        text = f" {self.pick(('*', '*', '+', '-'))} on (pod) group_left ({self.pick(('node', 'node, zone', ''))}) "
-        return Node(VECTOR, ("(", self.vector_of(depth - 1, sparse), text, self.selector(family=info), ")"), "*",
+        op = self.pick(("*", "*", "+", "-"))
+        text = f" {op} on (pod) group_left ({self.pick(('node', 'node, zone', ''))}) "
+        return Node(VECTOR, ("(", self.vector_of(depth - 1, sparse), text, self.selector(family=info), ")"), op,
                     (*sparse.labels, "node"))
 
     def set_operator(self, depth):
@@ -527,7 +529,8 @@ class Generator:
             return Node(VECTOR, (name + "(", self.selector(self.pick(RANGES), family, MATRIX), ")"), name, family.labels)
         if depth > 0 and r < 0.5:
             inner = self.vector_of(depth - 1, family)
-            return Node(VECTOR, ("(", inner, f" {self.pick(ARITHMETIC[:4])} ", self.scalar(0), ")"), "*", family.labels)
+            op = self.pick(ARITHMETIC[:4])
+            return Node(VECTOR, ("(", inner, f" {op} ", self.scalar(0), ")"), op, family.labels)
         return self.selector(family=family)
 
     def vector(self, depth):

@@ -12,8 +12,10 @@ usage: run.py [--peer 2.42|3.5]… [--push LIST]… [--short] [--file F | --quer
   --short          fewer grids: what scripts/test runs
   --query Q        only this query; may be repeated
   --grid NAME      only this grid (grids.py)
-  --random N       N random queries over random data instead of queries.txt (generate.py), mismatches shrunk
+  --random N       N random queries over random data instead of queries.txt (generate.py), mismatches shrunk; with
+                   Prometheus 3, warnings and infos are compared as well
   --seed S         of the random data and queries (default 1)
+  --shares-table   after --random, writes into docs/semantics.md how much was pushed (shares.py)
   --show           prints both answers too; with --random, what a rule excuses
   --annotations    compares warnings and infos as well
   --control        in promsplit's place, a Prometheus that reads the raw samples from the first: proves the harness
@@ -29,8 +31,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 
+import campaign  # noqa: E402
 import grids  # noqa: E402
 import rules  # noqa: E402
+import shares  # noqa: E402
 from compare import Comparison, Outcome  # noqa: E402
 from lib import dataset  # noqa: E402
 from lib.processes import PROMSPLIT, Stage, prometheus_binary, remote_read_stanza  # noqa: E402
@@ -128,7 +132,7 @@ def arguments():
     parser = argparse.ArgumentParser(usage=__doc__[__doc__.index("usage:") + 7 :])
     for name in ("--peer", "--push", "--query", "--grid"):
         parser.add_argument(name, action="append")
-    for name in ("--short", "--show", "--annotations", "--control", "--keep"):
+    for name in ("--short", "--show", "--annotations", "--control", "--keep", "--shares-table"):
         parser.add_argument(name, action="store_true")
     parser.add_argument("--file", default=os.path.join(HERE, "queries.txt"))
     parser.add_argument("--random", type=int, default=0)
@@ -138,19 +142,19 @@ def arguments():
 
 def main():
     options = arguments()
-    report = Report("differential" + (" (control)" if options.control else ""))
+    report = Report("differential" + (" (control)" if options.control else " (random)" if options.random else ""))
     pushes = [] if options.control else options.push or (["all", "none", "random"] if options.random else ["all", "none"])
     if pushes and not os.access(PROMSPLIT, os.X_OK):
         sys.exit(f"{PROMSPLIT} is not built: run scripts/build")
+    measured, pushed = [], None
     for peer in options.peer or PEERS:
         if prometheus_binary(peer) is None:
             report.skip(f"differential against Prometheus {peer}", "scripts/setup did not find it")
             continue
         started = time.monotonic()
         if options.random:
-            import campaign
-
-            campaign.run(peer, pushes, options, report, World)
+            pushed, of = campaign.run(peer, pushes, options, report, World, pushed)
+            measured.append(of)
             continue
         queries = [(0, q) for q in options.query] if options.query else read_queries(options.file)
         chosen = grids.SHORT if options.short else grids.FULL
@@ -162,6 +166,8 @@ def main():
         print(f"Prometheus {peer}: {count} queries on {len(chosen)} grids over {world.samples} samples, "
               f"against {', '.join(world.subjects)}: {time.monotonic() - started:.0f} s"
               + (f"; {more} further mismatches of the same queries" if more else ""))
+    if options.shares_table and pushed:
+        shares.write_table(pushed, f"{' and '.join(measured)}, seeds from {options.seed}")
     report.finish()
 
 

@@ -73,9 +73,13 @@ class Asker:
         return want, found
 
 
-    def same_but_for_annotations(self, text, grid, subject):
+    def annotations_differ(self, text, grid, subject):
+        """None unless nothing else differs, else (annotations that lack, annotations too many)."""
         want, got = (Outcome(grid.ask(api, text)) for api in (self.oracle, self.subjects[subject]))
-        return Comparison(text, self.peer).difference(want, got) is None
+        if Comparison(text, self.peer).difference(want, got) is not None:
+            return None
+        sides = [{text for texts in outcome.annotations for text in texts} for outcome in (want, got)]
+        return sides[0] - sides[1], sides[1] - sides[0]
 
 
 _asker = None
@@ -176,8 +180,9 @@ def has_ties(asker, node, grid):
 def excused(asker, node, grid, subject):
     if rules.impossible_over_remote_read(node.text()):
         return True
-    if asker.same_but_for_annotations(node.text(), grid, subject):
-        return False
+    annotations = asker.annotations_differ(node.text(), grid, subject)
+    if annotations:
+        return rules.remark_may_lack(node, *annotations)
     return (rules.choices(node) and has_ties(asker, node, grid)) or contradicts_itself(asker, node, grid, subject)
 
 

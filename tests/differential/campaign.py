@@ -74,12 +74,12 @@ class Asker:
 
 
     def annotations_differ(self, text, grid, subject):
-        """None unless nothing else differs, else (annotations that lack, annotations too many)."""
+        """None unless they differ and nothing else does, else (annotations that lack, annotations too many)."""
         want, got = (Outcome(grid.ask(api, text)) for api in (self.oracle, self.subjects[subject]))
         if Comparison(text, self.peer).difference(want, got) is not None:
             return None
         sides = [{text for texts in outcome.annotations for text in texts} for outcome in (want, got)]
-        return sides[0] - sides[1], sides[1] - sides[0]
+        return (sides[0] - sides[1], sides[1] - sides[0]) if sides[0] != sides[1] else None
 
 
 _asker = None

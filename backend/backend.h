@@ -15,6 +15,7 @@
 #ifndef PROMSPLIT_BACKEND_BACKEND_H
 #define PROMSPLIT_BACKEND_BACKEND_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -149,6 +150,9 @@ struct run_limits {
 
 struct backend {
     const struct backend_ops *ops; /* private data follows in the implementation's struct */
+    /* Some series has a label __type__ or __unit__, as plan_options.metadata_labels says: set before a sample of it can
+     * be read, and never taken back. */
+    atomic_bool metadata_labels;
 };
 
 struct backend_ops {

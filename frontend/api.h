@@ -52,6 +52,9 @@ struct upstream_facts;
 MUST_USE enum status api_plan_options(const struct config *config, const struct upstream_facts *facts,
                                       const struct capabilities *can, struct plan_options *ret_options,
                                       struct error *reterr);
+struct backend;
+/* Adds what the stored series say. */
+void api_plan_for_store(const struct backend *backend, struct plan_options *options);
 
 /* --- handlers: api_labels.c --- */
 

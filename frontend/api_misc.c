@@ -147,6 +147,7 @@ void api_explain(struct http_request *request)
     if (status == OK)
         status = api_plan_options(&app->config, &facts, app->backend->ops->capabilities, &options, &error);
     if (status == OK) {
+        api_plan_for_store(app->backend, &options);
         options.bounds = (struct time_span){grid.start_ms, grid.start_ms + (range ? range_ms : 0)};
         status = api_expression(request, &query, &error);
     }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/backend.h"
 #include "base/assert.h"
 #include "frontend/api.h"
 #include "frontend/app.h"
@@ -210,4 +211,12 @@ enum status api_plan_options(const struct config *config, const struct upstream_
     if (status == OK)
         *ret_options = options;
     return status;
+}
+
+#define METADATA_LABELS_SINCE 3005 /* the version that drops them with the name */
+
+void api_plan_for_store(const struct backend *backend, struct plan_options *options)
+{
+    bool drops = options->version ? options->version >= METADATA_LABELS_SINCE : options->rule == WINDOW_LEFT_OPEN;
+    options->metadata_labels = drops && atomic_load(&backend->metadata_labels);
 }

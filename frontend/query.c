@@ -259,6 +259,7 @@ static enum status plan_options(struct query *query, struct plan_options *ret_op
     enum status status = api_plan_options(&app->config, &facts, app->backend->ops->capabilities, ret_options, reterr);
     if (status != OK)
         return status;
+    api_plan_for_store(app->backend, ret_options);
     ret_options->bounds = (struct time_span){query->params.start_ms, query->params.end_ms};
     if (query->params.lookback_ms > 0)
         ret_options->lookback_ms = query->params.lookback_ms;

@@ -247,6 +247,20 @@ static enum residue_reason judge_unary(struct judge *j, const struct expr *expr,
 
 /* --- binary operators --- */
 
+/* Whether labels that go with the name would have to be taken from the elements of the many side, or are asked for. */
+static bool loses_metadata(const struct judge *j, const struct expr_binary *binary)
+{
+    if (!j->options->metadata_labels || binary_op_is_set(binary->op) ||
+        (binary_op_is_comparison(binary->op) && !binary->return_bool))
+        return false;
+    bool listed = false;
+    for (size_t i = 0; i < METADATA_LABELS.n; i++)
+        listed |= name_list_has(binary->include, METADATA_LABELS.at[i]) ||
+                  (binary->on && name_list_has(binary->matching, METADATA_LABELS.at[i]));
+    bool only_matched = binary->on && binary->cardinality == CARD_ONE_TO_ONE;
+    return listed || (!only_matched && has_metadata(binary_many_side(binary)));
+}
+
 /* Between vectors. Elements of the many side that differ in nothing but their name are one match group: Prometheus
  * refuses them, SQL would give both. */
 static enum residue_reason judge_join(struct judge *j, const struct expr_binary *binary)
@@ -256,6 +270,8 @@ static enum residue_reason judge_join(struct judge *j, const struct expr_binary 
         return RESIDUE_NOT_EXACT;
     if (!pushes(j, binary_op_is_set(binary->op) ? PUSH_SET : PUSH_BINARY))
         return RESIDUE_SWITCHED_OFF;
+    if (loses_metadata(j, binary))
+        return RESIDUE_NOT_EXACT;
     if (!binary_op_is_set(binary->op) && binary->cardinality == CARD_ONE_TO_ONE && binary_keeps_name(binary) &&
         !binary->on && names_of(binary->left) == NAMES_MANY)
         return RESIDUE_NAME_MAY_MERGE;

@@ -115,6 +115,62 @@ enum names names_of(const struct expr *expr)
     }
 }
 
+/* --- labels that go with the name --- */
+
+static const struct str metadata_labels[] = {STR_STATIC("__type__"), STR_STATIC("__unit__")};
+const struct name_list METADATA_LABELS = {metadata_labels, ARRAY_LENGTH(metadata_labels)};
+
+static bool aggregate_has_metadata(const struct expr_aggregate *aggregate)
+{
+    bool selects = aggregate->op == AGG_TOPK || aggregate->op == AGG_BOTTOMK;
+    size_t listed = 0;
+    for (size_t i = 0; i < METADATA_LABELS.n; i++)
+        listed += name_list_has(aggregate->grouping, METADATA_LABELS.at[i]);
+    if (!selects && (aggregate->without ? listed == METADATA_LABELS.n : listed == 0))
+        return false;
+    return has_metadata(aggregate->operand);
+}
+
+/* absent() and info() may bring such labels of their own. */
+static bool call_has_metadata(const struct expr_call *call)
+{
+    return call_keeps_name(call) || call_shape(call) == CALL_ABSENT || call->function->id == FN_INFO;
+}
+
+bool drops_name(const struct expr *expr)
+{
+    if (expr->kind == EXPR_CALL)
+        return !call_keeps_name(&expr->u.call);
+    if (expr->kind == EXPR_BINARY)
+        return !binary_op_is_comparison(expr->u.binary.op) || expr->u.binary.return_bool;
+    return expr->kind == EXPR_UNARY && expr->u.unary.negative;
+}
+
+bool has_metadata(const struct expr *expr)
+{
+    switch (expr->kind) {
+    case EXPR_SELECTOR:
+    case EXPR_MATRIX:
+        return true;
+    case EXPR_SUBQUERY:
+        return has_metadata(expr->u.subquery.operand);
+    case EXPR_AGGREGATE:
+        return aggregate_has_metadata(&expr->u.aggregate);
+    case EXPR_CALL:
+        return call_has_metadata(&expr->u.call);
+    case EXPR_BINARY:
+        if (!binary_op_is_set(expr->u.binary.op) && drops_name(expr))
+            return false; /* judge.c leaves what would keep them */
+        return has_metadata(expr->u.binary.left) || has_metadata(expr->u.binary.right);
+    case EXPR_UNARY:
+        return !expr->u.unary.negative && has_metadata(expr->u.unary.operand);
+    case EXPR_PAREN:
+        return has_metadata(expr->u.paren);
+    default:
+        return false;
+    }
+}
+
 /* --- scalars --- */
 
 static double fold(enum binary_op op, double left, double right)

@@ -60,6 +60,11 @@ const struct expr *call_range(const struct expr_call *call); /* CALL_WINDOW: the
 size_t absent_labels(const struct expr *operand, struct label labels[ABSENT_LABELS_MAX]);
 const struct expr *absent_selector(const struct expr *operand); /* NULL: no selector, no labels */
 
+/* __type__ and __unit__: Prometheus 3.5 and later drop them wherever they drop the name. */
+extern const struct name_list METADATA_LABELS;
+bool has_metadata(const struct expr *expr); /* whether elements may have one of them */
+bool drops_name(const struct expr *expr);   /* a node over the rows of one vector: whether it takes the name away */
+
 bool has_selector(const struct expr *expr);
 bool name_list_has(struct name_list list, struct str name);
 

@@ -48,6 +48,7 @@ struct plan_options {
     uint32_t fragments_max;
     uint32_t
         version; /* of the upstream, major * 1000 + minor: what it does not have stays its own to refuse; 0: newest */
+    bool metadata_labels; /* some series has a label of METADATA_LABELS (shape.h), which go with the name */
     /* Steps of any one grid, inner ones included. Subqueries have many: not the API's 11 000 for range queries. */
     uint32_t points_max;
 

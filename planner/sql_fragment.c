@@ -344,6 +344,8 @@ static struct columns wrapping_columns(struct writer *w, const struct expr *expr
     const struct expr *operand = wrapped_operand(expr);
     struct columns columns = operand ? node_columns(w, operand) : (struct columns){.metric = true, .map = true};
     columns.metric &= names_of(expr) != NAMES_NONE;
+    if (w->options->metadata_labels && drops_name(expr))
+        columns.by = pick_names(w, columns.by, &METADATA_LABELS, false);
     return columns;
 }
 
@@ -369,17 +371,17 @@ void write_asked_from(struct writer *w, const struct expr *call, struct grid gri
     wrapping_from(w, call, grid, (struct columns){.metric = false});
 }
 
-/* --- nodes that drop one of many names --- */
+/* --- nodes that drop one of many names, or labels that go with the name --- */
 
 /* Rows that differ in nothing else become one, which PromQL forbids at any one step; of a function over samples and of
  * the sign, for the whole series. Source: rangeEval, ContainsSameLabelset in eval. */
-static bool merges_names(const struct expr *expr)
+static bool merges_names(const struct writer *w, const struct expr *expr)
 {
     if (names_of(expr) != NAMES_NONE)
         return false;
     const struct expr *operand = wrapped_operand(expr);
     const struct expr *named = operand ? operand : call_range(&expr->u.call);
-    return names_of(named) == NAMES_MANY;
+    return names_of(named) == NAMES_MANY || (w->options->metadata_labels && drops_name(expr) && has_metadata(named));
 }
 
 static void merging_select(struct writer *w, const struct expr *expr, struct grid grid)
@@ -390,7 +392,7 @@ static void merging_select(struct writer *w, const struct expr *expr, struct gri
     struct columns to = wrapping_columns(w, expr);
     bool whole = expr->kind == EXPR_UNARY || (expr->kind == EXPR_CALL && call_range(&expr->u.call));
     sql_words(sql, "SELECT ");
-    write_columns(w, "", from, to, (struct name_list){NULL, 0});
+    write_columns(w, "", from, to, w->options->metadata_labels ? METADATA_LABELS : (struct name_list){NULL, 0});
     sql_words(sql, whole ? "prom_one_series(" : "prom_one(");
     wrapping_value(w, expr, grid);
     sql_words(sql, ") AS value");
@@ -482,7 +484,7 @@ static void aggregate_select(struct writer *w, const struct expr *expr, struct g
 typedef void select_writer(struct writer *, const struct expr *, struct grid);
 
 /* Who writes a node's own SELECT; NULL: it wraps its operand's rows. */
-static select_writer *node_select(const struct expr *expr)
+static select_writer *node_select(struct writer *w, const struct expr *expr)
 {
     switch (expr->kind) {
     case EXPR_SELECTOR:
@@ -508,13 +510,13 @@ static select_writer *node_select(const struct expr *expr)
         INVARIANT(expr->kind == EXPR_UNARY);
         break;
     }
-    return merges_names(expr) ? merging_select : NULL;
+    return merges_names(w, expr) ? merging_select : NULL;
 }
 
 struct columns node_columns(struct writer *w, const struct expr *expr)
 {
     expr = expr_unparen(expr);
-    select_writer *select = node_select(expr);
+    select_writer *select = node_select(w, expr);
     if (expr->kind == EXPR_AGGREGATE)
         return aggregate_columns(w, expr);
     if (select == join_select)
@@ -538,7 +540,7 @@ void write_from(struct writer *w, const struct expr *expr, struct grid grid, str
 {
     expr = expr_unparen(expr);
     struct grid computed = computed_grid(expr, grid);
-    select_writer *select = node_select(expr);
+    select_writer *select = node_select(w, expr);
     if (!select) {
         wrapping_from(w, expr, computed, wanted);
         return;
@@ -550,7 +552,7 @@ void write_from(struct writer *w, const struct expr *expr, struct grid grid, str
 
 static void write_computed_value(struct writer *w, const struct expr *expr, struct grid grid)
 {
-    select_writer *select = node_select(expr);
+    select_writer *select = node_select(w, expr);
     if (select == aggregate_select)
         sql_identifier(&w->sql, str_from(aggregate_op_text(expr->u.aggregate.op)));
     else if (select)
@@ -596,7 +598,7 @@ static bool same_columns(struct columns a, struct columns b)
 static bool write_rows_plainly(struct writer *w, const struct rows *rows, struct columns from)
 {
     const struct expr *expr = expr_unparen(rows->expr);
-    select_writer *select = node_select(expr);
+    select_writer *select = node_select(w, expr);
     if (!select || rows->function[0] || rows->ranked || !same_columns(from, rows->to) ||
         computed_grid(expr, rows->grid).steps != rows->grid.steps)
         return false;
@@ -634,7 +636,7 @@ static void write_statement(struct writer *w, const struct expr *expr, struct gr
 {
     struct sql *sql = &w->sql;
     struct grid computed = computed_grid(expr, grid);
-    select_writer *select = node_select(expr);
+    select_writer *select = node_select(w, expr);
     if (select == aggregate_select)
         write_aggregate(w, expr, computed, computed.steps == grid.steps ? 1 : grid.steps, STR("value"));
     else if (select && computed.steps == grid.steps)

@@ -152,7 +152,7 @@ static bool is_filtered(const struct join *join, struct columns other)
 static void write_side_rows(struct writer *w, const struct join *join, const struct rows *rows)
 {
     struct columns other = rows->expr == join->left.expr ? join->right.columns : join->left.columns;
-    bool all = may_fail(rows->expr) || (rows->aggregate && is_filtered(join, other));
+    bool all = may_fail(rows->expr) || w->options->metadata_labels || (rows->aggregate && is_filtered(join, other));
     write_open(w);
     if (all) {
         sql_words(&w->sql, "WITH checked AS MATERIALIZED ");

@@ -387,6 +387,7 @@ enum status store_append(struct backend *backend, struct append_request *request
     struct metadata_changes changes = {.n = 0};
     pthread_mutex_lock(&w->lock);
     enum status status = stage(store, &changes, requests, n, reterr);
+    atomic_store(&backend->metadata_labels, w->catalogue.metadata_labels);
     if (status == OK && (w->rows_n > 0 || changes.n > 0))
         status = write_all(w, &changes, reterr);
     if (status == OK) {

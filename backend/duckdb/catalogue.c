@@ -71,6 +71,7 @@ static struct known_series *add_with_id(struct catalogue *c, struct labels label
     c->at[id] = series;
     c->n = id >= c->n ? id + 1 : c->n;
     slot_put(c, series);
+    c->metadata_labels |= labels_get(labels, STR("__type__")).len > 0 || labels_get(labels, STR("__unit__")).len > 0;
     return series;
 }
 

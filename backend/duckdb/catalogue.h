@@ -31,6 +31,7 @@ struct catalogue {
     uint32_t n, capacity;
     uint32_t *slots; /* open addressing: id + 1, 0 empty */
     uint64_t slots_n;
+    bool metadata_labels; /* see struct backend */
 };
 
 /* What is stored, for statistics and for listings over all times. */

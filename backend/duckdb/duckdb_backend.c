@@ -121,6 +121,7 @@ static enum status prepare(struct duckdb_store *store, struct error *reterr)
     engine_disconnect(connection);
     if (status == OK)
         status = writer_init(&store->writer, &store->engine, reterr);
+    atomic_init(&store->backend.metadata_labels, store->writer.catalogue.metadata_labels);
     if (status == OK)
         status = regex_init(&store->regex, &store->engine, reterr);
     return status;

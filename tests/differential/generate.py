@@ -173,6 +173,18 @@ def _others(d):
         d.add("text", {"word": word}, d.whole(d.times()))
 
 
+def _add_metadata_labels(r, series):
+    """What Prometheus 3.5 drops with the name; some series differ in nothing else."""
+    for labels, values in list(series):
+        twin = r.random() < 0.03
+        if r.random() < 0.7:
+            labels["__type__"] = "counter" if labels["__name__"].endswith("_total") else r.choice(("gauge", "unknown"))
+        if r.random() < 0.2:
+            labels["__unit__"] = "bytes"
+        if twin and values:
+            series.append(({**labels, "__unit__": "twin"}, values[: len(values) // 2]))
+
+
 def samples(seed, utf8):
     """[(labels, [(ms, value bits)])]. Names that are not plain identifiers only with utf8."""
     d = Data(seed)
@@ -182,6 +194,8 @@ def samples(seed, utf8):
         for value in ("v", "w"):
             d.add("my.metric", {"dotted.label": value, "job": "web"}, d.gauge(d.times()))
     r = random.Random(seed + 1)
+    if seed % 4 == 3:
+        _add_metadata_labels(r, d.series)
     for _, values in d.series:
         if r.random() < 0.1 and values:  # some samples are sent twice
             at = r.randrange(len(values))
@@ -427,7 +441,7 @@ class Generator:
             return "", ()
         chosen = self.random.sample(labels, self.random.randrange(1, len(labels) + 1))
         if self.maybe(0.1):
-            chosen.append(self.pick(("nothing", "__name__", "zone")))
+            chosen.append(self.pick(("nothing", "__name__", "zone", "__type__")))
         names = ", ".join(_label(name) for name in dict.fromkeys(chosen))
         if self.maybe(0.3):
             return f"without ({names}) ", tuple(name for name in labels if name not in chosen)

@@ -229,6 +229,18 @@ static void test_every_bit_pattern_survives_compression(void **state)
     }
 }
 
+static void test_metadata_labels_are_noticed(void **state)
+{
+    struct fixture *f = *state;
+    APPEND(f, "up;job=a", {1, 1});
+    assert_false(atomic_load(&f->backend->metadata_labels));
+    APPEND(f, "up;__unit__=s", {1, 1});
+    assert_true(atomic_load(&f->backend->metadata_labels));
+    fixture_close(f);
+    fixture_open(f);
+    assert_true(atomic_load(&f->backend->metadata_labels));
+}
+
 static void test_an_unknown_schema_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -655,6 +667,7 @@ int main(void)
         IN_MEMORY(test_a_refused_series_is_not_made),
         IN_MEMORY(test_many_requests_in_one),
         ON_DISK(test_reopen),
+        ON_DISK(test_metadata_labels_are_noticed),
         ON_DISK(test_every_bit_pattern_survives_compression),
         ON_DISK(test_an_unknown_schema_is_refused),
         cmocka_unit_test(test_a_directory_that_cannot_be),

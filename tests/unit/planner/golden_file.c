@@ -87,6 +87,10 @@ static bool read_option(struct golden_case *c, struct str line)
         return read_count(value, &c->options.fragments_max);
     if (option_is(line, STR("points"), &value))
         return read_count(value, &c->options.points_max);
+    if (option_is(line, STR("metadata"), &value)) {
+        c->options.metadata_labels = true;
+        return str_eq(value, STR("labels"));
+    }
     if (option_is(line, STR("format"), &value)) {
         c->format = str_eq(value, STR("json")) ? EXPLAIN_JSON : EXPLAIN_DOT;
         return str_eq(value, STR("json")) || str_eq(value, STR("dot"));

@@ -161,6 +161,7 @@ static inline bool wire_get_fixed64(struct wire_in *in, uint64_t *ret)
 static inline bool wire_get_field(struct wire_in *in, struct wire_field *ret)
 {
     uint64_t tag;
+    *ret = (struct wire_field){.value = 0, .bytes = {NULL, 0}};
     if (!wire_get_varint(in, &tag) || tag >> 3 == 0 || tag > UINT32_MAX)
         return false;
     ret->number = (uint32_t)(tag >> 3);

@@ -1,6 +1,7 @@
 """What service tests share: a stage per class, a small data set, and a few ways to wait."""
 import math
 import os
+import sys
 import time
 import unittest
 
@@ -8,7 +9,8 @@ from lib import dataset
 from lib.processes import Stage, prometheus_binary
 from lib.wire import float_bits
 
-PROMETHEUS_2, PROMETHEUS_3 = prometheus_binary("2.42"), prometheus_binary("3.5")
+VERSIONS = ("2.42", "3.5")  # the Prometheuses a split must work with; scripts/setup unpacks them
+PROMETHEUS_2, PROMETHEUS_3 = (prometheus_binary(version) for version in VERSIONS)
 T0 = dataset.T0
 T0_S = T0 // 1000
 SLOW = 4 if "build-asan" in os.environ.get("PROMSPLIT", "") or "build-tsan" in os.environ.get("PROMSPLIT", "") else 1
@@ -40,13 +42,25 @@ def until(condition, wait_s=10.0, what="condition"):
     raise AssertionError(f"{what} not seen within {wait_s * SLOW} s")
 
 
+def on_each_prometheus(case):
+    """Class decorator: instead of the class, its module gets one per version of upstream (Name_2_42, Name_3_5)."""
+    module = sys.modules[case.__module__]
+    for version in VERSIONS:
+        name = f"{case.__name__}_{version.replace('.', '_')}"
+        setattr(module, name, type(name, (case,), {"version": version, "__module__": case.__module__, "__doc__": case.__doc__}))
+    return None
+
+
 class ServiceCase(unittest.TestCase):
-    """A fresh stage per test class."""
+    """A fresh stage per test class. `version` is that of upstream; without it here, the class is skipped."""
+
+    version = "2.42"
 
     @classmethod
     def setUpClass(cls):
-        if PROMETHEUS_2 is None:
-            raise unittest.SkipTest("no Prometheus 2.42: scripts/setup unpacks it")
+        cls.prometheus = prometheus_binary(cls.version)
+        if cls.prometheus is None:
+            raise unittest.SkipTest(f"no Prometheus {cls.version}: scripts/setup unpacks it")
         cls.stage = Stage()
         cls.addClassCleanup(cls.stage.close)
         cls.prepare()
@@ -58,7 +72,7 @@ class ServiceCase(unittest.TestCase):
     @classmethod
     def loaded_pair(cls, name="promsplit", **options):
         """promsplit with small_data() before its own upstream, both ready."""
-        promsplit, upstream = cls.stage.pair(name, PROMETHEUS_2, **options)
+        promsplit, upstream = cls.stage.pair(name, cls.prometheus, **options)
         dataset.load(promsplit.api, small_data())
         return promsplit, upstream
 

@@ -9,7 +9,7 @@ from lib.processes import remote_read_stanza
 class PlainReads(ServiceCase):
     @classmethod
     def prepare(cls):
-        cls.promsplit, cls.upstream = cls.stage.pair("promsplit", PROMETHEUS_2)
+        cls.promsplit, cls.upstream = cls.stage.pair("promsplit", cls.prometheus)
         cls.api = cls.promsplit.api
         cls.series = dataset.build(utf8_names=False)
         dataset.load(cls.api, cls.series)

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 
-from fixture import PROMETHEUS_2, ServiceCase, T0, until
+from fixture import ServiceCase, T0, until
 from lib import wire
 from lib.api import Api
 from lib.wire import float_bits
@@ -44,7 +44,7 @@ def value(n, series):
 
 class Kill(ServiceCase):
     def test_kill_9_during_ingest_loses_nothing_acknowledged(self):
-        upstream = self.stage.prometheus("upstream", PROMETHEUS_2)
+        upstream = self.stage.prometheus("upstream", self.prometheus)
         promsplit = self.stage.promsplit("promsplit", upstream.port)
         first = [0] * WRITERS
         for round_number in range(ROUNDS):
@@ -81,7 +81,7 @@ class Kill(ServiceCase):
                     self.assertEqual(bits, value((t - T0) // 1000, s))
 
     def test_a_clean_end_and_a_new_start_keep_everything(self):
-        upstream = self.stage.prometheus("upstream", PROMETHEUS_2)
+        upstream = self.stage.prometheus("upstream", self.prometheus)
         promsplit = self.stage.promsplit("promsplit", upstream.port)
         bits = [wire.STALE_BITS, wire.NAN_BITS, float_bits(-0.0), float_bits(1.5)]
         samples = [(T0 + n, b) for n, b in enumerate(bits)]

@@ -5,7 +5,7 @@ import threading
 import time
 import urllib.parse
 
-from fixture import DIRECT, PROMETHEUS_2, RESIDUAL, SLOW, T0, T0_S, ServiceCase, small_data, until
+from fixture import DIRECT, RESIDUAL, SLOW, T0, T0_S, ServiceCase, on_each_prometheus, small_data, until
 from lib import dataset
 from lib.processes import free_port, remote_read_stanza
 from lib.relay import Relay
@@ -13,6 +13,7 @@ from lib.relay import Relay
 AT = T0_S + 1200
 
 
+@on_each_prometheus
 class WrongSetup(ServiceCase):
     """Settings of upstream's remote_read: what is wrong is named by /-/ready and by the failing query."""
 
@@ -20,7 +21,7 @@ class WrongSetup(ServiceCase):
         """promsplit, loaded, whose upstream has this remote_read text (or None) for it."""
         port = free_port()
         text = remote_read(f"http://127.0.0.1:{port}") if remote_read else None
-        upstream = self.stage.prometheus("upstream", PROMETHEUS_2, remote_read=text, config=config)
+        upstream = self.stage.prometheus("upstream", self.prometheus, remote_read=text, config=config)
         # its own blocks cover the query's time: without read_recent, what they cover is not asked for
         upstream.api.write([({"__name__": "own"}, [(T0 - 10 * 86_400_000, 0), (int(time.time() * 1000), 0)])])
         promsplit = self.stage.promsplit("promsplit", upstream.port, port=port)
@@ -64,12 +65,13 @@ class WrongSetup(ServiceCase):
         self.assert_named(promsplit, "required_matchers")
 
 
+@on_each_prometheus
 class Failing(ServiceCase):
     @classmethod
     def prepare(cls):
         cls.port = free_port()
         cls.relay = Relay(cls.port)  # the way back from upstream
-        cls.upstream = cls.stage.prometheus("upstream", PROMETHEUS_2, remote_read=f"http://127.0.0.1:{cls.relay.port}")
+        cls.upstream = cls.stage.prometheus("upstream", cls.prometheus, remote_read=f"http://127.0.0.1:{cls.relay.port}")
         cls.promsplit = cls.stage.promsplit("promsplit", cls.upstream.port, port=cls.port)
         cls.promsplit.wait_for("/-/ready")
         cls.api = cls.promsplit.api
@@ -130,6 +132,7 @@ class Failing(ServiceCase):
         self.assert_api_error(answer, 503, "timeout")
 
 
+@on_each_prometheus
 class Flood(ServiceCase):
     """The two-pool rule: callbacks are answered while every query slot is taken."""
 

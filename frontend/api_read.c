@@ -39,6 +39,7 @@ struct reading {
     size_t at;                 /* the part being encoded */
     struct raw_cursor *cursor; /* of that part; NULL: not opened */
     bool in_series;
+    size_t series_at;     /* of that part's grid */
     struct error failure; /* the first one */
 };
 
@@ -65,13 +66,19 @@ static void close_reading(struct reading *reading)
     reading->answer = NULL;
 }
 
+/* Prometheus's remote read answers 400 where a limit is reached, not 422 as its query API does. */
+static int read_http_code(enum status status)
+{
+    return status_http_code(status == E_LIMIT ? E_BAD_DATA : status);
+}
+
 /* Before anything was sent: the failure as text, with its code. */
 static void refuse(struct reading *reading)
 {
     struct error failure = reading->failure;
     close_reading(reading);
     end_reads(reading, false);
-    http_respond_text(reading->request, status_http_code(failure.status), "%s\n", failure.message);
+    http_respond_text(reading->request, read_http_code(failure.status), "%s\n", failure.message);
 }
 
 /* --- looking up --- */
@@ -166,6 +173,8 @@ static enum status encode_block(struct reading *reading, bool *ret_end)
         status = read_answer_series(reading->answer, block.labels, reterr);
     if (status == OK)
         status = read_answer_samples(reading->answer, block.samples, block.samples_n, reterr);
+    if (status == OK && reading->parts[reading->at].is_task)
+        task_read_count(&reading->parts[reading->at].read, block.samples_n);
     reading->in_series = !block.series_ends;
     return status;
 }
@@ -195,8 +204,10 @@ static enum status encode_some(struct reading *reading)
     enum status status = OK;
     if (is_grid_part(part)) {
         const struct grid_result *result = task_read_result(&part->read, &reading->failure);
-        status = result ? read_answer_grid(reading->answer, result, part->query->span, &reading->failure)
+        status = result ? read_answer_grid(reading->answer, result, part->query->span, &reading->series_at,
+                                           &reading->failure)
                         : reading->failure.status;
+        end = status == OK && reading->series_at == result->series_n;
     } else if (!part->is_task && part->query->series_only) {
         status = encode_labels(reading, part->query);
     } else {
@@ -206,8 +217,10 @@ static enum status encode_some(struct reading *reading)
         if (status == OK)
             status = encode_block(reading, &end);
     }
-    if (status == OK && end)
+    if (status == OK && end) {
         reading->at++;
+        reading->series_at = 0;
+    }
     return status;
 }
 

@@ -266,12 +266,15 @@ static void run(void *arg)
         enum status status = cancel_check(task->owner.cancel, &error);
         if (status == OK)
             status = app->backend->ops->run(app->backend, task->fragment, &limits, task->owner.cancel, &result, &error);
-        metric_observe_ms(app->metrics, METRIC_ID_fragment_seconds, (double)(monotonic_ms() - begun_ms));
+        int64_t took_ms = monotonic_ms() - begun_ms;
+        metric_observe_ms(app->metrics, METRIC_ID_fragment_seconds, (double)took_ms);
         if (status != OK && status != E_CANCELED) /* a query that ended wants no result; that is no failure */
             metric_add(app->metrics, METRIC_ID_task_failures, "engine", 1);
         pthread_mutex_lock(&task->lock);
         task->state = status == OK ? TASK_DONE : TASK_FAILED;
         task->result = status == OK ? result : NULL;
+        task->outcome.rows = status == OK ? result->series_n : 0;
+        task->outcome.took_ms = took_ms;
         if (status != OK)
             task->outcome.failure = error;
         settle_and_unlock(task);
@@ -357,6 +360,8 @@ enum status task_read_begin(struct tasks *tasks, struct str id, struct task_read
     read->task = task;
     read->sending = false;
     read->next = NULL;
+    read->rows = 0;
+    read->begun_ms = monotonic_ms();
     pthread_mutex_lock(&task->lock);
     task->outcome.reads++;
     pthread_mutex_unlock(&task->lock);
@@ -406,12 +411,21 @@ void task_read_sending(struct task_read *read)
     pthread_mutex_unlock(&task->lock);
 }
 
+void task_read_count(struct task_read *read, uint64_t samples_n)
+{
+    read->rows += samples_n;
+}
+
 void task_read_end(struct task_read *read, bool complete, const struct error *failure)
 {
     struct task *task = read->task;
     void (*settled)(void *arg) = NULL;
     pthread_mutex_lock(&task->lock);
     task->outcome.reads_complete += complete;
+    if (!is_grid(task)) {
+        task->outcome.rows += read->rows;
+        task->outcome.took_ms += monotonic_ms() - read->begun_ms;
+    }
     if (failure && task->outcome.failure.status == OK)
         task->outcome.failure = *failure;
     if (read->sending && --task->sending == 0) {

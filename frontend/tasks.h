@@ -29,6 +29,8 @@ struct task;
 struct task_outcome {
     uint64_t reads;          /* begun */
     uint64_t reads_complete; /* answered in full, last byte handed to the socket */
+    uint64_t rows;           /* a grid task: series of its result; a raw task: samples sent by all its reads */
+    int64_t took_ms;         /* a grid task: of its SQL; a raw task: of all its reads; 0 until it is over */
     struct error failure;    /* the first failure of running or reading; status OK if none */
 };
 
@@ -76,6 +78,8 @@ struct task_read {
     struct task *task;
     struct task_read *next; /* parked reads of the task */
     bool sending;
+    uint64_t rows;
+    int64_t begun_ms;
 };
 
 /* Begins a read: E_NOT_FOUND if there is no such task. Every begun read is ended with task_read_end. */
@@ -86,7 +90,8 @@ struct cancel *task_read_cancel(const struct task_read *read);           /* its 
 bool task_read_ready(struct task_read *read);
 /* Of a grid task that is ready; NULL with its failure. Valid until task_read_end. The read counts as sending. */
 const struct grid_result *task_read_result(struct task_read *read, struct error *reterr);
-void task_read_sending(struct task_read *read); /* the same mark for raw tasks */
+void task_read_sending(struct task_read *read);                   /* the same mark for raw tasks */
+void task_read_count(struct task_read *read, uint64_t samples_n); /* sent for a raw task, for its outcome */
 /* complete: the last byte was handed to the socket. failure: why not, if it is the task's own or the read's fault. */
 void task_read_end(struct task_read *read, bool complete, const struct error *failure);
 

@@ -20,6 +20,7 @@
 #define WHAT             "remote read answer"
 #define HEAD_ROOM        (1 + 5) /* tag and length of messages below 4 GiB: all that snappy can hold */
 #define SAMPLES_AT_ONCE  512
+#define PIECE_BYTES      ((size_t)1 << 20) /* of a streamed grid, until they are taken */
 #define CHUNK_FIELDS_MAX (2 * (1 + WIRE_VARINT_MAX) + 2 + WIRE_BYTES_HEAD_MAX)
 
 struct read_answer {
@@ -373,11 +374,12 @@ static enum status put_grid_series(struct read_answer *answer, struct grid grid,
 }
 
 enum status read_answer_grid(struct read_answer *answer, const struct grid_result *result, struct time_span span,
-                             struct error *reterr)
+                             size_t *series_at, struct error *reterr)
 {
-    read_answer_query(answer);
+    if (*series_at == 0)
+        read_answer_query(answer);
     enum status status = report(answer, reterr);
-    for (size_t i = 0; i < result->series_n && status == OK; i++)
-        status = put_grid_series(answer, result->grid, &result->series[i], span, reterr);
+    while (*series_at < result->series_n && answer->out.len < PIECE_BYTES && status == OK)
+        status = put_grid_series(answer, result->grid, &result->series[(*series_at)++], span, reterr);
     return status;
 }

@@ -53,9 +53,11 @@ void read_answer_take(struct read_answer *answer, struct strbuf *out);
 /* A grid result as samples, so that upstream's lookback finds exactly the grid (semantics.md 5): the present values at
  * their evaluation timestamps inside span, a staleness marker at the first missing step of every gap, and one a step
  * after the last value if that is inside span, be it on the grid or one step behind it. Nothing before the first
- * value; series without a value inside span are left out. Writes the whole query: read_answer_query, then every series.
- * A present value that has the bits of the marker is sent as an ordinary NaN: the grid says there is a value. */
+ * value; series without a value inside span are left out. Writes a query of its own: read_answer_query, then the
+ * series. Streamed answers stop behind about a megabyte of finished bytes: take them and call again, until *series_at,
+ * which begins at 0, is the number of series. A present value that has the bits of the marker is sent as an ordinary
+ * NaN: the grid says there is a value. */
 MUST_USE enum status read_answer_grid(struct read_answer *answer, const struct grid_result *result,
-                                      struct time_span span, struct error *reterr);
+                                      struct time_span span, size_t *series_at, struct error *reterr);
 
 #endif

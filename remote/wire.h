@@ -164,8 +164,7 @@ static inline bool wire_get_field(struct wire_in *in, struct wire_field *ret)
     *ret = (struct wire_field){.value = 0, .bytes = {NULL, 0}};
     if (!wire_get_varint(in, &tag) || tag >> 3 == 0 || tag > UINT32_MAX)
         return false;
-    ret->number = (uint32_t)(tag >> 3);
-    ret->type = (enum wire_type)(tag & 7);
+    *ret = (struct wire_field){.number = (uint32_t)(tag >> 3), .type = (enum wire_type)(tag & 7)};
     switch (ret->type) {
     case WIRE_VARINT:
         return wire_get_varint(in, &ret->value);

@@ -95,7 +95,7 @@ static void the_sample_limit_is_kept(void **state)
 {
     rig.app.config.query_samples_max = 100;
     rig.backend.raw_samples = 51;
-    expect(read_with(plain, 1, false), 422, "exceeded sample limit (100)");
+    expect(read_with(plain, 1, false), 400, "exceeded sample limit (100)");
     rig.backend.raw_samples = 50;
     struct reply reply = read_with(plain, 1, false);
     assert_int_equal(reply.code, 200);

@@ -433,7 +433,7 @@ static void test_grid_markers(void **state)
             const struct grid_result result = {.grid = grid, .series = &series, .series_n = 1};
             const struct time_span span = {grid.start_ms + CASES[i].from, grid.start_ms + CASES[i].to};
             struct read_answer *answer = new_answer(TYPES[t], &LIMITS);
-            assert_int_equal(read_answer_grid(answer, &result, span, NULL), OK);
+            assert_int_equal(read_answer_grid(answer, &result, span, &(size_t){0}, NULL), OK);
             struct strbuf bytes = finish(answer);
             struct seen seen = see(TYPES[t], &bytes);
             assert_int_equal(seen.n, CASES[i].want ? 1 : 0);
@@ -482,7 +482,7 @@ static void test_grid_markers_at_random(void **state)
         const struct grid_result result = {.grid = grid, .series = &series, .series_n = 1};
         const struct time_span span = {grid.start_ms + from * grid.step_ms, grid.start_ms + to * grid.step_ms};
         struct read_answer *answer = new_answer(TYPES[round % 2], &LIMITS);
-        assert_int_equal(read_answer_grid(answer, &result, span, NULL), OK);
+        assert_int_equal(read_answer_grid(answer, &result, span, &(size_t){0}, NULL), OK);
         struct strbuf bytes = finish(answer);
         struct seen seen = see(TYPES[round % 2], &bytes);
         if (seen.n)
@@ -507,7 +507,8 @@ static void test_grid_values_keep_their_bits(void **state)
     const struct grid_result result = {.grid = {0, 1000, ARRAY_LENGTH(bits)}, .series = &series, .series_n = 1};
     for (size_t t = 0; t < ARRAY_LENGTH(TYPES); t++) {
         struct read_answer *answer = new_answer(TYPES[t], &LIMITS);
-        assert_int_equal(read_answer_grid(answer, &result, (struct time_span){INT64_MIN, INT64_MAX}, NULL), OK);
+        assert_int_equal(
+            read_answer_grid(answer, &result, (struct time_span){INT64_MIN, INT64_MAX}, &(size_t){0}, NULL), OK);
         struct strbuf bytes = finish(answer);
         struct seen seen = see(TYPES[t], &bytes);
         assert_int_equal(seen.series[0].n, ARRAY_LENGTH(bits) + 1);
@@ -516,6 +517,47 @@ static void test_grid_values_keep_their_bits(void **state)
         /* a present value is no marker, whatever its bits; the marker behind the grid is one */
         assert_int_equal(double_bits(seen.series[0].samples[4].value), NORMAL_NAN_BITS);
         assert_int_equal(double_bits(seen.series[0].samples[5].value), STALE_NAN_BITS);
+        seen_release(&seen);
+    }
+}
+
+/* A streamed grid is given in pieces, so that memory stays bounded; SAMPLES need all of it for their one block. */
+static void test_a_grid_is_streamed_in_pieces(void **state)
+{
+    enum {
+        SERIES = 50,
+        STEPS = 8000
+    };
+    static double values[STEPS];
+    static uint64_t bits[STEPS / 64 + 1];
+    static struct grid_series series[SERIES];
+    for (size_t k = 0; k < STEPS; k++) {
+        values[k] = 1.0 / (double)(k + 1); /* about 8 bytes each */
+        bits[k / 64] |= UINT64_C(1) << (k % 64);
+    }
+    for (size_t i = 0; i < SERIES; i++)
+        series[i] = (struct grid_series){.values = values, .present = bits};
+    const struct grid_result result = {.grid = {0, 1000, STEPS}, .series = series, .series_n = SERIES};
+    for (size_t t = 0; t < ARRAY_LENGTH(TYPES); t++) {
+        struct read_answer *answer = new_answer(TYPES[t], &LIMITS);
+        struct strbuf bytes, piece;
+        strbuf_init(&bytes, SIZE_MAX / 2);
+        size_t at = 0, pieces = 0;
+        while (at < SERIES) {
+            strbuf_init(&piece, SIZE_MAX / 2);
+            assert_int_equal(read_answer_grid(answer, &result, (struct time_span){0, 7999999}, &at, NULL), OK);
+            read_answer_take(answer, &piece);
+            assert_true(piece.len < (1u << 20) + 16 * STEPS);
+            strbuf_str(&bytes, strbuf_view(&piece));
+            strbuf_release(&piece);
+            pieces++;
+        }
+        assert_true(TYPES[t] == READ_SAMPLES ? pieces == 1 : pieces > 2);
+        assert_int_equal(read_answer_end(answer, NULL), OK);
+        read_answer_take(answer, &bytes);
+        read_answer_free(answer);
+        struct seen seen = see(TYPES[t], &bytes);
+        assert_int_equal(seen.n, SERIES);
         seen_release(&seen);
     }
 }
@@ -532,7 +574,7 @@ static void test_grid_stops_at_the_sample_limit(void **state)
     for (size_t t = 0; t < ARRAY_LENGTH(TYPES); t++) {
         struct read_answer *answer = new_answer(TYPES[t], &limits);
         struct error error;
-        assert_int_equal(read_answer_grid(answer, &result, (struct time_span){0, 9000}, &error), E_LIMIT);
+        assert_int_equal(read_answer_grid(answer, &result, (struct time_span){0, 9000}, &(size_t){0}, &error), E_LIMIT);
         assert_string_equal(error.message, "exceeded sample limit (5)");
         read_answer_free(answer);
     }
@@ -552,6 +594,7 @@ int main(void)
         cmocka_unit_test(test_grid_markers),
         cmocka_unit_test(test_grid_markers_at_random),
         cmocka_unit_test(test_grid_values_keep_their_bits),
+        cmocka_unit_test(test_a_grid_is_streamed_in_pieces),
         cmocka_unit_test(test_grid_stops_at_the_sample_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -107,6 +107,8 @@ void api_status_config(struct http_request *request)
     api_answer_end(request, &out, false);
 }
 
+#define STATUS_LIMIT_MAX 10000 /* as Prometheus */
+
 /* --- status/tsdb: how many series each name, label and pair has --- */
 
 struct pair {
@@ -254,6 +256,8 @@ static enum status read_list_limit(const struct http_request *request, size_t *r
     int64_t limit = 10;
     if (text && text->len > 0 && (!api_whole(*text, &limit) || limit < 1))
         return error_set(reterr, E_BAD_DATA, "limit must be a positive number");
+    if (limit > STATUS_LIMIT_MAX)
+        return error_set(reterr, E_BAD_DATA, "limit must not exceed %d", STATUS_LIMIT_MAX);
     *ret_limit = (size_t)limit;
     return OK;
 }

@@ -50,6 +50,7 @@ static enum status ask(const struct config *config, struct str form, struct upst
                        struct error *reterr)
 {
     struct upstream_options options = {.url = config->query_server,
+                                       .peer = "server",
                                        .connections_max = 1,
                                        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
                                        .answer_max_bytes = ANSWER_MAX_BYTES,

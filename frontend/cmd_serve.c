@@ -96,6 +96,7 @@ static enum status open_backend(struct app *app, struct error *reterr)
 static enum status open_upstream(struct app *app, struct error *reterr)
 {
     struct upstream_options options = {.url = app->config.upstream_url,
+                                       .peer = "upstream",
                                        .connections_max = (unsigned)app->config.upstream_connections_max,
                                        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
                                        .answer_max_bytes = (size_t)app->config.upstream_answer_max_bytes,

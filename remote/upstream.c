@@ -155,8 +155,8 @@ static void end(struct exchange *exchange, struct upstream_answer *answer)
 static void end_canceled(struct exchange *exchange, const char *why)
 {
     struct upstream_answer answer = {0};
-    answer.status = error_set(&answer.error, E_CANCELED, "request to upstream %s%s canceled: %s",
-                              exchange->upstream->base_url, exchange->path, why);
+    answer.status = error_set(&answer.error, E_CANCELED, "request to %s %s%s canceled: %s",
+                              exchange->upstream->options.peer, exchange->upstream->base_url, exchange->path, why);
     end(exchange, &answer);
 }
 
@@ -166,8 +166,8 @@ static void end_early(struct exchange *exchange)
     struct upstream_answer answer = {0};
     answer.status = cancel_check(exchange->cancel, &answer.error);
     if (answer.status == OK)
-        answer.status = error_set(&answer.error, E_TIMEOUT, "upstream %s%s did not answer before the deadline",
-                                  exchange->upstream->base_url, exchange->path);
+        answer.status = error_set(&answer.error, E_TIMEOUT, "%s %s%s did not answer before the deadline",
+                                  exchange->upstream->options.peer, exchange->upstream->base_url, exchange->path);
     end(exchange, &answer);
 }
 
@@ -237,7 +237,8 @@ static void start(struct upstream *upstream, struct exchange *exchange)
     if (!easy || !set_options(easy, exchange) || curl_multi_add_handle(upstream->multi, easy) != CURLM_OK) {
         curl_easy_cleanup(easy);
         struct upstream_answer answer = {0};
-        answer.status = error_set(&answer.error, E_NOMEM, "no memory for a request to upstream %s", upstream->base_url);
+        answer.status = error_set(&answer.error, E_NOMEM, "no memory for a request to %s %s", upstream->options.peer,
+                                  upstream->base_url);
         end(exchange, &answer);
         return;
     }
@@ -253,13 +254,14 @@ static enum status transfer_failed(struct exchange *exchange, CURLcode result, s
 {
     const struct upstream *upstream = exchange->upstream;
     if (exchange->answer.status == E_LIMIT)
-        return error_set(reterr, E_LIMIT, "answer of upstream %s%s is longer than the allowed %zu bytes",
-                         upstream->base_url, exchange->path, exchange->answer.max);
+        return error_set(reterr, E_LIMIT, "answer of %s %s%s is longer than the allowed %zu bytes",
+                         upstream->options.peer, upstream->base_url, exchange->path, exchange->answer.max);
     if (exchange->answer.status != OK || result == CURLE_OUT_OF_MEMORY)
-        return error_set(reterr, E_NOMEM, "no memory for the answer of upstream %s%s", upstream->base_url,
-                         exchange->path);
+        return error_set(reterr, E_NOMEM, "no memory for the answer of %s %s%s", upstream->options.peer,
+                         upstream->base_url, exchange->path);
     const char *detail = exchange->curl_message[0] ? exchange->curl_message : curl_easy_strerror(result);
-    return error_set(reterr, E_UPSTREAM, "upstream %s%s: %s", upstream->base_url, exchange->path, detail);
+    return error_set(reterr, E_UPSTREAM, "%s %s%s: %s", upstream->options.peer, upstream->base_url, exchange->path,
+                     detail);
 }
 
 static void finish(struct exchange *exchange, CURLcode result)
@@ -401,19 +403,20 @@ static enum status parse_url(struct upstream *upstream, const char *text, struct
 {
     CURLU *url = curl_url();
     if (!url)
-        return error_set(reterr, E_NOMEM, "no memory for the upstream URL");
+        return error_set(reterr, E_NOMEM, "no memory for the URL of the %s", upstream->options.peer);
     enum status status = OK;
     CURLUcode result = curl_url_set(url, CURLUPART_URL, text, 0);
     if (result != CURLUE_OK) {
-        status = error_set(reterr, E_BAD_DATA, "upstream URL: %s", curl_url_strerror(result));
+        status = error_set(reterr, E_BAD_DATA, "%s URL: %s", upstream->options.peer, curl_url_strerror(result));
     } else {
         char *scheme = url_part(url, CURLUPART_SCHEME, 0);
         char *query = url_part(url, CURLUPART_QUERY, 0), *fragment = url_part(url, CURLUPART_FRAGMENT, 0);
         if (!scheme || (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0))
-            status = error_set(reterr, E_BAD_DATA, "upstream URL: scheme must be http or https, not %s",
-                               scheme ? scheme : "empty");
+            status = error_set(reterr, E_BAD_DATA, "%s URL: scheme must be http or https, not %s",
+                               upstream->options.peer, scheme ? scheme : "empty");
         else if (query || fragment)
-            status = error_set(reterr, E_BAD_DATA, "upstream URL: must not have a query string or fragment");
+            status = error_set(reterr, E_BAD_DATA, "%s URL: must not have a query string or fragment",
+                               upstream->options.peer);
         free(scheme);
         free(query);
         free(fragment);
@@ -425,7 +428,7 @@ static enum status parse_url(struct upstream *upstream, const char *text, struct
         curl_url_set(url, CURLUPART_PASSWORD, NULL, 0);
         upstream->base_url = url_part(url, CURLUPART_URL, 0);
         if (!upstream->base_url)
-            status = error_set(reterr, E_NOMEM, "no memory for the upstream URL");
+            status = error_set(reterr, E_NOMEM, "no memory for the URL of the %s", upstream->options.peer);
     }
     curl_url_cleanup(url);
     return status;
@@ -460,7 +463,7 @@ static bool start_thread(struct upstream *upstream)
 
 enum status upstream_new(const struct upstream_options *options, struct upstream **ret_upstream, struct error *reterr)
 {
-    PRE(options->connections_max > 0 && options->connect_timeout_ms > 0);
+    PRE(options->connections_max > 0 && options->connect_timeout_ms > 0 && options->peer);
     pthread_once(&curl_once, start_curl);
     struct upstream *upstream = calloc(1, sizeof *upstream);
     if (curl_started != CURLE_OK || !upstream) {
@@ -525,7 +528,8 @@ enum status upstream_send(struct upstream *upstream, const struct upstream_reque
     PRE(strcmp(request->method, "POST") == 0 || (strcmp(request->method, "GET") == 0 && request->body.len == 0));
     struct exchange *exchange = exchange_new(upstream, request);
     if (!exchange)
-        return error_set(reterr, E_NOMEM, "no memory for a request to upstream %s", upstream->base_url);
+        return error_set(reterr, E_NOMEM, "no memory for a request to %s %s", upstream->options.peer,
+                         upstream->base_url);
     if (exchange->cancel)
         cancel_set_hook(exchange->cancel, &exchange->hook); /* before the thread can end the request */
     pthread_mutex_lock(&upstream->lock);
@@ -543,7 +547,8 @@ enum status upstream_send(struct upstream *upstream, const struct upstream_reque
     if (exchange->cancel)
         cancel_clear_hook(exchange->cancel, &exchange->hook);
     exchange_free(exchange);
-    return error_set(reterr, E_CANCELED, "the client of upstream %s is shutting down", upstream->base_url);
+    return error_set(reterr, E_CANCELED, "the client of %s %s is shutting down", upstream->options.peer,
+                     upstream->base_url);
 }
 
 /* Where upstream_call waits for its answer. */

@@ -24,6 +24,7 @@
 
 struct upstream_options {
     const char *url;          /* http(s)://[user:password@]host:port[/prefix]; copied */
+    const char *peer;         /* what messages call the other side: "upstream", "server"; static */
     unsigned connections_max; /* kept alive and open at once; further requests queue */
     int64_t connect_timeout_ms;
     size_t answer_max_bytes;

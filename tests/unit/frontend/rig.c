@@ -246,6 +246,7 @@ static void start_parts(struct rig *rig, const struct rig_options *options)
     char url[64];
     snprintf(url, sizeof url, "http://127.0.0.1:%u", rig->upstream.port);
     struct upstream_options upstream = {.url = url,
+                                        .peer = "upstream",
                                         .connections_max = 20,
                                         .connect_timeout_ms = 2000,
                                         .answer_max_bytes = 1 << 20,

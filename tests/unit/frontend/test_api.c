@@ -310,6 +310,7 @@ static void status_pages(void **state)
              "\"labelValueCountByLabelName\":[{\"name\":\"__name__\",\"value\":2}],"
              "\"memoryInBytesByLabelName\":[{\"name\":\"__name__\",\"value\":18}],"
              "\"seriesCountByLabelValuePair\":[{\"name\":\"__name__=up\",\"value\":2}]}")},
+        {api_status_tsdb, "", "limit=10001", 400, BAD_BODY("limit must not exceed 10000")},
         {api_status_tsdb, "", "limit=0", 400, BAD_BODY("limit must be a positive number")},
     };
     check_rows(rows, ARRAY_LENGTH(rows));
@@ -399,6 +400,7 @@ static void the_page_can_be_switched_off(void **state)
 static void rules_without_upstream_are_an_error(void **state)
 {
     struct upstream_options options = {.url = "http://127.0.0.1:1",
+                                       .peer = "upstream",
                                        .connections_max = 1,
                                        .connect_timeout_ms = 1000,
                                        .answer_max_bytes = 1u << 20,

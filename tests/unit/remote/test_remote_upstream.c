@@ -293,7 +293,8 @@ static struct upstream *client(const struct server *server, const char *credenti
 {
     char url[128];
     snprintf(url, sizeof url, "http://%s127.0.0.1:%d/", credentials, server->port);
-    const struct upstream_options options = {.url = url,
+    const struct upstream_options options = {.peer = "upstream",
+                                             .url = url,
                                              .connections_max = connections_max,
                                              .connect_timeout_ms = 2000,
                                              .answer_max_bytes = 100000,
@@ -804,8 +805,12 @@ static void test_path_prefix(void **state)
     server_start(&server, answer_ok);
     char url[64];
     snprintf(url, sizeof url, "http://127.0.0.1:%d/prom/one//", server.port);
-    const struct upstream_options options = {
-        .url = url, .connections_max = 1, .connect_timeout_ms = 1000, .answer_max_bytes = 1000, .user_agent = "t"};
+    const struct upstream_options options = {.peer = "upstream",
+                                             .url = url,
+                                             .connections_max = 1,
+                                             .connect_timeout_ms = 1000,
+                                             .answer_max_bytes = 1000,
+                                             .user_agent = "t"};
     struct upstream *upstream;
     assert_int_equal(upstream_new(&options, &upstream, NULL), OK);
     assert_works(upstream);
@@ -821,7 +826,8 @@ static void test_bad_urls(void **state)
         "file:///x", "http://me:secret@h/?a=b", "http://me:secret@h/#f", "http://me:secret@host:port/",
     };
     for (size_t i = 0; i < ARRAY_LENGTH(CASES); i++) {
-        const struct upstream_options options = {.url = CASES[i],
+        const struct upstream_options options = {.peer = "upstream",
+                                                 .url = CASES[i],
                                                  .connections_max = 1,
                                                  .connect_timeout_ms = 1000,
                                                  .answer_max_bytes = 1,

@@ -26,13 +26,16 @@
 #define LOOKBACK_TEXT    "query.lookback-delta"
 #define PROBE_ARENA_MAX  4096
 #define EVALUATION_UNSET 60000
+#define AHEAD_MS         (INT64_C(10) * 366 * 24 * 3600 * 1000) /* further than any block of upstream's is long: see probe.h \
+                                                                 */
 
 struct probe {
     struct app *app;
     pthread_t thread;
-    pthread_mutex_t lock; /* guards facts, asked, ending */
+    pthread_mutex_t lock; /* guards facts, waits, asked, ending */
     pthread_cond_t wake;
     struct upstream_facts facts;
+    struct probe_wait *waits;
     bool asked, ending;
     struct cancel cancel; /* fired at the end */
     char advice[384];     /* the thread's own */
@@ -182,8 +185,8 @@ static enum status read_back(struct probe *probe, struct error *reterr)
     uint32_t number = 0;
     if (getrandom(&number, sizeof number, 0) != (ssize_t)sizeof number)
         return error_set(reterr, E_INTERNAL, "the system gave no random numbers");
-    int64_t now_ms = wall_clock_ms();
-    struct grid_result *result = fixed_result(now_ms, number);
+    int64_t time_ms = wall_clock_ms() + AHEAD_MS;
+    struct grid_result *result = fixed_result(time_ms, number);
     struct task_owner owner = {0};
     struct task *task = NULL;
     if (!result)
@@ -195,7 +198,7 @@ static enum status read_back(struct probe *probe, struct error *reterr)
     }
     struct strbuf form;
     strbuf_init(&form, 1024);
-    write_form(&form, task, now_ms);
+    write_form(&form, task, time_ms);
     struct upstream_answer answer = {0};
     struct str data = {0};
     char wanted[32];
@@ -230,17 +233,43 @@ static void publish(struct probe *probe, const struct upstream_facts *facts)
     log_end(&line);
 }
 
+/* Calls those who wait for any word of upstream. */
+static void release_waits(struct probe *probe)
+{
+    pthread_mutex_lock(&probe->lock);
+    struct probe_wait *wait = probe->waits;
+    probe->waits = NULL;
+    pthread_mutex_unlock(&probe->lock);
+    while (wait) {
+        struct probe_wait *next = wait->next; /* it may be gone once called */
+        wait->heard(wait->arg);
+        wait = next;
+    }
+}
+
+/* What upstream told is of use before it is proved that it reads back: queries wait for its version. */
+static void publish_learned(struct probe *probe, const struct upstream_facts *facts)
+{
+    pthread_mutex_lock(&probe->lock);
+    probe->facts = *facts;
+    pthread_mutex_unlock(&probe->lock);
+    release_waits(probe);
+}
+
 static void probe_once(struct probe *probe)
 {
     struct upstream_facts facts = probe_facts(probe); /* what was known stays known while upstream is away */
     struct error error = {.message = ""};
     enum status status = learn(probe, &facts, &error);
-    if (status == OK)
+    if (status == OK) {
+        publish_learned(probe, &facts);
         status = read_back(probe, &error);
+    }
     facts.ready = status == OK;
     snprintf(facts.reason, sizeof facts.reason, "%.*s", (int)sizeof facts.reason - 1, error.message);
     if (cancel_check(&probe->cancel, NULL) == OK)
         publish(probe, &facts);
+    release_waits(probe);
 }
 
 static void *loop(void *arg)
@@ -311,6 +340,7 @@ void probe_free(struct probe *probe)
     pthread_mutex_unlock(&probe->lock);
     cancel_fire(&probe->cancel, E_CANCELED);
     pthread_join(probe->thread, NULL);
+    release_waits(probe);
     release(probe);
 }
 
@@ -325,6 +355,16 @@ struct upstream_facts probe_facts(struct probe *probe)
 void probe_now(struct probe *probe)
 {
     pthread_mutex_lock(&probe->lock);
+    probe->asked = true;
+    pthread_cond_signal(&probe->wake);
+    pthread_mutex_unlock(&probe->lock);
+}
+
+void probe_await(struct probe *probe, struct probe_wait *wait)
+{
+    pthread_mutex_lock(&probe->lock);
+    wait->next = probe->waits;
+    probe->waits = wait;
     probe->asked = true;
     pthread_cond_signal(&probe->wake);
     pthread_mutex_unlock(&probe->lock);

@@ -2,7 +2,10 @@
  *
  * At start and every --upstream.probe-interval: version (/api/v1/status/buildinfo), lookback delta and features
  * (/api/v1/status/flags), evaluation interval, external labels and remote_read section (/api/v1/status/config), and one
- * probe query through upstream whose only selector is a probe task; ready means its answer was read back and right.
+ * probe query through upstream whose only selector is a probe task; ready means its answer was read back and right. The
+ * query is about a time far ahead: without read_recent Prometheus asks only for times before those its own data cover,
+ * and takes these to begin some hours ahead while it has none (cmd/prometheus/main.go, readyStorage.StartTime), so that
+ * a probe of the present would be read back all the same.
  * When it was not, the reason names the setting to change: no remote_read for our address, read_recent: false,
  * filter_external_labels with external_labels, required_matchers that differ.
  *
@@ -30,6 +33,15 @@ MUST_USE enum status probe_new(struct app *app, struct probe **ret_probe, struct
 void probe_free(struct probe *probe);
 struct upstream_facts probe_facts(struct probe *probe);
 void probe_now(struct probe *probe); /* soon, not waiting: a query found a task unread */
+
+/* A query that cannot be planned before upstream's version is known waits for the next word of upstream, good or bad:
+ * `heard` is called once, on the probe's thread, or in probe_free. The wait must stay until then. */
+struct probe_wait {
+    void (*heard)(void *arg);
+    void *arg;
+    struct probe_wait *next;
+};
+void probe_await(struct probe *probe, struct probe_wait *wait);
 
 /* GET /-/ready, /-/healthy */
 void api_ready(struct http_request *request);

@@ -121,14 +121,20 @@ static void leave(struct queries *queries)
 
 /* --- the end --- */
 
+static enum log_level query_log_level(const struct error *error, bool slow)
+{
+    if (!error)
+        return slow ? LOG_INFO : LOG_DEBUG;
+    return error->status == E_CANCELED ? LOG_INFO : error->status == E_BAD_DATA ? LOG_DEBUG : LOG_WARN;
+}
+
 static void log_query(const struct query *query, const struct error *error, int64_t took_ms)
 {
-    if (!error && took_ms < QUERY_SLOW_MS)
-        return;
-    enum log_level level = !error || error->status == E_CANCELED ? LOG_INFO
-                           : error->status == E_BAD_DATA         ? LOG_DEBUG
-                                                                 : LOG_WARN;
-    struct log_line line = log_begin(query->app->log, level, error ? "query failed" : "slow query");
+    bool slow = took_ms >= QUERY_SLOW_MS;
+    struct log_line line = log_begin(query->app->log, query_log_level(error, slow),
+                                     error  ? "query failed"
+                                     : slow ? "slow query"
+                                            : "query");
     const struct str *text = http_param(query->request, "query");
     log_i64(&line, "query_id", query->id);
     log_str(&line, "query", text ? *text : STR(""));
@@ -144,6 +150,36 @@ static void log_query(const struct query *query, const struct error *error, int6
     log_end(&line);
 }
 
+/* One line per task, so that a TaskID seen in upstream's log or in a remote read can be traced to what ran for it. */
+static void log_tasks(const struct query *query)
+{
+    for (uint32_t i = 0; i < query->tasks_n && log_on(query->app->log, LOG_DEBUG); i++) {
+        const struct fragment *fragment = &query->split.fragments[i];
+        struct task_outcome outcome = task_outcome(query->tasks[i]);
+        struct log_line line = log_begin(query->app->log, LOG_DEBUG, "task");
+        log_i64(&line, "query_id", query->id);
+        log_str(&line, "task_id", task_id(query->tasks[i]));
+        log_str(&line, "kind", fragment->kind == FRAGMENT_GRID ? STR("grid") : STR("raw"));
+        log_str(&line, "part", fragment->promql);
+        if (fragment->kind == FRAGMENT_GRID)
+            log_str(&line, "sql", fragment->sql);
+        log_i64(&line, "rows", (int64_t)outcome.rows);
+        log_i64(&line, "took_ms", outcome.took_ms);
+        log_i64(&line, "reads", (int64_t)outcome.reads);
+        if (outcome.failure.status != OK)
+            log_error(&line, &outcome.failure);
+        log_end(&line);
+    }
+}
+
+static void end_tasks(struct query *query)
+{
+    log_tasks(query);
+    for (uint32_t i = 0; i < query->tasks_n; i++)
+        task_end(query->tasks[i]);
+    query->tasks_n = 0;
+}
+
 /* Everything a query holds is given back before the client hears of its end; then the request is gone. */
 static void end(struct query *query, struct strbuf *body, const struct error *error, bool inside)
 {
@@ -153,9 +189,7 @@ static void end(struct query *query, struct strbuf *body, const struct error *er
     log_query(query, error, took_ms);
     cancel_clear_hook(&request->cancel, &query->left);
     cancel_fire(&query->cancel, E_CANCELED); /* what still runs or reads for it is wanted no longer */
-    for (uint32_t i = 0; i < query->tasks_n; i++)
-        task_end(query->tasks[i]);
-    query->tasks_n = 0;
+    end_tasks(query);
     query->request = NULL;
     if (inside)
         leave(app->queries);
@@ -182,10 +216,11 @@ static void interrupted(void *arg)
     struct query *query = arg;
     struct queries *queries = query->app->queries;
     pthread_mutex_lock(&queries->lock);
-    bool waited = query->waiting, settled = query->settling;
+    bool waited = query->waiting, settled = query->settling, learning = query->learning;
     if (waited)
         unlink_waiting(queries, query);
     query->settling = false;
+    query->learning = false;
     pthread_mutex_unlock(&queries->lock);
     if (waited) {
         struct error error;
@@ -194,6 +229,8 @@ static void interrupted(void *arg)
         end(query, NULL, &error, false);
     } else if (settled) {
         finish(query);
+    } else if (learning) {
+        plan(query); /* which finds that it was stopped */
     }
     query_unref(query);
 }
@@ -241,21 +278,55 @@ static enum status register_tasks(struct query *query, struct error *reterr)
     return OK;
 }
 
-/* Without any word of upstream's version the windows' edges are unknown, and a guess would be a wrong answer. */
+/* On the probe's thread: upstream was asked, whatever came of it. */
+static void heard(void *arg)
+{
+    struct query *query = arg;
+    struct queries *queries = query->app->queries;
+    pthread_mutex_lock(&queries->lock);
+    bool go_on = query->learning;
+    query->learning = false;
+    pthread_mutex_unlock(&queries->lock);
+    if (go_on)
+        query_continue(query, plan);
+    query_unref(query);
+}
+
+/* Without any word of upstream's version the windows' edges are unknown, and a guess would be a wrong answer: such a
+ * query waits until upstream was asked, once and not longer than its deadline. True: someone will call plan again. */
+static bool must_learn(struct query *query)
+{
+    struct app *app = query->app;
+    if (!app->probe || app->config.upstream_version[0] || query->has_waited || probe_facts(app->probe).known)
+        return false;
+    struct queries *queries = app->queries;
+    query->has_waited = true;
+    query->wait = (struct probe_wait){.heard = heard, .arg = query};
+    atomic_fetch_add(&query->references, 1); /* the wait's; a cancel may end the query before it begins */
+    pthread_mutex_lock(&queries->lock);
+    query->learning = cancel_check(&query->cancel, NULL) == OK;
+    bool patient = query->learning;
+    pthread_mutex_unlock(&queries->lock);
+    if (!patient) {
+        query_unref(query);
+        return false;
+    }
+    probe_await(app->probe, &query->wait);
+    return true;
+}
+
 static enum status plan_options(struct query *query, struct plan_options *ret_options, struct error *reterr)
 {
     struct app *app = query->app;
     struct upstream_facts facts = {0};
     if (app->probe)
         facts = probe_facts(app->probe);
-    if (!facts.known && !app->config.upstream_version[0]) {
-        if (app->probe)
-            probe_now(app->probe);
+    if (!facts.known && !app->config.upstream_version[0])
         return error_set(reterr, E_UPSTREAM,
-                         "the version of upstream %s is not known yet (%s), and with it how windows end; "
-                         "--upstream.version would state it",
+                         "upstream %s has not told its version yet, which decides how windows end (%s); make it "
+                         "reachable, or start promsplit with --upstream.version=2 or --upstream.version=3, the first "
+                         "number of its version",
                          upstream_url(app->upstream), facts.reason);
-    }
     enum status status = api_plan_options(&app->config, &facts, app->backend->ops->capabilities, ret_options, reterr);
     if (status != OK)
         return status;
@@ -381,6 +452,8 @@ static void plan(void *arg)
 {
     struct query *query = arg;
     struct error error;
+    if (must_learn(query))
+        return;
     if (make_plan(query, &error) != OK) {
         end_with(query, &error);
         return;
@@ -448,9 +521,7 @@ static bool is_for_prometheus(const struct query *query, const struct error *err
 /* The same query once more, with nothing pushed. Its tasks' memory stays in the arena until its end. */
 static void plan_plainly(struct query *query)
 {
-    for (uint32_t i = 0; i < query->tasks_n; i++)
-        task_end(query->tasks[i]);
-    query->tasks_n = 0;
+    end_tasks(query);
     free(query->answer.body);
     query->answer = (struct upstream_answer){.body = NULL};
     query->asked_upstream = false;

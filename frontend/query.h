@@ -1,6 +1,7 @@
 /* frontend/query.h: the life of one PromQL query, as named states.
  *
  *   WAITING   for a place among --query.max-concurrency; no thread held
+ *   LEARN     waiting for the first word of upstream, whose version decides how windows end; no thread held
  *   PLAN      on POOL_QUERIES: parse, check, split, register the tasks, start them (eager)
  *   DIRECT    waiting for the one task that is the whole answer; no thread held
  *   UPSTREAM  the residual is with Prometheus; no thread held; its callbacks are served meanwhile (tasks.h)

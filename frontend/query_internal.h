@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "frontend/app.h"
+#include "frontend/probe.h"
 #include "frontend/query.h"
 #include "frontend/tasks.h"
 #include "planner/split.h"
@@ -58,6 +59,10 @@ struct query {
     struct query *next;
     bool waiting;  /* for a place */
     bool settling; /* its answer is there, reads are still being sent */
+    bool learning; /* until upstream tells its version */
+
+    struct probe_wait wait; /* for that; has a reference */
+    bool has_waited;        /* once is enough */
 };
 
 /* Fills query->params and the deadline, the text and its checks. */

@@ -1,6 +1,7 @@
 """The API as clients use it: Grafana's calls, forms, gzip, limits; the command line."""
 import gzip
 import json
+import re
 import subprocess
 import unittest
 
@@ -79,7 +80,7 @@ class Grafana(ServiceCase):
 
     def test_quiet_endpoints(self):
         for path in ("/api/v1/rules", "/api/v1/alerts", "/api/v1/metadata?limit=40000", "/api/v1/status/config",
-                     "/api/v1/status/flags", "/api/v1/status/runtimeinfo", "/api/v1/status/tsdb"):
+                     "/api/v1/status/flags", "/api/v1/status/runtimeinfo", "/api/v1/status/tsdb?limit=3"):
             with self.subTest(path):
                 self.data(self.api.get(path))
 
@@ -119,6 +120,45 @@ class Grafana(ServiceCase):
         self.assertEqual(self.api.metric("promsplit_upstream_ready"), 1)
 
 
+class TaskLog(ServiceCase):
+    """At the debug level each task's line tells what ran under its TaskID, and the query's what was sent upstream."""
+
+    PART = 'sum by (job) (rate(hits_total{instance!="a \\"b\\"\\n= c"}[5m]))'
+    QUERY = f'label_replace({PART}, "x", "$1", "job", "(.*)")'
+
+    def lines(self, form, query):
+        """The log's lines about tasks and queries after asking `query`, as maps."""
+        promsplit, _ = self.loaded_pair(form, flags=("--log.level=debug", f"--log.format={form}"))
+        self.assert_answers(promsplit.api, query)
+        with open(promsplit.log_path, encoding="utf-8") as log:
+            return [line for line in map(self.parsers[form], log) if line["msg"] in ("task", "query")]
+
+    def from_logfmt(line):
+        pairs = re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S*)', line)
+        return {name: json.loads(value) if value.startswith('"') or value.isdigit() else value for name, value in pairs}
+
+    parsers = {"json": json.loads, "logfmt": from_logfmt}
+
+    def test_both_forms(self):
+        for form in self.parsers:
+            with self.subTest(form):
+                query, task = self.lines(form, self.QUERY)
+                self.assertEqual((query["msg"], query["query"]), ("query", self.QUERY))
+                self.assertEqual((task["msg"], task["kind"], task["part"]), ("task", "grid", self.PART))
+                self.assertIn(f'__task_id__="{task["task_id"]}"', query["residual"])
+                self.assertEqual((task["query_id"], task["rows"], task["reads"]), (query["query_id"], 2, 1))
+                self.assertTrue(task["sql"].startswith("SELECT") and "prom_rate(" in task["sql"], task["sql"])
+                self.assertIn("'a \"b\"\n= c'", task["sql"])
+                self.assertGreaterEqual(task["took_ms"], 0)
+
+    def test_a_raw_task(self):
+        raw = "sum by (job) (timestamp(hits_total)) * 0 + 10"
+        _, task = self.lines("json", raw)
+        self.assertEqual((task["kind"], task["part"], task["reads"]), ("raw", "hits_total", 1))
+        self.assertNotIn("sql", task)
+        self.assertGreaterEqual(task["rows"], 20)
+
+
 class CommandLine(unittest.TestCase):
     def run_it(self, *arguments):
         return subprocess.run([PROMSPLIT, *arguments], capture_output=True, text=True, timeout=20)
@@ -150,3 +190,9 @@ class CommandLine(unittest.TestCase):
         out = self.run_it("serve", "--query.timout=1s")
         self.assertNotEqual(out.returncode, 0)
         self.assertIn("query.timeout", out.stderr)
+
+    def test_query_calls_an_unreachable_server_a_server(self):
+        out = self.run_it("query", "--server=http://127.0.0.1:1", "up")
+        self.assertEqual(out.returncode, 1)
+        self.assertIn("server http://127.0.0.1:1", out.stderr)
+        self.assertNotIn("upstream", out.stderr)

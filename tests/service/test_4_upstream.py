@@ -48,6 +48,13 @@ class WrongSetup(ServiceCase):
     def test_without_read_recent(self):
         self.assert_named(self.behind(lambda url: remote_read_stanza(url, read_recent="false")), "read_recent")
 
+    def test_without_read_recent_and_without_own_data(self):
+        port = free_port()
+        upstream = self.stage.prometheus("empty", self.prometheus,
+                                         remote_read=remote_read_stanza(f"http://127.0.0.1:{port}", read_recent="false"))
+        promsplit = self.stage.promsplit("promsplit", upstream.port, port=port)
+        until(lambda: "read_recent: true" in promsplit.api.get("/-/ready").body.decode(), 15, "not ready because of read_recent")
+
     def test_external_labels_filtered(self):
         config = "global: {external_labels: {cluster: c1}}\n"
         promsplit = self.behind(lambda url: remote_read_stanza(url, filter_external_labels="true"), config)
@@ -96,6 +103,17 @@ class Failing(ServiceCase):
         self.assertIn(answer.status, (500, 502, 503), answer)
         self.assertIn("upstream", answer.json()["error"])
         self.assert_answers(self.api, DIRECT)
+
+    def test_first_query_before_any_word_of_upstream(self):
+        self.promsplit.stop()
+        self.upstream.stop()
+        self.promsplit.start()
+        answer = self.api.query(RESIDUAL, AT)
+        self.assert_api_error(answer, 502, "unavailable", "--upstream.version=2", "failed to connect")
+        self.upstream.start()
+        self.promsplit.stop()
+        self.promsplit.start()
+        self.assert_answers(self.api)  # waits for upstream's version
 
     def test_callback_late(self):
         self.relay.delay_s = 3

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "frontend/probe_config.h"
@@ -79,11 +80,42 @@ static void the_configuration_names_what_is_missing(void **state)
 static void queries_wait_for_upstreams_version(void **state)
 {
     struct reply reply = http_get(rig.port, "/api/v1/query?query=sum(rate(m[5m]))");
-    if (reply.code != 502 || !strstr(reply.body, "--upstream.version would state it"))
+    if (reply.code != 502 || !strstr(reply.body, "start promsplit with --upstream.version=2 or --upstream.version=3"))
         fail_msg("%d: %s", reply.code, reply.body);
     reply_free(&reply);
     wait_for("/-/ready", 503, "not ready: ");
     rig_expect_quiet(&rig);
+}
+
+/* The first probe begins a moment after the start. */
+static void a_query_before_the_first_probe_waits_for_it(void **state)
+{
+    struct reply reply = http_get(rig.port, "/api/v1/query?query=abs(sum(rate(m_total[5m])))&time=1000");
+    if (reply.code != 200)
+        fail_msg("%d: %s", reply.code, reply.body);
+    reply_free(&reply);
+    assert_true(probe_facts(rig.app.probe).known);
+    rig_expect_quiet(&rig);
+}
+
+static void but_not_longer_than_its_deadline(void **state)
+{
+    struct reply reply = http_get(rig.port, "/api/v1/query?query=sum(rate(m_total[5m]))&timeout=0.02");
+    if (reply.code != 503 || !strstr(reply.body, "\"errorType\":\"timeout\""))
+        fail_msg("%d: %s", reply.code, reply.body);
+    reply_free(&reply);
+    assert_false(probe_facts(rig.app.probe).known);
+    wait_for("/-/ready", 200, "promsplit is Ready.\n"); /* the wait that ended is called all the same */
+    rig_expect_quiet(&rig);
+}
+
+/* The program ends while a query waits for a word of upstream. */
+static void nor_than_the_program(void **state)
+{
+    int fd = http_connect(rig.port);
+    http_say(fd, "GET /api/v1/query?query=sum(rate(m_total[5m])) HTTP/1.1\r\nHost: t\r\n\r\n");
+    poll(NULL, 0, 20);
+    close(fd);
 }
 
 static int start_alone(void **state)
@@ -135,6 +167,9 @@ int main(void)
         cmocka_unit_test(advice),
         cmocka_unit_test_setup_teardown(ready_once_the_probe_was_read_back, start, stop),
         cmocka_unit_test_prestate_setup_teardown(the_configuration_names_what_is_missing, start, stop, &none),
+        cmocka_unit_test_setup_teardown(a_query_before_the_first_probe_waits_for_it, start, stop),
+        cmocka_unit_test_setup_teardown(but_not_longer_than_its_deadline, start, stop),
+        cmocka_unit_test_setup_teardown(nor_than_the_program, start, stop),
         cmocka_unit_test_setup_teardown(queries_wait_for_upstreams_version, start_alone, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The demonstration itself; scripts/demo sets up and builds first, and says what the options are."""
 import argparse
+import json
 import math
 import os
 import shutil
@@ -70,7 +71,7 @@ def start_all(stage, options):
     start(stage, "node_exporter", lambda d: [node, f"--web.listen-address=127.0.0.1:{options.node_port}"], options.node_port, "/")
     promsplit = start(stage, "promsplit", lambda d: [
         PROMSPLIT, "serve", f"--web.listen-address=127.0.0.1:{options.promsplit_port}", f"--storage.path={d}/data",
-        f"--upstream.url=http://127.0.0.1:{options.prometheus_port}", "--upstream.probe-interval=1s", "--log.level=debug",
+        f"--upstream.url=http://127.0.0.1:{options.prometheus_port}", "--upstream.probe-interval=1s", "--log.level=debug", "--log.format=json",
     ], options.promsplit_port, "/-/healthy")
     write_config(os.path.join(stage.directory, "prometheus", "prometheus.yml"), options)
     upstream = start(stage, "prometheus", lambda d: [
@@ -171,11 +172,32 @@ def compare_range(promsplit, upstream, query, at, seconds):
     return equal, points
 
 
+def log_of(promsplit, query):
+    """What promsplit's log tells of the last time it was asked `query`: its own line, and those of its tasks."""
+    with open(promsplit.log_path, encoding="utf-8") as log:
+        lines = [json.loads(line) for line in log if line.startswith("{")]
+    asked = [line for line in lines if line["msg"] == "query" and line["query"] == query][-1]
+    return asked, [line for line in lines if line["msg"] == "task" and line["query_id"] == asked["query_id"]]
+
+
+def show_what_ran(promsplit, query, at):
+    """Asks once more, and shows from the log what went where under which TaskID."""
+    result(promsplit.api.query(query, at), "promsplit")
+    asked, tasks = log_of(promsplit, query)
+    print("\n  What ran just now, from promsplit's log:\n")
+    for task in tasks:
+        print(f"  TaskID {BOLD}{task['task_id']}{PLAIN}: {task['rows']} series in {task['took_ms']} ms in DuckDB, read back {task['reads']} time(s)")
+        print(DIM + "".join(f"    {line}\n" for line in task["sql"].splitlines()) + PLAIN, end="")
+    print(f"  Sent to Prometheus:\n    {asked['residual']}")
+
+
 def show(promsplit, upstream, title, query, at, seconds):
     print(f"{BOLD}{title}{PLAIN}\n{BOLD}  {query}{PLAIN}\n")
     plan = promsplit.api.get("/api/v1/explain", query=query, time=at, format="text").body.decode()
     print(DIM + "".join(f"  {line}\n" for line in plan.rstrip().splitlines()) + PLAIN)
     equal = compare_instant(promsplit, upstream, query, at)
+    if query == QUERIES[0][1]:
+        show_what_ran(promsplit, query, at)
     equal_range, points = compare_range(promsplit, upstream, query, at, seconds)
     verdict = f"{GREEN}equal{PLAIN}" if equal and equal_range else f"{RED}DIFFERENT{PLAIN}"
     print(f"\n  {verdict}: now, and at {points} points over the last {seconds} s every {STEP_S} s\n")

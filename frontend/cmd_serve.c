@@ -89,6 +89,7 @@ static enum status open_backend(struct app *app, struct error *reterr)
                                      .threads = (unsigned)config->storage_threads,
                                      .memory_max_bytes = (uint64_t)config->storage_memory_bytes,
                                      .future_max_ms = FUTURE_MAX_MS,
+                                     .compact_rows = (uint64_t)config->storage_compact_rows,
                                      .connections_max = (unsigned)connections};
     return duckdb_backend_open(&options, &app->backend, reterr);
 }

@@ -116,6 +116,9 @@ class Server:
         return 0
 
 
+COMPACT_ROWS = 3000
+
+
 class Stage:
     """A temporary directory and the servers started in it. `keep` leaves the directory, for looking at logs."""
 
@@ -195,7 +198,12 @@ class Stage:
         return self._start(Server(name, command, directory, port), start)
 
     def pair(self, name, prometheus, push="all", flags=(), ready=True):
-        """promsplit in front of an empty Prometheus of its own, which reads back from it. Returns (promsplit, upstream)."""
+        """promsplit in front of an empty Prometheus of its own, which reads back from it. Returns (promsplit, upstream).
+
+        With nothing pushed, samples stay as they came; else most of them are in chunks, and some are not yet.
+        """
+        if push != "none":
+            flags = (f"--storage.compact-rows={COMPACT_ROWS}", *flags)
         port = free_port()
         upstream = self.prometheus(f"{name}-upstream", prometheus, remote_read=f"http://127.0.0.1:{port}")
         promsplit = self.promsplit(name, upstream.port, flags=(f"--planner.push={push}", *flags), port=port)

@@ -136,7 +136,8 @@ void metric_add(struct metrics *metrics, enum metric_id id, const char *label_va
 
 void metric_set(struct metrics *metrics, enum metric_id id, int64_t value)
 {
-    PRE(id < METRIC_ID_MAX && definitions[id].kind == GAUGE);
+    PRE(id < METRIC_ID_MAX && definitions[id].label[0] == '\0');
+    PRE(definitions[id].kind == GAUGE || definitions[id].kind == COUNTER);
     atomic_store_explicit(&metrics->metrics[id].slots[0].value, value, memory_order_relaxed);
 }
 

@@ -25,7 +25,7 @@ struct metrics;
 MUST_USE enum status metrics_new(struct metrics **ret_metrics, struct error *reterr);
 void metrics_free(struct metrics *metrics);
 void metric_add(struct metrics *metrics, enum metric_id id, const char *label_value /* NULL: no label */, int64_t n);
-void metric_set(struct metrics *metrics, enum metric_id id, int64_t value);
+void metric_set(struct metrics *metrics, enum metric_id id, int64_t value); /* or a counter that is counted elsewhere */
 void metric_observe_ms(struct metrics *metrics, enum metric_id id, double milliseconds);
 void metrics_write(struct metrics *metrics, struct strbuf *out); /* text exposition format 0.0.4, process_* included */
 void metrics_markdown(struct strbuf *out);                       /* the metrics in docs/operations.md */

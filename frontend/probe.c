@@ -26,8 +26,7 @@
 #define LOOKBACK_TEXT    "query.lookback-delta"
 #define PROBE_ARENA_MAX  4096
 #define EVALUATION_UNSET 60000
-#define AHEAD_MS         (INT64_C(10) * 366 * 24 * 3600 * 1000) /* further than any block of upstream's is long: see probe.h \
-                                                                 */
+#define AHEAD_MS         (INT64_C(10) * 366 * 24 * 3600 * 1000) /* longer than any block of upstream: see probe.h */
 
 struct probe {
     struct app *app;

@@ -385,6 +385,7 @@ static const char *reason_name(enum residue_reason reason)
         [RESIDUE_PARENT] = "parent",
         [RESIDUE_NEEDS_AT] = "needs_at",
         [RESIDUE_OBJECTED] = "objected",
+        [RESIDUE_REMARKED] = "remarked",
         [RESIDUE_OTHER_VERSION] = "other_version",
     };
     PRE((unsigned)reason < RESIDUE_MAX && names[reason]);

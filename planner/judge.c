@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "base/assert.h"
+#include "planner/notes.h"
 #include "planner/shape.h"
 #include "planner/sql.h"
 
@@ -261,6 +262,12 @@ static bool loses_metadata(const struct judge *j, const struct expr_binary *bina
     return listed || (!only_matched && has_metadata(binary_many_side(binary)));
 }
 
+/* Whether an operand that may be without values, while the result is not, is one that Prometheus would remark on. */
+static bool hides_remark(const struct judge *j, const struct expr *operand)
+{
+    return j->options->rule == WINDOW_LEFT_OPEN && notes_possible(operand);
+}
+
 /* Between vectors. Elements of the many side that differ in nothing but their name are one match group: Prometheus
  * refuses them, SQL would give both. */
 static enum residue_reason judge_join(struct judge *j, const struct expr_binary *binary)
@@ -272,6 +279,9 @@ static enum residue_reason judge_join(struct judge *j, const struct expr_binary 
         return RESIDUE_SWITCHED_OFF;
     if (loses_metadata(j, binary))
         return RESIDUE_NOT_EXACT;
+    if ((binary->op == OP_OR && (hides_remark(j, binary->left) || hides_remark(j, binary->right))) ||
+        (binary->op == OP_UNLESS && hides_remark(j, binary->right)))
+        return RESIDUE_REMARKED;
     if (!binary_op_is_set(binary->op) && binary->cardinality == CARD_ONE_TO_ONE && binary_keeps_name(binary) &&
         !binary->on && names_of(binary->left) == NAMES_MANY)
         return RESIDUE_NAME_MAY_MERGE;
@@ -446,7 +456,7 @@ static enum residue_reason judge_absent(struct judge *j, const struct expr *expr
         return RESIDUE_NOT_EXACT;
     if (!pushes(j, PUSH_ABSENT) || (range && !pushes(j, range->kind == EXPR_SUBQUERY ? PUSH_SUBQUERY : PUSH_WINDOW)))
         return RESIDUE_SWITCHED_OFF;
-    return judge_children(expr, verdict);
+    return hides_remark(j, call->args[0]) ? RESIDUE_REMARKED : judge_children(expr, verdict);
 }
 
 static enum residue_reason judge_vector_call(struct judge *j, const struct expr *expr, const struct verdict *verdict)

@@ -96,14 +96,35 @@ static void add_note(struct notes *notes, struct str metric, uint32_t at)
     strbuf_release(&text);
 }
 
-static void note_call(struct notes *notes, const struct expr_call *call)
+/* The metric of a call that is remarked on; empty: it is not. */
+static struct str remarked_metric(const struct expr_call *call)
 {
     if (call->function->id != FN_RATE && call->function->id != FN_INCREASE)
+        return STR("");
+    struct str metric = metric_name(call_range(call));
+    return metric_name_counts(metric) ? STR("") : metric;
+}
+
+static void note_call(struct notes *notes, const struct expr_call *call)
+{
+    struct str metric = remarked_metric(call);
+    if (metric.len == 0)
         return;
     const struct expr *range = call_range(call);
-    struct str metric = metric_name(range);
-    if (metric.len && !metric_name_counts(metric))
-        add_note(notes, metric, range->kind == EXPR_SUBQUERY ? 0 : range->range.begin); /* upstream forgets it there */
+    add_note(notes, metric, range->kind == EXPR_SUBQUERY ? 0 : range->range.begin); /* upstream forgets it there */
+}
+
+static bool look_for_remark(const struct expr *expr, void *arg)
+{
+    *(bool *)arg |= expr->kind == EXPR_CALL && remarked_metric(&expr->u.call).len > 0;
+    return true;
+}
+
+bool notes_possible(const struct expr *expr)
+{
+    bool possible = false;
+    expr_walk(expr, look_for_remark, &possible);
+    return possible;
 }
 
 /* Depth is bounded by the parser. */
@@ -123,15 +144,10 @@ static void note_tree(struct notes *notes, const struct expr *expr)
         note_tree(notes, expr->u.subquery.operand);
         return;
     case EXPR_BINARY:
-        if (expr->u.binary.op == OP_OR)
-            return;
         note_tree(notes, expr->u.binary.left);
-        if (expr->u.binary.op != OP_UNLESS)
-            note_tree(notes, expr->u.binary.right);
+        note_tree(notes, expr->u.binary.right);
         return;
     case EXPR_CALL:
-        if (call_shape(&expr->u.call) == CALL_ABSENT)
-            return;
         for (size_t i = 0; i < expr->u.call.args_n; i++)
             note_tree(notes, expr->u.call.args[i]);
         note_call(notes, &expr->u.call);

@@ -19,6 +19,9 @@
 /* Fills the fragment's notes; query is the whole text, for positions. E_NOMEM. */
 MUST_USE enum status notes_make(struct arena *arena, struct str query, struct fragment *fragment, struct error *reterr);
 
+/* Whether Prometheus 3 may remark on something inside. */
+bool notes_possible(const struct expr *expr);
+
 /* "3:7": where byte `at` of the query stands, both counted from 1, as Prometheus puts it behind its remarks. */
 void notes_write_position(struct strbuf *out, struct str query, uint32_t at);
 

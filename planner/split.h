@@ -69,6 +69,7 @@ enum residue_reason {       /* why a node stayed in the residual; explain prints
     RESIDUE_PARENT,         /* what stayed above it reads it as it is */
     RESIDUE_NEEDS_AT,       /* Prometheus must see this @ itself: what it does around it depends on it */
     RESIDUE_OBJECTED,       /* Prometheus warns of this parameter, or refuses it */
+    RESIDUE_REMARKED,       /* Prometheus may remark on an operand, of which the result would not tell */
     RESIDUE_OTHER_VERSION,  /* the upstream's version does not have it */
     RESIDUE_MAX
 };

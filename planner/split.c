@@ -40,7 +40,7 @@ const char *residue_reason_text(enum residue_reason reason)
         [RESIDUE_PARENT] = "read by what stayed above it",
         [RESIDUE_NEEDS_AT] = "its @ must stay visible: Prometheus evaluates what is around by it",
         [RESIDUE_OBJECTED] = "Prometheus warns of its parameter, or refuses it",
-        [RESIDUE_REMARKED] = "Prometheus remarks on an operand if it has values, which the result does not tell",
+        [RESIDUE_REMARKED] = "it hides whether an operand has values, on which Prometheus would remark",
         [RESIDUE_OTHER_VERSION] = "the upstream's version does not have it",
     };
     PRE((unsigned)reason < RESIDUE_MAX && texts[reason]);

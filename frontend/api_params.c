@@ -192,6 +192,7 @@ enum status api_plan_options(const struct config *config, const struct upstream_
         .rule = WINDOW_LEFT_OPEN,
         .lookback_ms = LOOKBACK_STANDARD_MS,
         .subquery_step_ms = SUBQUERY_STEP_STANDARD_MS,
+        .sample_interval_ms = config->planner_sample_interval_ms,
         .fragments_max = FRAGMENTS_MAX,
         .points_max = 10 * API_POINTS_MAX, /* subqueries are finer than the query */
     };

@@ -383,6 +383,7 @@ static const char *reason_name(enum residue_reason reason)
         [RESIDUE_NO_SERIES] = "no_series",
         [RESIDUE_CHILD] = "child",
         [RESIDUE_PARENT] = "parent",
+        [RESIDUE_FINE_GRID] = "fine_grid",
         [RESIDUE_NEEDS_AT] = "needs_at",
         [RESIDUE_OBJECTED] = "objected",
         [RESIDUE_REMARKED] = "remarked",

@@ -38,6 +38,7 @@ const char *residue_reason_text(enum residue_reason reason)
         [RESIDUE_NO_SERIES] = "it has no series, so there is nothing to push",
         [RESIDUE_CHILD] = "an operand stayed",
         [RESIDUE_PARENT] = "read by what stayed above it",
+        [RESIDUE_FINE_GRID] = "its own samples are fewer than the values of so fine a grid",
         [RESIDUE_NEEDS_AT] = "its @ must stay visible: Prometheus evaluates what is around by it",
         [RESIDUE_OBJECTED] = "Prometheus warns of its parameter, or refuses it",
         [RESIDUE_REMARKED] = "it hides whether an operand has values, on which Prometheus would remark",
@@ -329,24 +330,39 @@ static bool is_whole_range_vector(const struct splitter *s, uint32_t at)
     return at == 1 && s->judged.nodes[0].expr->kind == EXPR_MATRIX;
 }
 
-/* Whether a task for this subtree would save nothing: it reads no samples and is not the whole answer. */
-static bool not_worth_a_task(const struct splitter *s, uint32_t at)
+/* Whether this subtree is the whole query, but for parentheses. */
+static bool is_whole_query(const struct splitter *s, uint32_t at)
 {
-    if (has_selector(s->judged.nodes[at].expr))
-        return false;
     while (at > 0)
         if (s->judged.nodes[--at].expr->kind != EXPR_PAREN)
-            return true;
-    return false;
+            return false;
+    return true;
 }
 
-/* Why a node that could be in a fragment is in none. */
-static enum residue_reason left_over(const struct splitter *s, uint32_t at)
+/* Whether the values of a bare selector on its grid are more than the samples they are taken from, by what is known
+ * before any is read. */
+static bool has_fewer_samples(const struct splitter *s, uint32_t at)
 {
     const struct split_node *node = &s->judged.nodes[at];
+    struct time_span span = s->judged.verdicts[at].raw_span;
+    int64_t interval_ms = s->options->sample_interval_ms;
+    return node->expr->kind == EXPR_SELECTOR && interval_ms > 0 &&
+           (span.max_ms - span.min_ms) / interval_ms + 1 < node->grid.steps;
+}
+
+/* Why a subtree that could be a grid fragment is none; RESIDUE_NONE: it is one. The whole answer always is. */
+static enum residue_reason not_a_task(const struct splitter *s, uint32_t at)
+{
+    const struct split_node *node = &s->judged.nodes[at];
+    bool whole = is_whole_query(s, at), vector = node->expr->type == VALUE_VECTOR;
+    if (is_whole_range_vector(s, at) || (node->depth == 0 && !vector && has_selector(node->expr)))
+        return RESIDUE_NEEDS_SAMPLES;
     if (!has_selector(node->expr))
-        return RESIDUE_NO_SERIES;
-    return node->depth == 0 || is_whole_range_vector(s, at) ? RESIDUE_NEEDS_SAMPLES : RESIDUE_PARENT;
+        return whole && vector ? RESIDUE_NONE : RESIDUE_NO_SERIES;
+    bool in_range = at > 0 && node[-1].expr->kind == EXPR_MATRIX;
+    if (!vector || in_range)
+        return RESIDUE_PARENT;
+    return !whole && has_fewer_samples(s, at) ? RESIDUE_FINE_GRID : RESIDUE_NONE;
 }
 
 /* The residual of the subtree at this node. */
@@ -355,15 +371,10 @@ static struct expr *rebuild(struct splitter *s, uint32_t at)
     if (s->status != OK)
         return NULL;
     struct split_node *node = &s->judged.nodes[at];
-    if (node->reason == RESIDUE_NONE && node->expr->type == VALUE_VECTOR && !not_worth_a_task(s, at)) {
-        bool bare_selector = node->expr->kind == EXPR_SELECTOR && at > 0 && node[-1].expr->kind == EXPR_MATRIX;
-        if (node->expr->kind == EXPR_PAREN)
-            return rebuild(s, at + 1);
-        if (!bare_selector)
-            return new_task(s, at, FRAGMENT_GRID);
-    }
-    if (node->reason == RESIDUE_NONE)
-        node->reason = left_over(s, at);
+    enum residue_reason reason = node->reason == RESIDUE_NONE ? not_a_task(s, at) : node->reason;
+    if (reason == RESIDUE_NONE)
+        return node->expr->kind == EXPR_PAREN ? rebuild(s, at + 1) : new_task(s, at, FRAGMENT_GRID);
+    node->reason = reason;
     if (node->expr->kind == EXPR_SELECTOR)
         return new_task(s, at, FRAGMENT_RAW);
     if (is_absent(node->expr))

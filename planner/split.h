@@ -45,6 +45,7 @@ struct plan_options {
     enum window_rule rule;
     int64_t lookback_ms;
     int64_t subquery_step_ms; /* the upstream's default evaluation interval, for [1h:] */
+    int64_t sample_interval_ms; /* how far apart samples usually are, an estimate; 0: unknown */
     uint32_t fragments_max;
     uint32_t
         version; /* of the upstream, major * 1000 + minor: what it does not have stays its own to refuse; 0: newest */
@@ -67,6 +68,7 @@ enum residue_reason {       /* why a node stayed in the residual; explain prints
     RESIDUE_NO_SERIES,      /* scalars, strings, time(): nothing to push */
     RESIDUE_CHILD,          /* an operand stayed, so this did */
     RESIDUE_PARENT,         /* what stayed above it reads it as it is */
+    RESIDUE_FINE_GRID,      /* a bare selector with fewer samples than its grid has steps */
     RESIDUE_NEEDS_AT,       /* Prometheus must see this @ itself: what it does around it depends on it */
     RESIDUE_OBJECTED,       /* Prometheus warns of this parameter, or refuses it */
     RESIDUE_REMARKED,       /* Prometheus may remark on an operand, of which the result would not tell */

@@ -77,6 +77,8 @@ static bool read_option(struct golden_case *c, struct str line)
         return promql_parse_duration(value, &c->options.lookback_ms);
     if (option_is(line, STR("subquery-step"), &value))
         return promql_parse_duration(value, &c->options.subquery_step_ms);
+    if (option_is(line, STR("sample-interval"), &value))
+        return promql_parse_duration(value, &c->options.sample_interval_ms);
     if (option_is(line, STR("push"), &value))
         return push_set_parse(value, &c->options.push, NULL) == OK;
     if (option_is(line, STR("backend"), &value)) {

@@ -171,6 +171,7 @@ struct plan_options fixture_options(void)
         .rule = WINDOW_LEFT_OPEN,
         .lookback_ms = 300000,
         .subquery_step_ms = 60000,
+        .sample_interval_ms = 15000,
         .fragments_max = 64,
         .points_max = 11000,
         .bounds = {FIXTURE_START_MS, FIXTURE_END_MS},

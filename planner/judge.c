@@ -56,6 +56,11 @@ const struct expr *judge_child(const struct expr *expr, size_t i)
     }
 }
 
+static bool pushes(const struct judge *j, enum push_class push_class)
+{
+    return j->options->push & 1u << push_class;
+}
+
 static uint32_t count_nodes(const struct expr *expr)
 {
     uint32_t n = 1;
@@ -113,6 +118,17 @@ static bool range_pinned(const struct expr *range)
                                         : range->u.matrix.selector->u.selector.at != AT_NONE;
 }
 
+/* Whether the samples' own times that a call asks for are Prometheus's part. Under @ it moves the window by other rules
+ * than its samples are read by. */
+static bool times_stay(const struct judge *j, const struct expr_call *call)
+{
+    const struct expr *selector = call_sampled(call);
+    if (!selector)
+        return call->function->id == FN_START_TIMESTAMP;
+    return !j->options->can->function[FN_TIMESTAMP] || selector->u.selector.at != AT_NONE ||
+           !pushes(j, PUSH_ELEMENTWISE) || !pushes(j, PUSH_SELECTOR);
+}
+
 static struct place child_place(struct judge *j, const struct expr *expr, const struct expr *child, struct place place)
 {
     place.range_ms = 0;
@@ -130,8 +146,7 @@ static struct place child_place(struct judge *j, const struct expr *expr, const 
         if (expr->u.call.function->id == FN_PREDICT_LINEAR && j->options->rule == WINDOW_CLOSED &&
             range_pinned(call_range(&expr->u.call)))
             place.at_shows = true;
-        place.needs_samples =
-            expr->u.call.function->id == FN_TIMESTAMP || expr->u.call.function->id == FN_START_TIMESTAMP;
+        place.needs_samples = times_stay(j, &expr->u.call);
         return place;
     case EXPR_AGGREGATE:
         place.needs_samples = false;
@@ -198,7 +213,7 @@ static enum residue_reason judge_selector(struct judge *j, const struct expr *ex
         return RESIDUE_NONE;
     if (!j->options->can->selector)
         return RESIDUE_NOT_EXACT;
-    return j->options->push & 1u << PUSH_SELECTOR ? RESIDUE_NONE : RESIDUE_SWITCHED_OFF;
+    return pushes(j, PUSH_SELECTOR) ? RESIDUE_NONE : RESIDUE_SWITCHED_OFF;
 }
 
 static enum residue_reason judge_operand(struct judge *j, const struct expr *expr, struct place place,
@@ -217,11 +232,6 @@ static enum residue_reason judge_constant(struct judge *j, const struct expr *ex
                                           struct verdict *verdict)
 {
     return RESIDUE_NONE;
-}
-
-static bool pushes(const struct judge *j, enum push_class push_class)
-{
-    return j->options->push & 1u << push_class;
 }
 
 /* Whether all children can be computed in SQL. */
@@ -470,7 +480,7 @@ static enum residue_reason judge_vector_call(struct judge *j, const struct expr 
     case CALL_OF_TIME:
         return pushes(j, PUSH_ELEMENTWISE) ? judge_children(expr, verdict) : RESIDUE_SWITCHED_OFF;
     case CALL_TIMESTAMP:
-        if (expr_unparen(expr->u.call.args[0])->kind == EXPR_SELECTOR)
+        if (times_stay(j, &expr->u.call))
             return RESIDUE_NEEDS_SAMPLES;
         return pushes(j, PUSH_ELEMENTWISE) ? judge_children(expr, verdict) : RESIDUE_SWITCHED_OFF;
     case CALL_VECTOR:

@@ -252,6 +252,12 @@ const struct expr *call_range(const struct expr_call *call)
     return NULL;
 }
 
+const struct expr *call_sampled(const struct expr_call *call)
+{
+    const struct expr *operand = call->function->id == FN_TIMESTAMP ? expr_unparen(call->args[0]) : NULL;
+    return operand && operand->kind == EXPR_SELECTOR ? operand : NULL;
+}
+
 enum call_shape call_shape(const struct expr_call *call)
 {
     const struct function *function = call->function;

@@ -51,6 +51,8 @@ enum call_shape {
 
 enum call_shape call_shape(const struct expr_call *call);
 const struct expr *call_range(const struct expr_call *call); /* CALL_WINDOW: the matrix selector or subquery */
+/* The selector whose samples' own times a call of timestamp() gives; NULL: that of the evaluation. */
+const struct expr *call_sampled(const struct expr_call *call);
 
 #define ABSENT_LABELS_MAX 64u /* matchers of a selector in absent() */
 

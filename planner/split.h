@@ -15,7 +15,7 @@
  *     residual asks absent(+TASK), which derives none, or strips the task's labels, and adds the user's with
  *     label_replace;
  *   - parentheses around what became a task go;
- *   - timestamp(sel) needs the samples' own times: its selector goes raw;
+ *   - timestamp(sel) needs the samples' own times: where it stays, its selector goes raw;
  *   - durations are printed as the literals they resolved to; a subquery's default step is written out.
  *
  * Two fragments of different queries give the same answer when sql and grid (grid fragments), or promql and span (raw

@@ -48,12 +48,20 @@ static struct str window_function(const struct expr *call)
     return function->id == FN_ABSENT_OVER_TIME ? function_get(FN_PRESENT_OVER_TIME)->name : function->name;
 }
 
+/* Of a call whose rows are made of samples. */
+static const struct expr *series_selector(const struct expr *expr)
+{
+    const struct expr *sampled = call_sampled(&expr->u.call);
+    return sampled ? sampled : call_range(&expr->u.call)->u.matrix.selector;
+}
+
 static struct series_source series_source(struct writer *w, const struct expr *expr)
 {
     if (expr->kind == EXPR_SELECTOR)
         return (struct series_source){expr, NULL, STR("last"), w->options->lookback_ms};
-    const struct expr *matrix = call_range(&expr->u.call);
-    return (struct series_source){matrix->u.matrix.selector, expr, window_function(expr), matrix->u.matrix.range.ms};
+    const struct expr *range = call_range(&expr->u.call);
+    int64_t window_ms = range ? range->u.matrix.range.ms : w->options->lookback_ms;
+    return (struct series_source){series_selector(expr), expr, window_function(expr), window_ms};
 }
 
 /* start, step, steps */
@@ -219,7 +227,7 @@ static bool is_join(const struct expr *expr)
            expr->u.binary.right->type == VALUE_VECTOR;
 }
 
-/* The operand whose rows are this node's too; NULL: a selector or a window function over samples. */
+/* The operand whose rows are this node's too; NULL: it makes its rows of samples. */
 static const struct expr *wrapped_operand(const struct expr *expr)
 {
     switch (expr->kind) {
@@ -230,7 +238,7 @@ static const struct expr *wrapped_operand(const struct expr *expr)
     case EXPR_CALL: {
         const struct expr *range = call_range(&expr->u.call);
         if (!range)
-            return expr->u.call.args[0];
+            return call_sampled(&expr->u.call) ? NULL : expr->u.call.args[0];
         return range->kind == EXPR_SUBQUERY ? range->u.subquery.operand : NULL;
     }
     default:
@@ -305,7 +313,7 @@ static void call_value(struct writer *w, const struct expr *expr, struct grid gr
     const struct expr *range = call_range(&expr->u.call);
     if (range && range->kind == EXPR_SUBQUERY) {
         subquery_value(w, expr, range, grid);
-    } else if (range) {
+    } else if (range || call_sampled(&expr->u.call)) {
         sql_identifier(&w->sql, window_function(expr));
     } else if (call_shape(&expr->u.call) == CALL_TIMESTAMP) {
         sql_words(&w->sql, "prom_and(");
@@ -380,7 +388,7 @@ static bool merges_names(const struct writer *w, const struct expr *expr)
     if (names_of(expr) != NAMES_NONE)
         return false;
     const struct expr *operand = wrapped_operand(expr);
-    const struct expr *named = operand ? operand : call_range(&expr->u.call);
+    const struct expr *named = operand ? operand : series_selector(expr);
     return names_of(named) == NAMES_MANY || (w->options->metadata_labels && drops_name(expr) && has_metadata(named));
 }
 

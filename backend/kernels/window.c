@@ -40,6 +40,13 @@ static inline bool evaluate_LAST(const struct window *w, double *ret)
     return !is_stale_marker(*ret);
 }
 
+/* Of that sample, its time. Source: rangeEvalTimestampFunctionOverVectorSelector. */
+static inline bool evaluate_TIMESTAMP(const struct window *w, double *ret)
+{
+    *ret = (double)w->time_ms[w->n - 1] / 1000;
+    return !is_stale_marker(w->value[w->n - 1]);
+}
+
 /* --- rate, increase, delta ---
  * Source: promql/functions.go extrapolatedRate.
  *

@@ -5,7 +5,7 @@
  *
  * Windows   end at start_ms + k * step_ms and reach back window_ms: closed [end - window, end] as Prometheus before 3.0
  *           has them, or left-open (end - window, end].
- * Markers   the instant selector (KERNEL_LAST) has no value where the newest sample of the window is a staleness
+ * Markers   the instant selector (KERNEL_LAST, and KERNEL_TIMESTAMP, the time of its sample) has no value where the newest sample of the window is a staleness
  *           marker. All others never see markers: window_drop_markers takes them out beforehand.
  * Exact     the same floating-point operations in the same order as Prometheus 3.5, or 2.42 where windows are closed
  * (each kernel names its source), so equal bits for equal samples. Shortcuts (bounds that move with two pointers, reset

@@ -310,6 +310,10 @@ static const struct table_row ROWS[] = {
     {"lookback's edge is outside", KERNEL_LAST, 60000, 30000, false, 1, {30000}, {1}, NONE},
     {"lookback's edge is inside before 3.0", KERNEL_LAST, 60000, 30000, true, 1, {30000}, {1}, 1},
     {"NaN is a value", KERNEL_LAST, 60000, 30000, false, 1, {60000}, {NAN}, NAN},
+    {"its time", KERNEL_TIMESTAMP, 60000, 30000, false, 3, {29000, 31250, 61000}, {1, 2, 3}, 31.25},
+    {"its time at the edge", KERNEL_TIMESTAMP, 60000, 30000, false, 1, {30000}, {1}, NONE},
+    {"its time at the edge before 3.0", KERNEL_TIMESTAMP, 60000, 30000, true, 1, {30000}, {1}, 30},
+    {"the time of NaN", KERNEL_TIMESTAMP, 60000, 30000, false, 1, {60000}, {NAN}, 60},
 };
 
 static void test_tables(void **state)
@@ -337,6 +341,9 @@ static void test_marker_ends_lookback(void **state)
     struct outcome out = run(KERNEL_LAST, grid, times, values, 3);
     assert_int_equal(out.present[0], 0x303); /* steps 10 s, 15 s, then from 50 s */
     assert_true(out.values[0] == 1 && out.values[8] == 2);
+    out = run(KERNEL_TIMESTAMP, grid, times, values, 3);
+    assert_int_equal(out.present[0], 0x303);
+    assert_true(out.values[1] == 10 && out.values[9] == 50);
     out = run(KERNEL_LAST_OVER_TIME, grid, times, values, 3);
     assert_int_equal(out.present[0], 0x3ff);
     assert_true(out.values[7] == 1);
@@ -530,7 +537,7 @@ static long double reference_sum(const struct chosen *c)
 static bool reference(enum window_kernel_id id, struct window_grid g, uint32_t k, const int64_t *times,
                       const double *values, size_t n, long double *ret)
 {
-    struct chosen c = choose(g, k, times, values, n, id == KERNEL_LAST);
+    struct chosen c = choose(g, k, times, values, n, id == KERNEL_LAST || id == KERNEL_TIMESTAMP);
     int64_t end_ms = g.start_ms + (int64_t)k * g.step_ms;
     long double end = (long double)end_ms / 1000, begin = (long double)(end_ms - g.window_ms) / 1000;
     bool pair = id == KERNEL_RATE || id == KERNEL_INCREASE || id == KERNEL_DELTA || id == KERNEL_IRATE ||
@@ -542,6 +549,9 @@ static bool reference(enum window_kernel_id id, struct window_grid g, uint32_t k
     switch (id) {
     case KERNEL_LAST:
         *ret = last;
+        return !c.newest_is_marker;
+    case KERNEL_TIMESTAMP:
+        *ret = c.t[c.n - 1];
         return !c.newest_is_marker;
     case KERNEL_RATE:
         *ret = reference_increase(&c, begin, end, true, g.closed) / ((long double)g.window_ms / 1000);

@@ -67,7 +67,7 @@ static void test_equal_fragments_are_one(void **state)
         {"a + b", 2},
         {"a + a offset 1m", 2},
         {"a + abs(a)", 1},
-        {"timestamp(a) + a", 2},                                      /* raw and grid */
+        {"timestamp(a) + a", 2}, /* raw and grid */
         {"quantile_over_time(0.1, a[6m]) + timestamp(a)", 2},         /* raw, other spans */
         {"quantile_over_time(0.1, a[5m]) + mad_over_time(a[5m])", 1}, /* raw, the same span */
         {"quantile_over_time(0.1, a[5m]) + timestamp(a)", 1},         /* as wide as the lookback */
@@ -100,8 +100,10 @@ static void test_direct(void **state)
                                          "absent(a)",
                                          "vector(1)",
                                          "sum(a) or vector(0)",
+                                         "timestamp(a)",
+                                         "time() - timestamp(a offset 1m)",
                                          "hour()"};
-    static const char *const not_direct[] = {"1",     "time()",         "timestamp(a)", "sort(a)", "a + scalar(b)",
+    static const char *const not_direct[] = {"1",     "time()",         "timestamp(a @ 5)", "sort(a)", "a + scalar(b)",
                                              "1 + 2", "sort(vector(1))"};
     for (size_t i = 0; i < ARRAY_LENGTH(direct); i++) {
         assert_int_equal(plan(f, direct[i]), OK);
@@ -148,6 +150,7 @@ static void test_raw_spans(void **state)
 static void test_span_of_a_request_that_ends_off_phase(void **state)
 {
     struct fixture *f = *state;
+    f->options.can = &basic_capabilities;
     f->options.bounds.max_ms = 39630000;
     assert_int_equal(plan(f, "timestamp(a)"), OK);
     assert_int_equal(grid_end(f->split.grid), 39600000);

@@ -511,14 +511,24 @@ static bool must_settle(struct query *query)
 }
 
 /* A pushed part says by its text that PromQL forbids what it met: two elements with the same labels, several matches.
- * Only Prometheus words that, and only it knows whether it would have come so far. */
-static bool is_for_prometheus(const struct query *query, const struct error *error)
+ */
+static bool is_of_promql(const struct error *error)
 {
-    return error->status == E_EXECUTION && !query->plain &&
+    return error->status == E_EXECUTION &&
            strncmp(error->message, PUSHED_ERROR_PREFIX, sizeof PUSHED_ERROR_PREFIX - 1) == 0;
 }
 
-/* The same query once more, with nothing pushed. Its tasks' memory stays in the arena until its end. */
+/* What is pushed even so when the query is asked plainly (info()) is left to its own words. */
+static void end_failed(struct query *query, struct error *error)
+{
+    if (is_of_promql(error))
+        memmove(error->message, error->message + sizeof PUSHED_ERROR_PREFIX - 1,
+                sizeof error->message - (sizeof PUSHED_ERROR_PREFIX - 1));
+    end_with(query, error);
+}
+
+/* The same query once more, with nothing pushed: only Prometheus words what it forbids, and only it knows whether it
+ * would have come so far. Its tasks' memory stays in the arena until its end. */
 static void plan_plainly(struct query *query)
 {
     end_tasks(query);
@@ -543,10 +553,10 @@ static void finish(void *arg)
         metric_add(query->app->metrics, METRIC_ID_queries_direct, NULL, 1);
     if (status == OK)
         end(query, &body, NULL, true);
-    else if (is_for_prometheus(query, &error))
+    else if (is_of_promql(&error) && !query->plain)
         plan_plainly(query);
     else
-        end_with(query, &error);
+        end_failed(query, &error);
     strbuf_release(&body);
 }
 

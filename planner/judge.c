@@ -27,6 +27,8 @@ struct place {
 struct judge {
     struct judgement out;
     const struct plan_options *options;
+    struct str text;
+    push_set push; /* that of the options; inside info(), which cannot stay, everything */
     struct time_span bounds;
     enum status status; /* first error sticks */
     struct error *reterr;
@@ -58,7 +60,7 @@ const struct expr *judge_child(const struct expr *expr, size_t i)
 
 static bool pushes(const struct judge *j, enum push_class push_class)
 {
-    return j->options->push & 1u << push_class;
+    return j->push & 1u << push_class;
 }
 
 static uint32_t count_nodes(const struct expr *expr)
@@ -469,6 +471,66 @@ static enum residue_reason judge_absent(struct judge *j, const struct expr *expr
     return hides_remark(j, call->args[0]) ? RESIDUE_REMARKED : judge_children(expr, verdict);
 }
 
+/* --- info --- */
+
+static bool note_shift(const struct expr *expr, void *arg)
+{
+    const struct duration *offset = NULL;
+    if (expr->kind == EXPR_SELECTOR)
+        offset = &expr->u.selector.offset;
+    else if (expr->kind == EXPR_SUBQUERY)
+        offset = &expr->u.subquery.offset;
+    enum at_kind at = expr->kind == EXPR_SELECTOR   ? expr->u.selector.at
+                      : expr->kind == EXPR_SUBQUERY ? expr->u.subquery.at
+                                                    : AT_NONE;
+    *(bool *)arg |= (offset && offset->present) || at != AT_NONE;
+    return true;
+}
+
+/* Why a call of info() cannot be computed; NULL: it can. Where offset or @ put its info series differs between versions
+ * of Prometheus, and two info metrics at once may contradict each other. */
+static const char *info_objection(struct judge *j, const struct expr_call *call, const struct verdict *verdict)
+{
+    bool shifted = false;
+    for (size_t i = 0; i < call->args_n; i++)
+        expr_walk(call->args[i], note_shift, &shifted);
+    if (!j->options->can->function[FN_INFO] || !j->options->can->function[FN_TIMESTAMP])
+        return "the backend does not have it";
+    if (verdict[1].reason != RESIDUE_NONE)
+        return "its operand cannot be computed where the samples are";
+    if (shifted)
+        return "offset and @ are not supported inside it";
+    if (call->args_n == 1)
+        return NULL;
+    const struct expr_selector *asked = &call->args[1]->u.selector;
+    size_t names = 0;
+    for (size_t i = 0; i < asked->matchers_n; i++)
+        names += str_eq(asked->matchers[i].name, LABEL_METRIC_NAME);
+    const struct matcher *metric = info_metric(asked);
+    if (names > 1 || (metric && (metric->op != MATCH_EQUAL || metric->value.len == 0)))
+        return "one info metric is supported, by its name";
+    return asked->matchers_n > SQL_COLUMNS_MAX ? "it has too many matchers" : NULL;
+}
+
+/* It selects series inside Prometheus by what its operand has, which cannot be done over tasks: pushed or refused. */
+static enum residue_reason judge_info(struct judge *j, const struct expr *expr, const struct verdict *verdict)
+{
+    const char *objection = NULL;
+    if (j->status == OK && j->options->rule == WINDOW_CLOSED) {
+        struct strbuf at;
+        strbuf_init(&at, 64);
+        notes_write_position(&at, j->text, expr->range.begin);
+        j->status =
+            error_set_at(j->reterr, E_BAD_DATA, expr->range.begin, expr->range.end,
+                         STR_FORMAT ": parse error: unknown function with name \"info\"", STR_ARG(strbuf_view(&at)));
+        strbuf_release(&at);
+    } else if (j->status == OK && (objection = info_objection(j, &expr->u.call, verdict)) != NULL) {
+        j->status = error_set_at(j->reterr, E_EXECUTION, expr->range.begin, expr->range.end,
+                                 "info() cannot be answered here: %s; join with group_left instead", objection);
+    }
+    return RESIDUE_NONE;
+}
+
 static enum residue_reason judge_vector_call(struct judge *j, const struct expr *expr, const struct verdict *verdict)
 {
     switch (call_shape(&expr->u.call)) {
@@ -485,6 +547,7 @@ static enum residue_reason judge_vector_call(struct judge *j, const struct expr 
         return pushes(j, PUSH_ELEMENTWISE) ? judge_children(expr, verdict) : RESIDUE_SWITCHED_OFF;
     case CALL_VECTOR:
         return pushes(j, PUSH_SCALAR) ? judge_children(expr, verdict) : RESIDUE_SWITCHED_OFF;
+    case CALL_INFO: /* judged before */
     case CALL_OTHER:
         break;
     }
@@ -496,11 +559,8 @@ static enum residue_reason judge_call(struct judge *j, const struct expr *expr, 
 {
     const struct expr_call *call = &expr->u.call;
     enum function_id id = call->function->id;
-    if (id == FN_INFO && j->status == OK)
-        j->status =
-            error_set_at(j->reterr, E_EXECUTION, expr->range.begin, expr->range.end,
-                         "info() cannot be answered here: it selects info metrics inside Prometheus, which holds "
-                         "no samples of its own; join with group_left instead");
+    if (id == FN_INFO)
+        return judge_info(j, expr, verdict);
     if (id == FN_PI)
         return RESIDUE_NONE;
     if (!j->options->can->function[id])
@@ -525,8 +585,12 @@ static void judge_node(struct judge *j, const struct expr *expr, struct place pl
     uint32_t at = j->out.nodes_n++;
     j->out.nodes[at] = (struct split_node){.expr = expr, .depth = depth, .grid = place.grid, .fragment = -1};
     const struct expr *child;
+    push_set push = j->push;
+    if (expr->kind == EXPR_CALL && expr->u.call.function->id == FN_INFO)
+        j->push = PUSH_ALL;
     for (size_t i = 0; (child = judge_child(expr, i)) != NULL && j->status == OK; i++)
         judge_node(j, child, child_place(j, expr, child, place), depth + 1);
+    j->push = push;
     struct verdict *verdict = &j->out.verdicts[at];
     verdict->nodes = j->out.nodes_n - at;
     if (j->status != OK)
@@ -539,7 +603,8 @@ static void judge_node(struct judge *j, const struct expr *expr, struct place pl
 enum status judge_query(struct arena *arena, const struct query_text *query, struct grid grid, struct time_span bounds,
                         const struct plan_options *options, struct judgement *ret_judgement, struct error *reterr)
 {
-    struct judge j = {.options = options, .bounds = bounds, .reterr = reterr};
+    struct judge j = {
+        .options = options, .text = query->text, .push = options->push, .bounds = bounds, .reterr = reterr};
     uint32_t n = count_nodes(query->root);
     j.out.nodes = ARENA_ARRAY(arena, struct split_node, n);
     j.out.verdicts = ARENA_ARRAY(arena, struct verdict, n);

@@ -269,6 +269,8 @@ enum call_shape call_shape(const struct expr_call *call)
         return CALL_ABSENT;
     case FN_TIMESTAMP:
         return CALL_TIMESTAMP;
+    case FN_INFO:
+        return CALL_INFO;
     default:
         break;
     }
@@ -282,6 +284,14 @@ enum call_shape call_shape(const struct expr_call *call)
         if (call->args[i]->type != (i == 0 ? VALUE_VECTOR : VALUE_SCALAR))
             return CALL_OTHER;
     return CALL_ELEMENTWISE;
+}
+
+const struct matcher *info_metric(const struct expr_selector *asked)
+{
+    for (size_t i = 0; i < asked->matchers_n; i++)
+        if (str_eq(asked->matchers[i].name, LABEL_METRIC_NAME))
+            return &asked->matchers[i];
+    return NULL;
 }
 
 /* --- absent --- */

@@ -46,13 +46,17 @@ enum call_shape {
     CALL_OF_TIME,     /* hour() and its kin without an argument */
     CALL_VECTOR,
     CALL_ABSENT, /* absent, absent_over_time */
-    CALL_TIMESTAMP
+    CALL_TIMESTAMP,
+    CALL_INFO
 };
 
 enum call_shape call_shape(const struct expr_call *call);
 const struct expr *call_range(const struct expr_call *call); /* CALL_WINDOW: the matrix selector or subquery */
 /* The selector whose samples' own times a call of timestamp() gives; NULL: that of the evaluation. */
 const struct expr *call_sampled(const struct expr_call *call);
+
+/* The matcher of the info metric's name in the second argument of info(); NULL: there is none. */
+const struct matcher *info_metric(const struct expr_selector *asked);
 
 #define ABSENT_LABELS_MAX 64u /* matchers of a selector in absent() */
 

@@ -26,7 +26,7 @@
  * Threads  no shared state; any thread, one arena per thread.
  * Errors   E_LIMIT     more fragments or grid points than allowed;
  *          E_BAD_DATA  a task label named in a selector, or a NUL byte that SQL cannot carry;
- *          E_EXECUTION a query that cannot be right here (info());
+ *          E_EXECUTION a query that cannot be right here (info() where it cannot be pushed);
  *          E_NOMEM     the arena is full. On failure *ret_split is untouched.
  */
 #ifndef PROMSPLIT_PLANNER_SPLIT_H
@@ -44,7 +44,7 @@ struct plan_options {
     push_set push;
     enum window_rule rule;
     int64_t lookback_ms;
-    int64_t subquery_step_ms; /* the upstream's default evaluation interval, for [1h:] */
+    int64_t subquery_step_ms;   /* the upstream's default evaluation interval, for [1h:] */
     int64_t sample_interval_ms; /* how far apart samples usually are, an estimate; 0: unknown */
     uint32_t fragments_max;
     uint32_t

@@ -510,6 +510,8 @@ static select_writer *node_select(struct writer *w, const struct expr *expr)
         case CALL_VECTOR:
         case CALL_OF_TIME:
             return constant_select;
+        case CALL_INFO:
+            return info_select;
         default:
             break;
         }
@@ -531,6 +533,8 @@ struct columns node_columns(struct writer *w, const struct expr *expr)
         return join_columns(w, expr);
     if (select == absent_select)
         return absent_columns(w, expr);
+    if (select == info_select)
+        return info_columns(w, expr);
     if (select == constant_select)
         return (struct columns){.metric = false};
     return wrapping_columns(w, expr);

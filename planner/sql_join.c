@@ -128,7 +128,8 @@ static bool note_check(const struct expr *expr, void *arg)
 {
     bool join = expr->kind == EXPR_BINARY && expr->u.binary.left->type == VALUE_VECTOR &&
                 expr->u.binary.right->type == VALUE_VECTOR;
-    *(bool *)arg |= join || (expr->kind == EXPR_SELECTOR && names_of(expr) == NAMES_MANY);
+    bool info = expr->kind == EXPR_CALL && expr->u.call.function->id == FN_INFO;
+    *(bool *)arg |= join || info || (expr->kind == EXPR_SELECTOR && names_of(expr) == NAMES_MANY);
     return true;
 }
 

@@ -3,6 +3,7 @@
  *   sql_fragment.c  the statement, selectors, window functions, elementwise functions, plain aggregations
  *   sql_join.c      operators between vectors
  *   sql_select.c    topk, count_values, absent, vector: nodes whose rows are not their operand's
+ *   sql_info.c      info
  *   sql_rows.c      columns and labels, scalars
  *
  * A subtree is written as two things that belong together: a FROM item that gives one row per element, and an
@@ -100,6 +101,11 @@ void write_asked_from(struct writer *w, const struct expr *call, struct grid gri
 struct columns absent_columns(struct writer *w, const struct expr *expr);
 void absent_select(struct writer *w, const struct expr *expr, struct grid grid);
 void constant_select(struct writer *w, const struct expr *expr, struct grid grid); /* vector(s), hour() */
+
+/* --- info (sql_info.c) --- */
+
+struct columns info_columns(struct writer *w, const struct expr *expr);
+void info_select(struct writer *w, const struct expr *expr, struct grid grid);
 
 /* Aggregations' columns: of by(…), or without(…), whose names are then removed from the map. */
 struct columns grouping_columns(struct writer *w, const struct expr_aggregate *aggregate);

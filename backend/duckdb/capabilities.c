@@ -41,6 +41,7 @@ const struct capabilities duckdb_capabilities = {
             [FN_VECTOR] = true,
             [FN_TIME] = true,
             [FN_TIMESTAMP] = true,
+            [FN_INFO] = true,
             [FN_ABS] = true,
             [FN_CEIL] = true,
             [FN_FLOOR] = true,

@@ -71,7 +71,8 @@ static bool state_begin(duckdb_function_info info, struct fold_state *state, enu
 static bool check_conflict(duckdb_function_info info, const struct fold *fold)
 {
     if (fold->conflict)
-        duckdb_aggregate_function_set_error(info, ENGINE_PROMQL_FAILS "same labelset");
+        duckdb_aggregate_function_set_error(info,
+                                            ENGINE_PROMQL_FAILS "vector cannot contain metrics with the same labelset");
     return !fold->conflict;
 }
 

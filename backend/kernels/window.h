@@ -5,12 +5,12 @@
  *
  * Windows   end at start_ms + k * step_ms and reach back window_ms: closed [end - window, end] as Prometheus before 3.0
  *           has them, or left-open (end - window, end].
- * Markers   the instant selector (KERNEL_LAST, and KERNEL_TIMESTAMP, the time of its sample) has no value where the newest sample of the window is a staleness
- *           marker. All others never see markers: window_drop_markers takes them out beforehand.
- * Exact     the same floating-point operations in the same order as Prometheus 3.5, or 2.42 where windows are closed
- * (each kernel names its source), so equal bits for equal samples. Shortcuts (bounds that move with two pointers, reset
- * loops skipped where no value falls) are taken only where they give the same bits. Threads   pure functions. Memory:
- * the caller's. Elsewhere: sums over series are fold.h.
+ * Markers   the instant selector (KERNEL_LAST, and KERNEL_TIMESTAMP, the time of its sample) has no value where the
+ * newest sample of the window is a staleness marker. All others never see markers: window_drop_markers takes them out
+ * beforehand. Exact     the same floating-point operations in the same order as Prometheus 3.5, or 2.42 where windows
+ * are closed (each kernel names its source), so equal bits for equal samples. Shortcuts (bounds that move with two
+ * pointers, reset loops skipped where no value falls) are taken only where they give the same bits. Threads   pure
+ * functions. Memory: the caller's. Elsewhere: sums over series are fold.h.
  */
 #ifndef PROMSPLIT_BACKEND_KERNELS_WINDOW_H
 #define PROMSPLIT_BACKEND_KERNELS_WINDOW_H

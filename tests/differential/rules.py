@@ -89,9 +89,12 @@ def control_differs(peer, query):
 
 
 # info() asks its storage while it evaluates. Prometheus 3.5 refuses that of any remote read (an execution error that
-# speaks of secondaryQuerier), so its own TSDB is the only place it can run.
-def impossible_over_remote_read(query):
-    return re.search(r"\binfo\s*\(", query) is not None
+# speaks of secondaryQuerier), so promsplit computes it, or refuses it where it cannot.
+_NO_INFO = re.compile(r"secondaryQuerier|info\(\) cannot be answered here")
+
+
+def impossible_over_remote_read(query, error):
+    return re.search(r"\binfo\s*\(", query) is not None and _NO_INFO.search(error) is not None
 
 
 # --- random queries (campaign.py) ---

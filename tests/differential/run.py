@@ -86,7 +86,7 @@ class World:
             self.subjects[push] = promsplit.api
 
     def _excused(self, subject, query, got):
-        if got is not None and got.error_type == "execution" and rules.impossible_over_remote_read(query):
+        if got is not None and got.error_type == "execution" and rules.impossible_over_remote_read(query, got.error):
             return True
         return subject == "control" and rules.control_differs(self.peer, query)
 

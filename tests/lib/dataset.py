@@ -164,6 +164,22 @@ def _utf8_names(f):
     f.add({"__name__": "my.metric", "dotted.label": "w", "job": "utf8"}, f.gauge(f.aligned(), 6, 1))
 
 
+def _infos(f):
+    """What info() joins: of each instance one series, two that follow each other, two at once, or none."""
+    def target(job, instance, times, **labels):
+        f.add({"__name__": "target_info", "job": job, "instance": instance, **labels}, [(t, 1.0) for t in times])
+
+    target("node", "a:9100", f.aligned(), region="eu", node="info", host="h1")
+    target("web", "a:9100", f.jittered(), host="h9")
+    target("web", "b:9100", f.aligned(), host="h2")
+    target("web", "b:9100", f.aligned(), host="h3")
+    for instance, version in (("a:9100", "1.2"), ("b:9100", "1.3"), ("c:9100", "1.3")):
+        f.add({"__name__": "build_info", "job": "node", "instance": instance, "version": version, "host": "built"},
+              [(t, 1.0) for t in f.aligned()])
+    target("node", "b:9100", [t for t in f.aligned() if t < T0 + 40 * MINUTE], region="us", host="old")
+    target("node", "b:9100", f.aligned(T0 + 40 * MINUTE), region="us", host="new")
+
+
 def build(seed=1, utf8_names=True):
     """List of (labels, samples). Names that are not plain identifiers are for Prometheus 3 only."""
     f = Family(seed)
@@ -171,6 +187,7 @@ def build(seed=1, utf8_names=True):
         part(f)
     if utf8_names:
         _utf8_names(f)
+    _infos(f)
     return f.series
 
 

@@ -224,8 +224,10 @@ static void test_windows_with_parameters(void **state)
 static void test_promql_fails(void **state)
 {
     static const char *const ROWS[][2] = {
-        {"SELECT prom_one(v) FROM (VALUES ([1e0, NULL]), ([2e0, 5e0])) t(v)", "promql: same labelset"},
-        {"SELECT prom_one_series(v) FROM (VALUES ([1e0, NULL]), ([NULL, 5e0])) t(v)", "promql: same labelset"},
+        {"SELECT prom_one(v) FROM (VALUES ([1e0, NULL]), ([2e0, 5e0])) t(v)",
+         "promql: vector cannot contain metrics with the same labelset"},
+        {"SELECT prom_one_series(v) FROM (VALUES ([1e0, NULL]), ([NULL, 5e0])) t(v)",
+         "promql: vector cannot contain metrics with the same labelset"},
         {"SELECT unnest(prom_topk(v, 'NaN'::DOUBLE, 1)).value FROM (VALUES ([1e0, NULL])) t(v)",
          "promql: the parameter of topk or bottomk overflows int64"},
         {"SELECT prom_double_exponential_smoothing([1], [1e0], 1, 1, 1, 1, false, 1, 0.5)",

@@ -67,7 +67,7 @@ static void test_equal_fragments_are_one(void **state)
         {"a + b", 2},
         {"a + a offset 1m", 2},
         {"a + abs(a)", 1},
-        {"timestamp(a) + a", 2}, /* raw and grid */
+        {"timestamp(a) + a", 2},                                      /* raw and grid */
         {"quantile_over_time(0.1, a[6m]) + timestamp(a)", 2},         /* raw, other spans */
         {"quantile_over_time(0.1, a[5m]) + mad_over_time(a[5m])", 1}, /* raw, the same span */
         {"quantile_over_time(0.1, a[5m]) + timestamp(a)", 1},         /* as wide as the lookback */

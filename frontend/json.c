@@ -178,6 +178,17 @@ void json_matrix(struct strbuf *out, const struct grid_result *result, size_t li
     step_texts_release(&texts);
 }
 
+void json_scalar(struct strbuf *out, const struct grid_result *result)
+{
+    PRE(result->grid.steps == 1 && result->series_n == 1);
+    char time[32], value[FLOAT_TEXT_MAX];
+    strbuf_cstr(out, "{\"resultType\":\"scalar\",\"result\":[");
+    strbuf_bytes(out, time, time_text_json(time, result->grid.start_ms));
+    strbuf_cstr(out, ",\"");
+    strbuf_bytes(out, value, write_value(value, result->series[0].values[0]));
+    strbuf_cstr(out, "\"]}");
+}
+
 void json_vector(struct strbuf *out, const struct grid_result *result, size_t limit)
 {
     PRE(result->grid.steps == 1);

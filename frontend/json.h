@@ -20,6 +20,8 @@ void json_labels(struct strbuf *out, struct labels labels); /* {"__name__":"up",
 void json_matrix(struct strbuf *out, const struct grid_result *result, size_t limit);
 /* {"resultType":"vector","result":[…]} at the grid's only step */
 void json_vector(struct strbuf *out, const struct grid_result *result, size_t limit);
+/* {"resultType":"scalar","result":[time,"value"]} likewise, of the one series there is */
+void json_scalar(struct strbuf *out, const struct grid_result *result);
 void json_strings(struct strbuf *out, const struct str *at, size_t n); /* ["a","b"] */
 
 /* The byte ranges of the top-level members of a JSON object, without building anything: to pass a large "data" on as it

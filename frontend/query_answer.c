@@ -160,6 +160,8 @@ static enum status answer_direct(struct query *query, struct strbuf *out, struct
     json_success_begin(out);
     if (query->params.range)
         json_matrix(out, result, limit);
+    else if (query->text.root->type == VALUE_SCALAR)
+        json_scalar(out, result);
     else
         json_vector(out, &ordered, limit);
     if (query->params.stats.len && out->status == OK)

@@ -5,6 +5,7 @@
  *     labels  MAP(VARCHAR, VARCHAR)  only if columns.map: all other labels
  *     one VARCHAR per name of columns.by (NULL or '': the series has no such label)
  *     value   DOUBLE[]         one element per step of `grid`; NULL: no value at that step (NaN is a value)
+ * A fragment of type scalar (split.h) has one row without labels and a value at every step.
  * Rows with no value at any step may occur and are dropped by the reader. No two rows have the same labels, unless the
  * query is wrong in PromQL too; then the backend answers Prometheus's "vector cannot contain metrics with the same
  * labelset".

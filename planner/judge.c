@@ -304,9 +304,11 @@ static enum residue_reason judge_binary(struct judge *j, const struct expr *expr
                                         struct verdict *verdict)
 {
     const struct expr_binary *binary = &expr->u.binary;
-    if (expr->type == VALUE_SCALAR)
-        return scalar_of(expr).kind == SCALAR_NONE ? judge_children(expr, verdict) : RESIDUE_NONE;
     enum residue_reason reason = RESIDUE_NONE;
+    if (expr->type == VALUE_SCALAR) {
+        reason = judge_children(expr, verdict);
+        return reason == RESIDUE_NONE || has_selector(expr) ? reason : RESIDUE_NO_SERIES;
+    }
     /* Prometheus 2 forgets to drop the name of atan2's result. */
     if (!j->options->can->binary[binary->op] || (binary->op == OP_ATAN2 && j->options->rule == WINDOW_CLOSED))
         return RESIDUE_NOT_EXACT;
@@ -325,7 +327,7 @@ static bool fits_int64(double value)
 }
 
 /* The parameters that Prometheus objects to are left to its own words. */
-static enum residue_reason judge_parameter(const struct expr_aggregate *aggregate)
+static enum residue_reason judge_parameter(const struct judge *j, const struct expr_aggregate *aggregate)
 {
     const struct expr *parameter = expr_unparen(aggregate->parameter);
     if (aggregate->op == AGG_COUNT_VALUES) {
@@ -342,7 +344,10 @@ static enum residue_reason judge_parameter(const struct expr_aggregate *aggregat
     if (aggregate->op == AGG_QUANTILE)
         return scalar.kind == SCALAR_CONSTANT && scalar.value >= 0 && scalar.value <= 1 ? RESIDUE_NONE
                                                                                         : RESIDUE_OBJECTED;
-    return scalar.kind == SCALAR_GRID || fits_int64(scalar.value) ? RESIDUE_NONE : RESIDUE_OBJECTED;
+    /* Prometheus 2 refuses NaN also at a step without elements, of which the backend has no word. */
+    if (scalar.kind == SCALAR_GRID)
+        return j->options->rule == WINDOW_CLOSED ? RESIDUE_OBJECTED : RESIDUE_NONE;
+    return fits_int64(scalar.value) ? RESIDUE_NONE : RESIDUE_OBJECTED;
 }
 
 /* count_values by (…) of several labels, in Prometheus 2, sorts its list of names in place and loses some from step to
@@ -364,7 +369,7 @@ static enum residue_reason judge_aggregate(struct judge *j, const struct expr *e
         return RESIDUE_NOT_EXACT;
     if (!pushes(j, aggregate->parameter ? PUSH_SELECT : PUSH_AGGREGATE))
         return RESIDUE_SWITCHED_OFF;
-    enum residue_reason reason = aggregate->parameter ? judge_parameter(aggregate) : RESIDUE_NONE;
+    enum residue_reason reason = aggregate->parameter ? judge_parameter(j, aggregate) : RESIDUE_NONE;
     return reason == RESIDUE_NONE ? judge_children(expr, verdict) : reason;
 }
 
@@ -554,6 +559,14 @@ static enum residue_reason judge_vector_call(struct judge *j, const struct expr 
     return RESIDUE_NOT_EXACT;
 }
 
+/* scalar(): NaN also where its operand has no values, so remarks on that must not be ours. */
+static enum residue_reason judge_scalar_call(struct judge *j, const struct expr *expr, const struct verdict *verdict)
+{
+    if (!pushes(j, PUSH_SCALAR))
+        return RESIDUE_SWITCHED_OFF;
+    return hides_remark(j, expr->u.call.args[0]) ? RESIDUE_REMARKED : judge_children(expr, verdict);
+}
+
 static enum residue_reason judge_call(struct judge *j, const struct expr *expr, struct place place,
                                       struct verdict *verdict)
 {
@@ -565,6 +578,8 @@ static enum residue_reason judge_call(struct judge *j, const struct expr *expr, 
         return RESIDUE_NONE;
     if (!j->options->can->function[id])
         return unpushed_call(call);
+    if (id == FN_SCALAR)
+        return judge_scalar_call(j, expr, verdict);
     if (call->function->result == VALUE_SCALAR)
         return id == FN_TIME ? RESIDUE_NONE : unpushed_call(call);
     return upstream_has(j, id) ? judge_vector_call(j, expr, verdict) : RESIDUE_OTHER_VERSION;

@@ -236,7 +236,9 @@ struct scalar scalar_of(const struct expr *expr)
     case EXPR_CALL:
         if (expr->u.call.function->id == FN_PI)
             return (struct scalar){SCALAR_CONSTANT, M_PI};
-        return (struct scalar){expr->u.call.function->id == FN_TIME ? SCALAR_GRID : SCALAR_NONE, 0};
+        if (expr->u.call.function->id == FN_TIME || expr->u.call.function->id == FN_SCALAR)
+            return (struct scalar){SCALAR_GRID, 0};
+        return (struct scalar){SCALAR_NONE, 0};
     default:
         return (struct scalar){SCALAR_NONE, 0};
     }

@@ -26,9 +26,9 @@ const struct expr *binary_one_side(const struct expr_binary *binary);
 
 /* How a scalar is written: folded to a number, or a list with an element for each step. */
 enum scalar_kind {
-    SCALAR_NONE, /* Prometheus's part: scalar(v), … */
+    SCALAR_NONE, /* Prometheus's part: start(), … */
     SCALAR_CONSTANT,
-    SCALAR_GRID /* depends on time() */
+    SCALAR_GRID /* depends on time(), or is scalar() of something */
 };
 
 struct scalar {

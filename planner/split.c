@@ -350,17 +350,26 @@ static bool has_fewer_samples(const struct splitter *s, uint32_t at)
            (span.max_ms - span.min_ms) / interval_ms + 1 < node->grid.steps;
 }
 
+/* A scalar is a fragment only as the whole query: no selector can stand for one. */
+static bool scalar_is_pushed(const struct splitter *s, const struct expr *expr)
+{
+    return s->options->push & 1u << PUSH_SCALAR && s->options->can->function[FN_VECTOR] &&
+           scalar_of(expr).kind != SCALAR_NONE;
+}
+
 /* Why a subtree that could be a grid fragment is none; RESIDUE_NONE: it is one. The whole answer always is. */
 static enum residue_reason not_a_task(const struct splitter *s, uint32_t at)
 {
-    const struct split_node *node = &s->judged.nodes[at];
-    bool whole = is_whole_query(s, at), vector = node->expr->type == VALUE_VECTOR;
-    if (is_whole_range_vector(s, at) || (node->depth == 0 && !vector && has_selector(node->expr)))
+    const struct expr *expr = s->judged.nodes[at].expr;
+    bool whole = is_whole_query(s, at);
+    if (whole && expr->type == VALUE_SCALAR && scalar_is_pushed(s, expr))
+        return RESIDUE_NONE;
+    if (!has_selector(expr))
+        return whole && expr->type == VALUE_VECTOR ? RESIDUE_NONE : RESIDUE_NO_SERIES;
+    if (is_whole_range_vector(s, at) || (whole && expr->type != VALUE_VECTOR))
         return RESIDUE_NEEDS_SAMPLES;
-    if (!has_selector(node->expr))
-        return whole && vector ? RESIDUE_NONE : RESIDUE_NO_SERIES;
-    bool in_range = at > 0 && node[-1].expr->kind == EXPR_MATRIX;
-    if (!vector || in_range)
+    bool in_range = at > 0 && s->judged.nodes[at - 1].expr->kind == EXPR_MATRIX;
+    if (expr->type != VALUE_VECTOR || in_range)
         return RESIDUE_PARENT;
     return !whole && has_fewer_samples(s, at) ? RESIDUE_FINE_GRID : RESIDUE_NONE;
 }
@@ -448,7 +457,8 @@ static void check_fragment(const struct split *split, uint32_t i)
     INVARIANT(count.n > 0);
     INVARIANT(fragment->promql.len > 0);
     if (fragment->kind == FRAGMENT_GRID) {
-        INVARIANT(fragment->root->type == VALUE_VECTOR && fragment->sql.len > 0);
+        INVARIANT(fragment->root->type == VALUE_VECTOR || (fragment->root->type == VALUE_SCALAR && split->direct));
+        INVARIANT(fragment->sql.len > 0);
     } else {
         INVARIANT(fragment->root->kind == EXPR_SELECTOR && fragment->sql.len == 0);
     }

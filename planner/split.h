@@ -8,7 +8,8 @@
  *   - no EXPR_SELECTOR is left in the residual;
  *   - no fragment contains another; equal fragments on equal grids are one;
  *   - every fragment is named by at least one EXPR_TASK, and every EXPR_TASK names a fragment;
- *   - when `direct`, the residual (parentheses aside) is one grid task, and no Prometheus is needed.
+ *   - when `direct`, the residual (parentheses aside) is one grid task, and no Prometheus is needed. Only then
+ *     may its fragment be of type scalar.
  *
  * What the residual adds to keep Prometheus's answer (docs/semantics.md):
  *   - absent(sel) and absent_over_time(sel[r]) derive labels from matchers, which a task selector has others of: the

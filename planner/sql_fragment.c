@@ -669,8 +669,15 @@ enum status sql_fragment(struct arena *arena, const struct plan_options *options
     struct writer w = {.arena = arena, .options = options, .bounds = query, .span = {0, -1}};
     const struct expr *root = expr_unparen(fragment->root);
     sql_init(&w.sql, SQL_BYTES_MAX);
-    struct columns columns = node_columns(&w, root);
-    write_statement(&w, root, fragment->grid, columns);
+    struct columns columns = {.metric = false};
+    if (root->type == VALUE_SCALAR) {
+        sql_words(&w.sql, "SELECT ");
+        write_scalar(&w, root, fragment->grid, true);
+        sql_words(&w.sql, " AS value");
+    } else {
+        columns = node_columns(&w, root);
+        write_statement(&w, root, fragment->grid, columns);
+    }
     enum status status = sql_status(&w.sql, reterr);
     struct str text = status == OK ? arena_str(arena, strbuf_view(&w.sql.text)) : (struct str){NULL, 0};
     if (status == OK && (w.exhausted || !text.ptr))

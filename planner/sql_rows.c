@@ -1,4 +1,6 @@
 /* planner/sql_rows.c: see sql_writer.h. Columns, labels and scalars. */
+#include <math.h>
+
 #include "base/assert.h"
 #include "planner/sql_writer.h"
 
@@ -241,6 +243,26 @@ void write_time(struct writer *w, struct grid grid)
     sql_words(&w->sql, ")");
 }
 
+/* The one element's value; NaN where there is none, or several. Source: funcScalar. */
+static void write_scalar_call(struct writer *w, const struct expr *operand, struct grid grid)
+{
+    struct sql *sql = &w->sql;
+    sql_words(sql, "list_transform(coalesce(");
+    write_open(w);
+    sql_words(sql, "SELECT prom_and(prom_max(value), prom_eql(prom_count(value), 1e0))");
+    sql_line(sql);
+    sql_words(sql, "FROM ");
+    write_open(w);
+    write_rows(w, &(struct rows){.expr = operand, .grid = grid, .to = {.metric = false}, .function = ""});
+    write_close(w);
+    write_close(w);
+    sql_words(sql, ", ");
+    write_constant(w, NAN, grid, true);
+    sql_words(sql, "), lambda scalar: coalesce(scalar, ");
+    sql_double(sql, NAN);
+    sql_words(sql, "))");
+}
+
 void write_scalar(struct writer *w, const struct expr *expr, struct grid grid, bool as_list)
 {
     struct scalar scalar = scalar_of(expr);
@@ -248,6 +270,8 @@ void write_scalar(struct writer *w, const struct expr *expr, struct grid grid, b
     expr = expr_unparen(expr);
     if (scalar.kind == SCALAR_CONSTANT) {
         write_constant(w, scalar.value, grid, as_list);
+    } else if (expr->kind == EXPR_CALL && expr->u.call.function->id == FN_SCALAR) {
+        write_scalar_call(w, expr->u.call.args[0], grid);
     } else if (expr->kind == EXPR_CALL) {
         write_time(w, grid);
     } else if (expr->kind == EXPR_UNARY) {

@@ -98,6 +98,22 @@ static void vectors(void **state)
     }
 }
 
+static void scalars(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(values); i++) {
+        double value = values[i].value;
+        uint64_t present = 1;
+        struct grid_series series = {{NULL, 0}, &value, &present};
+        struct grid_result result = {.grid = grid_instant(1435781430781), .series = &series, .series_n = 1};
+        char expected[256];
+        snprintf(expected, sizeof expected, "{\"resultType\":\"scalar\",\"result\":[1435781430.781,\"%s\"]}",
+                 values[i].text);
+        struct strbuf out = builder();
+        json_scalar(&out, &result);
+        shows(&out, expected);
+    }
+}
+
 static void matrices(void **state)
 {
     double first[] = {1, 0, 2.5}, second[] = {0, -1, 0};
@@ -311,6 +327,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(envelopes),
         cmocka_unit_test(vectors),
+        cmocka_unit_test(scalars),
         cmocka_unit_test(matrices),
         cmocka_unit_test(wide_matrices),
         cmocka_unit_test(members_are_found),

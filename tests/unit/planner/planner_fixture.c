@@ -42,6 +42,7 @@ const struct capabilities full_capabilities = {
             [FN_TIME] = true,
             [FN_TIMESTAMP] = true,
             [FN_INFO] = true,
+            [FN_SCALAR] = true,
             [FN_ABS] = true,
             [FN_CEIL] = true,
             [FN_FLOOR] = true,

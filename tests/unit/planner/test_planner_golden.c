@@ -124,7 +124,8 @@ static struct expr *reparse(struct arena *arena, struct str text)
     return query.root;
 }
 
-/* What Prometheus gets parses, says the same when printed again, and is of the query's type. */
+/* What Prometheus gets parses, says the same when printed again, and is of the query's type. A direct one is not sent.
+ */
 static void check_residual(const struct golden_case *c, struct arena *arena, const struct split *split)
 {
     struct strbuf scratch, residual, again;
@@ -136,7 +137,7 @@ static void check_residual(const struct golden_case *c, struct arena *arena, con
     promql_print(&again, parsed, NULL);
     if (!str_eq(strbuf_view(&residual), strbuf_view(&again)))
         fail_msg("%s\nis printed again as\n%s", residual.ptr, again.ptr);
-    if (parsed->type != split->query.root->type)
+    if (parsed->type != split->query.root->type && !split->direct)
         fail_msg(STR_FORMAT ": the residual %s has another type", STR_ARG(c->query), residual.ptr);
     strbuf_release(&scratch);
     strbuf_release(&residual);

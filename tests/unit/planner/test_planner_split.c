@@ -101,10 +101,16 @@ static void test_direct(void **state)
                                          "vector(1)",
                                          "sum(a) or vector(0)",
                                          "timestamp(a)",
+                                         "1",
+                                         "(1 + 2)",
+                                         "time() * pi()",
+                                         "scalar(a)",
+                                         "a + scalar(b)",
+                                         "scalar(rate(g_total[5m]))",
                                          "time() - timestamp(a offset 1m)",
                                          "hour()"};
-    static const char *const not_direct[] = {"1",     "time()",         "timestamp(a @ 5)", "sort(a)", "a + scalar(b)",
-                                             "1 + 2", "sort(vector(1))"};
+    static const char *const not_direct[] = {"\"text\"",        "timestamp(a @ 5)",    "sort(a)", "a + scalar(sort(b))",
+                                             "sort(vector(1))", "scalar(rate(g[5m]))", "end()"};
     for (size_t i = 0; i < ARRAY_LENGTH(direct); i++) {
         assert_int_equal(plan(f, direct[i]), OK);
         assert_true(f->split.direct);

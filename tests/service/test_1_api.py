@@ -152,7 +152,7 @@ class TaskLog(ServiceCase):
                 self.assertGreaterEqual(task["took_ms"], 0)
 
     def test_a_raw_task(self):
-        raw = "sum by (job) (timestamp(hits_total)) * 0 + 10"
+        raw = "sum by (job) (quantile_over_time(time() * 0, hits_total[1h])) * 0 + 10"
         _, task = self.lines("json", raw)
         self.assertEqual((task["kind"], task["part"], task["reads"]), ("raw", "hits_total", 1))
         self.assertNotIn("sql", task)

@@ -44,9 +44,22 @@ static enum status at_line(const yaml_node_t *node, struct error *reterr)
     return error_prefix(reterr, "line %zu: ", node->start_mark.line + 1);
 }
 
+/* Whether it is what stands before the dot in flags' names. */
+static bool is_family(struct str name)
+{
+    for (size_t i = 0; i < PARAMS_N; i++)
+        if (strncmp(params[i].name, name.ptr, name.len) == 0 && params[i].name[name.len] == '.')
+            return true;
+    return false;
+}
+
 static enum status value_set(struct file *file, struct str name, const yaml_node_t *value, struct error *reterr)
 {
     const struct param *param = param_find(name);
+    if (!param && is_family(name))
+        return error_set(reterr, E_BAD_DATA,
+                         STR_FORMAT " is the first part of flags' names: wanted is " STR_FORMAT ": {name: value, …}",
+                         STR_ARG(name), STR_ARG(name));
     if (!param || !(param->commands & (COMMAND_SERVE | COMMAND_EXPLAIN)))
         return param_unknown(name, COMMAND_SERVE | COMMAND_EXPLAIN, "key", "", reterr);
     size_t index = (size_t)(param - params);

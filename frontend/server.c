@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "frontend/api.h"
 #include "frontend/server_internal.h"
 
 #define CONNECTION_MEMORY_BYTES ((size_t)192 << 10) /* request line and headers: long queries by GET */
@@ -426,13 +427,15 @@ static enum status split_address(const char *address, char *host, size_t host_ma
 {
     const char *colon = strrchr(address, ':');
     size_t host_len = colon ? (size_t)(colon - address) : 0;
-    if (host_len >= 2 && address[0] == '[' && address[host_len - 1] == ']') {
-        address++;
-        host_len -= 2;
-    }
+    bool bracketed = host_len >= 2 && address[0] == '[' && address[host_len - 1] == ']';
+    host_len -= bracketed ? 2 : 0;
     if (!colon || host_len >= host_max || strlen(colon + 1) >= port_max || !colon[1])
-        return error_set(reterr, E_BAD_DATA, "listen address \"%s\" is not host:port", address);
-    memcpy(host, address, host_len);
+        return error_set(reterr, E_BAD_DATA, "listen address \"%s\" is not host:port or :port", address);
+    int64_t number;
+    if (!api_whole(str_from(colon + 1), &number) || number < 0 || number > UINT16_MAX)
+        return error_set(reterr, E_BAD_DATA, "listen address \"%s\": the port is a number of 0 to %d, not \"%s\"",
+                         address, UINT16_MAX, colon + 1);
+    memcpy(host, address + bracketed, host_len);
     host[host_len] = '\0';
     snprintf(port, port_max, "%s", colon + 1);
     return OK;

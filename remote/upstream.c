@@ -407,12 +407,14 @@ static enum status parse_url(struct upstream *upstream, const char *text, struct
     enum status status = OK;
     CURLUcode result = curl_url_set(url, CURLUPART_URL, text, 0);
     if (result != CURLUE_OK) {
-        status = error_set(reterr, E_BAD_DATA, "%s URL: %s", upstream->options.peer, curl_url_strerror(result));
+        status = error_set(reterr, E_BAD_DATA, "%s URL: %s; wanted is one like http://host:9090",
+                           upstream->options.peer, curl_url_strerror(result));
     } else {
         char *scheme = url_part(url, CURLUPART_SCHEME, 0);
         char *query = url_part(url, CURLUPART_QUERY, 0), *fragment = url_part(url, CURLUPART_FRAGMENT, 0);
         if (!scheme || (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0))
-            status = error_set(reterr, E_BAD_DATA, "%s URL: scheme must be http or https, not %s",
+            status = error_set(reterr, E_BAD_DATA,
+                               "%s URL: scheme must be http or https, not %s; wanted is one like http://host:9090",
                                upstream->options.peer, scheme ? scheme : "empty");
         else if (query || fragment)
             status = error_set(reterr, E_BAD_DATA, "%s URL: must not have a query string or fragment",

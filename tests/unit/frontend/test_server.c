@@ -447,6 +447,13 @@ static void a_wrong_address_is_named(void **state)
     struct http_options options = {.listen_address = "nonsense", .threads = 1, .connections_max = 10};
     assert_int_equal(http_server_start(&rig.app, &options, routes, &server, &error), E_BAD_DATA);
     assert_non_null(strstr(error.message, "\"nonsense\" is not host:port"));
+    static const char *const PORTS[] = {":80800", "[::1]:65536", ":-1", "localhost:http"};
+    for (size_t i = 0; i < ARRAY_LENGTH(PORTS); i++) {
+        options.listen_address = PORTS[i];
+        assert_int_equal(http_server_start(&rig.app, &options, routes, &server, &error), E_BAD_DATA);
+        assert_non_null(strstr(error.message, PORTS[i]));
+        assert_non_null(strstr(error.message, "the port is a number of 0 to 65535"));
+    }
     char taken[32];
     snprintf(taken, sizeof taken, "127.0.0.1:%u", rig.port);
     options.listen_address = taken;

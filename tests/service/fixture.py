@@ -63,7 +63,19 @@ class ServiceCase(unittest.TestCase):
             raise unittest.SkipTest(f"no Prometheus {cls.version}: scripts/setup unpacks it")
         cls.stage = Stage()
         cls.addClassCleanup(cls.stage.close)
+        cls.addClassCleanup(cls.check_logs)  # before that: last in, first out
         cls.prepare()
+
+    @classmethod
+    def check_logs(cls):
+        """What a sanitizer found fails the class, even if every answer was right."""
+        for server in reversed(cls.stage.servers):
+            server.stop(20)
+            with open(server.log_path, errors="replace") as log:
+                text = log.read()
+            at = text.find("Sanitizer: ")
+            if at >= 0:
+                raise AssertionError(f"{server.name} wrote: {text[max(0, at - 200):at + 6000]}")
 
     @classmethod
     def prepare(cls):

@@ -14,7 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 
-from lib.processes import PROMSPLIT  # noqa: E402
+from lib.processes import PROMSPLIT, ROOT  # noqa: E402
 from lib.report import Report  # noqa: E402
 
 
@@ -48,6 +48,7 @@ def main():
         return
     if not os.access(PROMSPLIT, os.X_OK):
         sys.exit(f"{PROMSPLIT} is not built: run scripts/build")
+    os.environ.setdefault("TSAN_OPTIONS", f"suppressions={ROOT}/tests/tsan.supp")
     report = Report("service")
     names = [os.path.basename(path)[:-3] for path in sorted(glob.glob(os.path.join(HERE, "test_*.py")))]
     suite = unittest.defaultTestLoader.loadTestsFromNames(names)

@@ -1,12 +1,13 @@
 /* planner/sql_info.c: see sql_writer.h. info(): labels of info series, joined on instance and job.
  *
  *     WITH operand AS …       the first argument's elements; `enriched` is false for those that are info series
- * themselves included AS …           the info series, with the times of their samples as values newest AS …, kept AS …
- * of several of one instance and job, step by step that with the newest sample chosen AS …             the steps at
- * which there is one; two equally new ones fail SELECT …, prom_one(value) AS value FROM ( elements with the labels that
- * they lack and their info series has UNION ALL elements as they are where there is none
- *     )
- *     GROUP BY ALL
+ *     included AS …           the info series, with the times of their samples as values
+ *     newest AS …, kept AS …  of several of one instance and job, step by step that with the newest sample
+ *     chosen AS …             the steps at which there is one; two equally new ones fail
+ *     SELECT …, prom_one(value) AS value FROM (
+ *         elements with the labels that they lack and their info series has
+ *         UNION ALL elements as they are where there is none
+ *     ) GROUP BY ALL
  *
  * An info series takes part if both its instance and its job are some element's (those that all elements lack are not
  * looked at), be they different elements'. So two equally new info series fail also where no element is theirs.

@@ -125,9 +125,27 @@ def _moved_pieces(node, pieces, sign):
     return text
 
 
+# Equality of numbers whose last bits are open is a question of an order: not below, or above.
+_EQUALITY = {("==", "+"): ">=", ("==", "-"): ">", ("!=", "+"): "<", ("!=", "-"): "<="}
+_COMPARING = ("==", "!=", ">", "<", ">=", "<=")
+
+
+def _moved_comparison(node, sign, other):
+    """The sides of a comparison move apart, so that one of the signs turns it if any rounding can."""
+    operands = iter((sign, other))
+    pieces = [moved(p, next(operands)) if hasattr(p, "pieces") else p for p in node.pieces]
+    by = _EQUALITY.get((node.what, sign)) if is_open(node) else None
+    if by:
+        at = next(i for i, p in enumerate(node.pieces) if isinstance(p, str) and node.what in p)
+        pieces[at] = pieces[at].replace(node.what, by, 1)
+    return pieces
+
+
 def moved(node, sign):
     """The text of a query (generate.Node) whose open roundings are moved to one side; signs alternate with depth."""
     other = "-" if sign == "+" else "+"
+    if node.what in _COMPARING and len(node.operands()) == 2:
+        return "".join(_moved_comparison(node, sign, other))
     pieces = [moved(p, other) if hasattr(p, "pieces") else p for p in node.pieces]
     if node.metric is not None:
         return "".join(node.pieces)

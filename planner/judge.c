@@ -114,6 +114,14 @@ static bool parameter_follows(const struct expr_aggregate *aggregate)
            grid_step_invariant(aggregate->operand);
 }
 
+/* count_values by (…) of several labels, in Prometheus 2, sorts its list of names in place and loses some from step to
+ * step; of a step-invariant operand there is only one. */
+static bool loses_names(const struct judge *j, const struct expr_aggregate *aggregate)
+{
+    return j->options->rule == WINDOW_CLOSED && aggregate->op == AGG_COUNT_VALUES && !aggregate->without &&
+           aggregate->grouping.n > 2;
+}
+
 static bool range_pinned(const struct expr *range)
 {
     return range->kind == EXPR_SUBQUERY ? range->u.subquery.at != AT_NONE
@@ -152,7 +160,8 @@ static struct place child_place(struct judge *j, const struct expr *expr, const 
         return place;
     case EXPR_AGGREGATE:
         place.needs_samples = false;
-        if (child == expr->u.aggregate.operand && parameter_follows(&expr->u.aggregate))
+        if (child == expr->u.aggregate.operand && (parameter_follows(&expr->u.aggregate) ||
+                                                   (loses_names(j, &expr->u.aggregate) && grid_step_invariant(child))))
             place.at_shows = true;
         return place;
     default:
@@ -348,14 +357,6 @@ static enum residue_reason judge_parameter(const struct judge *j, const struct e
     if (scalar.kind == SCALAR_GRID)
         return j->options->rule == WINDOW_CLOSED ? RESIDUE_OBJECTED : RESIDUE_NONE;
     return fits_int64(scalar.value) ? RESIDUE_NONE : RESIDUE_OBJECTED;
-}
-
-/* count_values by (…) of several labels, in Prometheus 2, sorts its list of names in place and loses some from step to
- * step. */
-static bool loses_names(const struct judge *j, const struct expr_aggregate *aggregate)
-{
-    return j->options->rule == WINDOW_CLOSED && aggregate->op == AGG_COUNT_VALUES && !aggregate->without &&
-           aggregate->grouping.n > 2;
 }
 
 static enum residue_reason judge_aggregate(struct judge *j, const struct expr *expr, struct place place,

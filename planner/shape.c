@@ -211,7 +211,8 @@ static double fold(enum binary_op op, double left, double right)
 static struct scalar binary_scalar(const struct expr_binary *binary)
 {
     struct scalar left = scalar_of(binary->left), right = scalar_of(binary->right);
-    if (left.kind == SCALAR_NONE || right.kind == SCALAR_NONE)
+    bool trims = binary->op == OP_TRIM_UPPER || binary->op == OP_TRIM_LOWER; /* of histograms */
+    if (trims || left.kind == SCALAR_NONE || right.kind == SCALAR_NONE)
         return (struct scalar){SCALAR_NONE, 0};
     if (left.kind == SCALAR_CONSTANT && right.kind == SCALAR_CONSTANT)
         return (struct scalar){SCALAR_CONSTANT, fold(binary->op, left.value, right.value)};

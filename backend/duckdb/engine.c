@@ -339,6 +339,18 @@ enum status engine_query(struct connection *connection, const char *sql, bool st
     return status;
 }
 
+enum status engine_read(struct connection *connection, const char *sql, struct cancel *cancel,
+                        duckdb_result *ret_result, struct error *reterr)
+{
+    enum status status = engine_execute(connection, "BEGIN", reterr);
+    if (status != OK)
+        return status;
+    status = engine_query(connection, sql, false, cancel, ret_result, reterr);
+    enum status ended = engine_execute(connection, status == OK ? "COMMIT" : "ROLLBACK", NULL);
+    (void)ended; /* the rows are here already */
+    return status;
+}
+
 enum status engine_execute(struct connection *connection, const char *sql, struct error *reterr)
 {
     duckdb_result result;

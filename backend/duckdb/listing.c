@@ -79,7 +79,7 @@ static enum status for_each_chunk(struct duckdb_store *store, const struct sql *
     if (status != OK)
         return status;
     duckdb_result rows;
-    status = engine_query(connection, strbuf_view(&sql->text).ptr, false, cancel, &rows, reterr);
+    status = engine_read(connection, strbuf_view(&sql->text).ptr, cancel, &rows, reterr);
     if (status == OK) {
         duckdb_data_chunk chunk = NULL;
         while (status == OK && (status = engine_fetch(&rows, cancel, &chunk, reterr)) == OK && chunk) {

@@ -136,7 +136,7 @@ static enum status query_and_decode(struct decoding *d, struct connection *conne
 {
     duckdb_result rows;
     int64_t began_us = engine_clock_us();
-    enum status status = engine_query(connection, sql, false, cancel, &rows, reterr);
+    enum status status = engine_read(connection, sql, cancel, &rows, reterr);
     if (status != OK)
         return status;
     d->result->engine_us = engine_clock_us() - began_us;

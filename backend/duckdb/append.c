@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "backend/duckdb/store.h"
+#include "backend/duckdb/stored_value.h"
 #include "base/assert.h"
 #include "base/float_text.h"
 #include "base/strbuf.h"
@@ -266,7 +267,7 @@ static enum status append_samples(const struct writer *w, duckdb_appender append
         for (; n < capacity && done < w->rows_n; n++, done++) {
             id[n] = w->rows[done].series->id;
             time_ms[n] = w->rows[done].sample.time_ms;
-            value[n] = w->rows[done].sample.value;
+            value[n] = stored_value(w->rows[done].sample.value);
             batch[n] = (int64_t)w->transaction;
         }
         status = flush_chunk(appender, w->samples_chunk, n, reterr);

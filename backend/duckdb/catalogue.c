@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backend/duckdb/decode.h"
+#include "backend/duckdb/stored_value.h"
 #include "base/assert.h"
 #include "base/float_text.h"
 
@@ -130,7 +131,7 @@ static void note_samples(struct catalogue *c, duckdb_data_chunk chunk, struct to
             continue;
         series->has_samples = true;
         series->newest_ms = newest[row];
-        series->newest_bits = double_bits(values[row]);
+        series->newest_bits = double_bits(stored_value(values[row]));
     }
 }
 

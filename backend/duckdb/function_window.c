@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "backend/duckdb/functions.h"
+#include "backend/duckdb/stored_value.h"
 #include "backend/kernels/bits.h"
 #include "base/assert.h"
 #include "base/float_text.h"
@@ -315,7 +316,7 @@ static bool row_counts(const struct window_rows *rows, idx_t row)
     return rows->times[row].length > 0;
 }
 
-/* Which samples of a run the kernel is to see: all, or there is something to leave out. */
+/* Whether the kernel may see a run as it lies: nothing is to be left out, and every value is stored as it is. */
 static bool run_is_whole(const struct window_rows *rows, idx_t row, const struct samples *run, bool sees_markers)
 {
     if (rows->time_validity || rows->value_validity) {
@@ -325,10 +326,10 @@ static bool run_is_whole(const struct window_rows *rows, idx_t row, const struct
                 return false;
         }
     }
-    unsigned markers = 0;
-    for (size_t i = 0; !sees_markers && i < run->n; i++)
-        markers |= is_stale_marker(run->value[i]);
-    return !markers;
+    unsigned otherwise = 0;
+    for (size_t i = 0; i < run->n; i++)
+        otherwise |= is_stored_otherwise(run->value[i]) | (!sees_markers & is_stale_marker(run->value[i]));
+    return !otherwise;
 }
 
 static bool run_ascends(const struct samples *run)
@@ -352,7 +353,7 @@ static int64_t *run_copy(const struct window_rows *rows, idx_t row, bool sees_ma
             !is_valid(rows->value_validity, rows->values[row].offset + i))
             continue;
         time_ms[n] = run->time_ms[i];
-        value[n++] = run->value[i];
+        value[n++] = stored_value(run->value[i]);
     }
     n = sees_markers ? n : window_drop_markers(time_ms, value, n);
     *run = (struct samples){time_ms, value, n};

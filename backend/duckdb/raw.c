@@ -14,6 +14,7 @@
 
 #include "backend/duckdb/decode.h"
 #include "backend/duckdb/store.h"
+#include "backend/duckdb/stored_value.h"
 #include "base/assert.h"
 #include "planner/sql.h"
 
@@ -221,7 +222,7 @@ static enum status take_run(struct raw_cursor *c, size_t first, uint32_t id, con
     struct sample *to = c->buffer + c->begins[place - 1] + c->filled[place - 1];
     c->filled[place - 1] += n - begin;
     for (uint64_t i = begin; i < n; i++)
-        *to++ = (struct sample){times[i], values[i]};
+        *to++ = (struct sample){times[i], stored_value(values[i])};
     return OK;
 }
 
@@ -374,7 +375,7 @@ static enum status next_of_stream(struct raw_cursor *c, struct raw_block *ret_bl
     const int64_t *times = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
     const double *values = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
     for (idx_t i = 0; i < n; i++)
-        c->block[i] = (struct sample){times[i], values[i]};
+        c->block[i] = (struct sample){times[i], stored_value(values[i])};
     duckdb_destroy_data_chunk(&chunk);
     c->given += n;
     *ret_block = (struct raw_block){series->labels, c->block, n, c->given == series->samples_n};

@@ -147,6 +147,8 @@ def contradicts_itself(asker, node, grid, subject):
     """Whether what differs does so only where moved roundings make Prometheus give other answers too."""
     if not rules.is_open(node):
         return False
+    if rules.counts_last_bits(node):
+        return True
     base = _points(Outcome(grid.ask(asker.oracle, node.text())))
     got = _points(Outcome(grid.ask(asker.subjects[subject], node.text())))
     variants = [_points(Outcome(grid.ask(asker.oracle, rules.moved(node, sign).replace("\0", "")))) for sign in "+-"]

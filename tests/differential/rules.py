@@ -116,7 +116,7 @@ def _moved_pieces(node, pieces, sign):
     """The text pieces of one node, moved; pieces are those of its operands already moved."""
     text = list(pieces)
     if node.what in _ADDING:
-        return ["(", *text, f" {sign} 4e-16 * avg{text[0][3:]}abs(", *text[1:-1], ")))"]
+        return ["(", *text, f" {sign} 4e-16 * {text[0]}abs(", *text[1:-1], ")))"]
     if node.what in _SPREAD:
         square = "" if node.what == "stdvar" else " ^ 0.5"
         return ["((stdvar", text[0][6:], *text[1:], " + 2e-15 * avg", text[0][6:], "abs(", *text[1:-1], f")) ^ 2){square})"]
@@ -150,6 +150,14 @@ def moved(node, sign):
     if node.metric is not None:
         return "".join(node.pieces)
     return "".join(_moved_pieces(node, pieces, sign))
+
+
+# What counts how often a value differs from the one before it tells last bits apart that are open.
+_COUNTING = ("resets", "changes")
+
+
+def counts_last_bits(node):
+    return any(n.what in _COUNTING and is_open(n) for n in node.walk())
 
 
 def is_open(node):

@@ -313,6 +313,51 @@ static void test_in_the_background(void **state)
     fixture_release(&f);
 }
 
+/* The engine's compression takes 0 and -0 for equal, and NaNs are told apart by their bits alone. */
+static void test_every_bit_is_kept(void **state)
+{
+    struct fixture f;
+    fixture_init_on_disk(&f);
+    enum {
+        N = 3000
+    };
+    static const uint64_t BITS[] = {0, UINT64_C(1) << 63, 0x7ff8000000000000, 0x7ff0000000000002, 0xfff8000000000123};
+    static struct sample samples[N];
+    for (size_t i = 0; i < N; i++) /* zeros alone, then NaNs alone, then both */
+        samples[i] =
+            (struct sample){(int64_t)i * 15000 + 1, double_from_bits(BITS[i < N / 3       ? i % 7 == 0
+                                                                          : i < 2 * N / 3 ? 2 + i % 3
+                                                                                          : i % ARRAY_LENGTH(BITS)])};
+    append(&f, "m;i=1", samples, N / 2);
+    compact(&f);
+    append(&f, "m;i=1", samples + N / 2, N - N / 2);
+    for (int round = 0; round < 2; round++) {
+        fixture_close(&f); /* what is recent is compressed as well */
+        fixture_open(&f);
+        struct raw_cursor *cursor = NULL;
+        struct raw_block block;
+        size_t n = 0;
+        assert_int_equal(
+            f.backend->ops->raw_open(f.backend, NULL, 0, (struct time_span){INT64_MIN, INT64_MAX}, NULL, &cursor, NULL),
+            OK);
+        while (f.backend->ops->raw_next(cursor, &block, NULL) == OK && block.samples_n > 0) {
+            for (size_t i = 0; i < block.samples_n; i++, n++)
+                assert_true(double_bits(block.samples[i].value) == double_bits(samples[n].value));
+        }
+        f.backend->ops->raw_close(cursor);
+        assert_int_equal(n, N);
+        compact(&f);
+    }
+    struct fragment newest = fragment_of(
+        &f.arena, "SELECT prom_last(ts, value, 106, 15000, 3, 300000, true) FROM runs_of('m')", /* 0, -0 … */
+        (struct grid){106, 15000, 3}, false, false, "");
+    struct grid_result *result = run_ok(&f, &newest);
+    assert_true(double_bits(result->series[0].values[0]) == BITS[1]);
+    assert_true(double_bits(result->series[0].values[1]) == BITS[0]);
+    grid_result_free(result);
+    fixture_release(&f);
+}
+
 /* --- readers beside appends and moves --- */
 
 #define BESIDE_SERIES  16
@@ -489,6 +534,7 @@ int main(void)
         cmocka_unit_test(test_answers_stay_the_same), cmocka_unit_test(test_tables),
         cmocka_unit_test(test_in_the_background),     cmocka_unit_test(test_overlapping_runs_are_refused),
         cmocka_unit_test(test_extreme_times),         cmocka_unit_test(test_readers_see_each_sample_once),
+        cmocka_unit_test(test_every_bit_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -447,6 +447,15 @@ static enum residue_reason judge_window_constants(const struct expr_call *call)
     return RESIDUE_NONE;
 }
 
+/* Whether Prometheus would remark on a counter's name that the plan does not know: of series that `or` brings together.
+ */
+static bool remarks_on_some(const struct judge *j, enum function_id id, const struct expr *range)
+{
+    return j->options->rule == WINDOW_LEFT_OPEN && (id == FN_RATE || id == FN_INCREASE) &&
+           range->kind == EXPR_SUBQUERY && expr_unparen(range->u.subquery.operand)->kind == EXPR_BINARY &&
+           names_of(range) == NAMES_MANY;
+}
+
 /* A function over a range vector: a matrix selector or a subquery, parentheses allowed. */
 static enum residue_reason judge_window(struct judge *j, const struct expr *expr, const struct verdict *verdict)
 {
@@ -459,6 +468,8 @@ static enum residue_reason judge_window(struct judge *j, const struct expr *expr
     /* It extrapolates to the evaluation time, which under @ is another one at every step. */
     if (expr->u.call.function->id == FN_PREDICT_LINEAR && range_pinned(range))
         return RESIDUE_NOT_EXACT;
+    if (remarks_on_some(j, expr->u.call.function->id, range))
+        return RESIDUE_REMARKED;
     enum residue_reason reason = judge_window_constants(&expr->u.call);
     return reason == RESIDUE_NONE ? judge_children(expr, verdict) : reason;
 }

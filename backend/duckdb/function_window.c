@@ -328,7 +328,9 @@ static bool run_is_whole(const struct window_rows *rows, idx_t row, const struct
     }
     unsigned otherwise = 0;
     for (size_t i = 0; i < run->n; i++)
-        otherwise |= is_stored_otherwise(run->value[i]) | (!sees_markers & is_stale_marker(run->value[i]));
+        otherwise |= (unsigned)is_stored_otherwise(run->value[i]);
+    for (size_t i = 0; !sees_markers && i < run->n; i++)
+        otherwise |= (unsigned)is_stale_marker(run->value[i]);
     return !otherwise;
 }
 

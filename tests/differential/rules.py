@@ -166,7 +166,7 @@ def is_open(node):
 
 # A fragment whose answer is empty does not tell whether an operand in it had values that Prometheus remarks on
 # (docs/semantics.md, known differences): a remark may lack where something above the call can take all elements away.
-_EMPTYING = ("+", "-", "*", "/", "%", "^", "atan2", "==", "!=", ">", "<", ">=", "<=", "and", "topk", "bottomk", "clamp")
+_EMPTYING = ("+", "-", "*", "/", "%", "^", "atan2", "==", "!=", ">", "<", ">=", "<=", "and", "unless", "topk", "bottomk", "clamp")
 
 
 def remark_may_lack(node, lacking, too_many):

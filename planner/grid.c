@@ -58,7 +58,8 @@ struct grid grid_shift(struct grid grid, const struct duration *offset, enum at_
         return grid;
     }
     int64_t pin_ms = at == AT_START ? query.min_ms : at == AT_END ? query.max_ms : at_ms;
-    return (struct grid){.start_ms = time_add(pin_ms, -clamp(offset_ms)), .step_ms = grid.step_ms, .steps = 1};
+    return (struct grid){
+        .start_ms = time_add(pin_ms, -clamp(offset_ms)), .step_ms = grid.step_ms, .steps = grid.steps > 0};
 }
 
 struct grid grid_subquery(struct grid outer, int64_t range_ms, int64_t step_ms, enum window_rule rule)

@@ -53,7 +53,8 @@ static inline int64_t grid_end(struct grid grid)
 bool grid_eq(struct grid a, struct grid b);
 
 /* Where a selector or subquery with this offset and @ looks, seen from the grid of its consumer: the grid shifted by
- * the offset, or, with @, one step at the pinned time less the offset (*ret_pinned: repeat the answer along the grid).
+ * the offset, or, with @, one step at the pinned time less the offset (*ret_pinned: repeat the answer along the grid);
+ * no step of none.
  * query is the whole query's grid: @ start() and @ end() mean its bounds. */
 struct grid grid_shift(struct grid grid, const struct duration *offset, enum at_kind at, int64_t at_ms,
                        struct time_span query, bool *ret_pinned);

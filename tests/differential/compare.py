@@ -18,7 +18,7 @@ class Outcome:
         data = body.get("data") or {}
         self.type, self.result = data.get("resultType"), data.get("result")
         self.error_type, self.error = body.get("errorType"), body.get("error", "")
-        self.annotations = sorted(body.get("warnings") or []), sorted(body.get("infos") or [])
+        self.annotations = rules.annotations(body.get("warnings")), rules.annotations(body.get("infos"))
 
     def brief(self):
         if not self.ok:

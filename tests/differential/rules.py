@@ -82,6 +82,13 @@ def texts_compared(peer, error_type):
     return not (peer.startswith("2.") and error_type == "bad_data")
 
 
+# Of more than ten, Prometheus shows those that its map gives first; how many there are is the same.
+def annotations(texts):
+    texts = sorted(texts or [])
+    omitted = [text for text in texts if text.endswith("annotations omitted")]
+    return [f"{len(texts)} texts", *omitted] if omitted else texts
+
+
 # The control (run.py --control) reads through the remote read of the Prometheus that has the samples: 2.x leaves values
 # equal to zero out of its SAMPLES messages, and minus zero with them.
 def control_differs(peer, query):
@@ -152,12 +159,13 @@ def moved(node, sign):
     return "".join(_moved_pieces(node, pieces, sign))
 
 
-# What counts how often a value differs from the one before it tells last bits apart that are open.
-_COUNTING = ("resets", "changes")
+# What counts how often a value differs from the one before it, or how far values lie apart, tells last bits apart that
+# are open.
+_COUNTING = ("resets", "changes", "stddev_over_time", "stdvar_over_time")
 
 
 def counts_last_bits(node):
-    return any(n.what in _COUNTING and is_open(n) for n in node.walk())
+    return any(n.what in _COUNTING and any(is_open(operand) for operand in n.operands()) for n in node.walk())
 
 
 def is_open(node):

@@ -11,6 +11,8 @@
  *
  * Short runs (single samples of the table recent) are collected side by side instead, in pieces that grow.
  */
+#include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -326,6 +328,11 @@ static bool run_is_whole(const struct window_rows *rows, idx_t row, const struct
                 return false;
         }
     }
+    uint64_t odd = 0; /* NaN, 0 or next to 0: only of these the bits must be looked at. A loop that is vectorised. */
+    for (size_t i = 0; i < run->n; i++)
+        odd += fabs(run->value[i]) >= DBL_MIN ? 0 : 1;
+    if (odd == 0)
+        return true;
     unsigned otherwise = 0;
     for (size_t i = 0; i < run->n; i++)
         otherwise |= (unsigned)is_stored_otherwise(run->value[i]);
@@ -336,10 +343,11 @@ static bool run_is_whole(const struct window_rows *rows, idx_t row, const struct
 
 static bool run_ascends(const struct samples *run)
 {
-    unsigned falls = 0;
+    uint64_t falls =
+        0; /* the sign of each step less 1; steps of half the range count as falls, and cost no more than that */
     for (size_t i = 1; i < run->n; i++)
-        falls |= run->time_ms[i - 1] >= run->time_ms[i];
-    return !falls;
+        falls |= (uint64_t)run->time_ms[i] - (uint64_t)run->time_ms[i - 1] - 1;
+    return falls >> 63 == 0;
 }
 
 /* Copies what the kernel is to see; NULL when memory is short. */

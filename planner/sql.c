@@ -251,6 +251,23 @@ void sql_i64(struct sql *sql, int64_t number)
     strbuf_i64(&sql->text, number);
 }
 
+void sql_between(struct sql *sql, const char *what, struct time_span span)
+{
+    sql_words(sql, what);
+    sql_words(sql, " BETWEEN ");
+    sql_i64(sql, span.min_ms);
+    sql_words(sql, " AND ");
+    sql_i64(sql, span.max_ms);
+}
+
+void sql_meets(struct sql *sql, struct time_span span)
+{
+    sql_words(sql, "tmax >= ");
+    sql_i64(sql, span.min_ms);
+    sql_words(sql, " AND tmin <= ");
+    sql_i64(sql, span.max_ms);
+}
+
 /* With an exponent a literal is a DOUBLE; without one it would be a DECIMAL, which rounds on its way. */
 void sql_double(struct sql *sql, double number)
 {

@@ -34,6 +34,10 @@ void sql_identifier(struct sql *sql, struct str name);  /* plain if safe, else "
 void sql_i64(struct sql *sql, int64_t number);
 void sql_double(struct sql *sql, double number); /* exact, NaN and infinities included */
 
+/* Conditions on time: what BETWEEN the span's ends, both included; a run (columns tmin, tmax) that meets the span. */
+void sql_between(struct sql *sql, const char *what, struct time_span span);
+void sql_meets(struct sql *sql, struct time_span span);
+
 /* OK, or the first failure. */
 MUST_USE enum status sql_status(const struct sql *sql, struct error *reterr);
 

@@ -138,10 +138,8 @@ static void write_runs(struct writer *w, const struct expr_selector *selector, s
         sql_words(sql, ")");
     }
     sql_line(sql);
-    sql_words(sql, "WHERE tmax >= ");
-    sql_i64(sql, span.min_ms);
-    sql_words(sql, " AND tmin <= ");
-    sql_i64(sql, span.max_ms);
+    sql_words(sql, "WHERE ");
+    sql_meets(sql, span);
     if (metric && selector->matchers_n == 1)
         return;
     sql->indent++;

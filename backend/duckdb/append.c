@@ -336,7 +336,7 @@ static enum status append_table(const struct writer *w, const char *table,
 
 static enum status write_all(struct writer *w, const struct metadata_changes *changes, struct error *reterr)
 {
-    enum status status = engine_execute(w->connection, "BEGIN", reterr);
+    enum status status = engine_begin(w->connection, reterr);
     if (status != OK)
         return status;
     status = append_table(w, "series", append_new_series, reterr);
@@ -344,13 +344,7 @@ static enum status write_all(struct writer *w, const struct metadata_changes *ch
         status = append_table(w, "recent", append_samples, reterr);
     if (status == OK)
         status = metadata_write(changes, w->connection, reterr);
-    if (status == OK)
-        status = engine_execute(w->connection, "COMMIT", reterr);
-    if (status != OK) {
-        enum status undone = engine_execute(w->connection, "ROLLBACK", NULL);
-        (void)undone; /* a failed commit has rolled back already; the first error is the one to report */
-    }
-    return status;
+    return engine_end(w->connection, status, reterr);
 }
 
 static void put_back(struct writer *w)

@@ -15,6 +15,7 @@
 #include <inttypes.h>
 #include <time.h>
 
+#include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "base/assert.h"
 #include "planner/sql.h"
@@ -67,13 +68,6 @@ static enum status execute(struct compactor *c, const char *sql, uint64_t *ret_r
     return OK;
 }
 
-static void write_within(struct sql *sql, uint64_t batch)
-{
-    sql_words(sql, "is_within(batch, ");
-    sql_i64(sql, (int64_t)batch);
-    sql_words(sql, ")");
-}
-
 /* The oldest partitions that recent has rows of, up to number `last` and to MOVE_ROWS rows, of ret_chosen's batches. */
 static enum status choose(struct compactor *c, int64_t last, struct partitions *ret_chosen, struct error *reterr)
 {
@@ -84,7 +78,7 @@ static enum status choose(struct compactor *c, int64_t last, struct partitions *
     sql_words(&sql, "SELECT part, count(*)::BIGINT FROM (SELECT ts // ");
     sql_i64(&sql, PARTITION_MS);
     sql_words(&sql, " AS part FROM recent WHERE ");
-    write_within(&sql, chosen.batch);
+    schema_within(&sql, chosen.batch);
     sql_words(&sql, ") WHERE part <= ");
     sql_i64(&sql, last);
     sql_words(&sql, " GROUP BY part ORDER BY part");
@@ -115,21 +109,12 @@ static enum status choose(struct compactor *c, int64_t last, struct partitions *
     return status;
 }
 
-static void write_between(struct sql *sql, const char *column, struct time_span span)
-{
-    sql_words(sql, column);
-    sql_words(sql, " BETWEEN ");
-    sql_i64(sql, span.min_ms);
-    sql_words(sql, " AND ");
-    sql_i64(sql, span.max_ms);
-}
-
 /* The condition on rows of recent to be moved. */
 static void write_taken(struct sql *sql, const struct partitions *p)
 {
-    write_between(sql, "ts", partitions_span(p));
+    sql_between(sql, "ts", partitions_span(p));
     sql_words(sql, " AND ");
-    write_within(sql, p->batch);
+    schema_within(sql, p->batch);
 }
 
 static void write_part(struct sql *sql, const char *column)
@@ -157,7 +142,7 @@ static void write_fresh_chunks(struct sql *sql, const struct partitions *p)
     sql_words(sql, " GROUP BY series, part))), old AS (SELECT series, ");
     write_part(sql, "tmin");
     sql_words(sql, ", tmin, ts, value FROM chunks WHERE ");
-    write_between(sql, "tmin", span);
+    sql_between(sql, "tmin", span);
     sql_words(sql, ") SELECT metric, series, coalesce(old.tmin, fresh.tmin) AS tmin, fresh.tmax AS tmax, "
                    "coalesce(len(old.ts), 0) + len(fresh.ts) AS n, list_concat(old.ts, fresh.ts) AS ts, "
                    "list_concat(old.value, fresh.value) AS value, old.tmin IS NOT NULL AS continues "
@@ -167,7 +152,7 @@ static void write_fresh_chunks(struct sql *sql, const struct partitions *p)
 static void write_deletes(struct sql *chunks, struct sql *recent, const struct partitions *p)
 {
     sql_words(chunks, "DELETE FROM stored_chunks AS old USING temp.main.fresh_chunks AS fresh WHERE ");
-    write_between(chunks, "old.tmin", partitions_span(p));
+    sql_between(chunks, "old.tmin", partitions_span(p));
     sql_words(chunks, " AND fresh.continues AND fresh.series = old.series AND fresh.tmin = old.tmin");
     sql_words(recent, "DELETE FROM recent WHERE ");
     write_taken(recent, p);
@@ -177,9 +162,10 @@ static void write_deletes(struct sql *chunks, struct sql *recent, const struct p
 static enum status move_in_transaction(struct compactor *c, const struct partitions *p, uint64_t *ret_rows_n,
                                        struct error *reterr)
 {
-    static const char insert[] = "INSERT INTO stored_chunks SELECT metric, series, tmin, tmax, n, ts, value, "
+    static const char insert[] = "INSERT INTO stored_chunks SELECT md5_number_lower(metric) AS metric_key, metric, "
+                                 "series, tmin, tmax, n, ts, value, "
                                  "(SELECT move + 1 FROM moved) FROM temp.main.fresh_chunks "
-                                 "ORDER BY metric, series, tmin";
+                                 "ORDER BY metric_key, series, tmin";
     static const char *const ends[] = {insert, "UPDATE moved SET move = move + 1", "DROP TABLE temp.main.fresh_chunks"};
     struct sql sql[3]; /* in the order they are run, before those */
     enum status status = OK;
@@ -202,17 +188,11 @@ static enum status move_in_transaction(struct compactor *c, const struct partiti
 static enum status move(struct compactor *c, const struct partitions *chosen, struct error *reterr)
 {
     uint64_t rows_n = 0;
-    enum status status = execute(c, "BEGIN", NULL, reterr);
+    enum status status = engine_begin(c->connection, reterr);
+    if (status == OK)
+        status = engine_end(c->connection, move_in_transaction(c, chosen, &rows_n, reterr), reterr);
     if (status != OK)
         return status;
-    status = move_in_transaction(c, chosen, &rows_n, reterr);
-    if (status == OK)
-        status = engine_execute(c->connection, "COMMIT", reterr);
-    if (status != OK) {
-        enum status undone = engine_execute(c->connection, "ROLLBACK", NULL);
-        (void)undone; /* a failed commit has rolled back already; the first error is the one to report */
-        return status;
-    }
     atomic_fetch_sub_explicit(&c->recent_n, rows_n, memory_order_relaxed);
     atomic_fetch_add_explicit(&c->moves_n, 1, memory_order_relaxed);
     return OK;

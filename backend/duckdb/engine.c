@@ -339,18 +339,6 @@ enum status engine_query(struct connection *connection, const char *sql, bool st
     return status;
 }
 
-enum status engine_read(struct connection *connection, const char *sql, struct cancel *cancel,
-                        duckdb_result *ret_result, struct error *reterr)
-{
-    enum status status = engine_execute(connection, "BEGIN", reterr);
-    if (status != OK)
-        return status;
-    status = engine_query(connection, sql, false, cancel, ret_result, reterr);
-    enum status ended = engine_execute(connection, status == OK ? "COMMIT" : "ROLLBACK", NULL);
-    (void)ended; /* the rows are here already */
-    return status;
-}
-
 enum status engine_execute(struct connection *connection, const char *sql, struct error *reterr)
 {
     duckdb_result result;
@@ -359,6 +347,22 @@ enum status engine_execute(struct connection *connection, const char *sql, struc
         status = engine_error(duckdb_result_error(&result), NULL, reterr);
     duckdb_destroy_result(&result);
     return status;
+}
+
+enum status engine_begin(struct connection *connection, struct error *reterr)
+{
+    return engine_execute(connection, "BEGIN", reterr);
+}
+
+enum status engine_end(struct connection *connection, enum status so_far, struct error *reterr)
+{
+    if (so_far == OK)
+        so_far = engine_execute(connection, "COMMIT", reterr);
+    if (so_far != OK) {
+        enum status undone = engine_execute(connection, "ROLLBACK", NULL);
+        (void)undone; /* a failed commit has rolled back already; the first error is the one to report */
+    }
+    return so_far;
 }
 
 enum status engine_fetch(duckdb_result *result, struct cancel *cancel, duckdb_data_chunk *ret_chunk,

@@ -105,14 +105,12 @@ void engine_disconnect(struct connection *connection);
 MUST_USE enum status engine_query(struct connection *connection, const char *sql, bool streaming, struct cancel *cancel,
                                   duckdb_result *ret_result, struct error *reterr);
 
-/* The same, all rows at once, in a transaction of its own, for statements that read what others change: the engine
- * plans a statement by the tables' bounds of one moment and, if no transaction spans both, runs it over a later one.
- * What was empty at the first is then not read at the second. */
-MUST_USE enum status engine_read(struct connection *connection, const char *sql, struct cancel *cancel,
-                                 duckdb_result *ret_result, struct error *reterr);
-
 /* Runs a statement that gives no rows of interest. */
 MUST_USE enum status engine_execute(struct connection *connection, const char *sql, struct error *reterr);
+
+/* A transaction: engine_end commits if all went well so far, else rolls back; returns the first failure. */
+MUST_USE enum status engine_begin(struct connection *connection, struct error *reterr);
+MUST_USE enum status engine_end(struct connection *connection, enum status so_far, struct error *reterr);
 
 /* The next chunk of a result, or NULL at its end; destroy it. */
 MUST_USE enum status engine_fetch(duckdb_result *result, struct cancel *cancel, duckdb_data_chunk *ret_chunk,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "backend/duckdb/decode.h"
+#include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "base/assert.h"
 #include "planner/sql.h"
@@ -28,15 +29,6 @@ static enum status check_query(struct duckdb_store *store, const struct series_q
     return status;
 }
 
-static void write_between(struct sql *sql, const char *column, struct time_span span)
-{
-    sql_words(sql, column);
-    sql_words(sql, " BETWEEN ");
-    sql_i64(sql, span.min_ms);
-    sql_words(sql, " AND ");
-    sql_i64(sql, span.max_ms);
-}
-
 /* "FROM series WHERE …": the series of the query. */
 static void write_chosen(struct sql *sql, struct duckdb_store *store, const struct series_query *query)
 {
@@ -52,18 +44,16 @@ static void write_chosen(struct sql *sql, struct duckdb_store *store, const stru
     if (query->span.min_ms <= totals.min_ms && query->span.max_ms >= totals.max_ms)
         return;
     sql_words(sql, " AND series IN (SELECT series FROM recent WHERE ");
-    write_between(sql, "ts", query->span);
+    sql_between(sql, "ts", query->span);
     /* A chunk that lies around the span may have a gap there. */
-    sql_words(sql, " UNION ALL SELECT series FROM chunks WHERE tmax >= ");
-    sql_i64(sql, query->span.min_ms);
-    sql_words(sql, " AND tmin <= ");
-    sql_i64(sql, query->span.max_ms);
+    sql_words(sql, " UNION ALL SELECT series FROM chunks WHERE ");
+    sql_meets(sql, query->span);
     sql_words(sql, " AND (");
-    write_between(sql, "tmin", query->span);
+    sql_between(sql, "tmin", query->span);
     sql_words(sql, " OR ");
-    write_between(sql, "tmax", query->span);
+    sql_between(sql, "tmax", query->span);
     sql_words(sql, " OR len(list_filter(ts, lambda t: ");
-    write_between(sql, "t", query->span);
+    sql_between(sql, "t", query->span);
     sql_words(sql, ")) > 0))");
 }
 
@@ -79,7 +69,7 @@ static enum status for_each_chunk(struct duckdb_store *store, const struct sql *
     if (status != OK)
         return status;
     duckdb_result rows;
-    status = engine_read(connection, strbuf_view(&sql->text).ptr, cancel, &rows, reterr);
+    status = schema_read(connection, strbuf_view(&sql->text).ptr, cancel, &rows, reterr);
     if (status == OK) {
         duckdb_data_chunk chunk = NULL;
         while (status == OK && (status = engine_fetch(&rows, cancel, &chunk, reterr)) == OK && chunk) {

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "backend/duckdb/decode.h"
+#include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "backend/duckdb/stored_value.h"
 #include "base/assert.h"
@@ -61,31 +62,12 @@ static enum status no_memory(struct error *reterr)
     return error_set(reterr, E_NOMEM, "no memory for a cursor on raw samples");
 }
 
-/* The condition on a run to meet the span. */
-static void write_meets(struct sql *sql, struct time_span span)
-{
-    sql_words(sql, "tmax >= ");
-    sql_i64(sql, span.min_ms);
-    sql_words(sql, " AND tmin <= ");
-    sql_i64(sql, span.max_ms);
-}
-
-static void write_between(struct sql *sql, const char *what, struct time_span span)
-{
-    sql_words(sql, what);
-    sql_words(sql, " BETWEEN ");
-    sql_i64(sql, span.min_ms);
-    sql_words(sql, " AND ");
-    sql_i64(sql, span.max_ms);
-}
-
 /* The condition on a row of recent. */
 static void write_recent(struct sql *sql, const struct raw_cursor *c)
 {
-    write_between(sql, "ts", c->span);
-    sql_words(sql, " AND is_within(batch, ");
-    sql_i64(sql, (int64_t)c->batch);
-    sql_words(sql, ")");
+    sql_between(sql, "ts", c->span);
+    sql_words(sql, " AND ");
+    schema_within(sql, c->batch);
 }
 
 /* --- which series --- */
@@ -127,13 +109,13 @@ static void write_counts(struct sql *sql, const struct raw_cursor *c)
 {
     struct time_span span = c->span;
     sql_words(sql, "SELECT series, CASE WHEN ");
-    write_between(sql, "tmin", span);
+    sql_between(sql, "tmin", span);
     sql_words(sql, " AND ");
-    write_between(sql, "tmax", span);
+    sql_between(sql, "tmax", span);
     sql_words(sql, " THEN n ELSE len(list_filter(ts, lambda t: ");
-    write_between(sql, "t", span);
+    sql_between(sql, "t", span);
     sql_words(sql, ")) END AS n FROM chunks WHERE ");
-    write_meets(sql, span);
+    sql_meets(sql, span);
     sql_words(sql, " UNION ALL SELECT series, 1 AS n FROM recent WHERE ");
     write_recent(sql, c);
 }
@@ -261,7 +243,7 @@ static void sort_if_unordered(struct sample *at, uint64_t n)
 static void write_slice_query(struct sql *sql, const struct raw_cursor *c, uint32_t slice)
 {
     sql_words(sql, "SELECT series, ts, value FROM (SELECT series, ts, value FROM chunks WHERE ");
-    write_meets(sql, c->span);
+    sql_meets(sql, c->span);
     sql_words(sql, " UNION ALL SELECT series, [ts] AS ts, [value] AS value FROM recent WHERE ");
     write_recent(sql, c);
     sql_words(sql, ") WHERE series IN (SELECT series FROM temp.main." RAW_SLICE_TABLE " WHERE slice = ");
@@ -337,13 +319,13 @@ static enum status open_stream(struct raw_cursor *c, struct error *reterr)
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql,
               "SELECT ts, value FROM (SELECT series, unnest(ts) AS ts, unnest(value) AS value FROM chunks WHERE ");
-    write_meets(&sql, c->span);
+    sql_meets(&sql, c->span);
     sql_words(&sql, " UNION ALL SELECT series, ts, value FROM recent WHERE ");
     write_recent(&sql, c);
     sql_words(&sql, ") WHERE series = ");
     sql_i64(&sql, c->series[c->at].id);
     sql_words(&sql, " AND ");
-    write_between(&sql, "ts", c->span);
+    sql_between(&sql, "ts", c->span);
     sql_words(&sql, " ORDER BY ts");
     enum status status = sql_status(&sql, reterr);
     if (status == OK)

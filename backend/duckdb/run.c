@@ -5,6 +5,7 @@
 
 #include "backend/duckdb/decode.h"
 #include "backend/duckdb/functions.h"
+#include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "backend/kernels/bits.h"
 #include "base/assert.h"
@@ -136,7 +137,7 @@ static enum status query_and_decode(struct decoding *d, struct connection *conne
 {
     duckdb_result rows;
     int64_t began_us = engine_clock_us();
-    enum status status = engine_read(connection, sql, cancel, &rows, reterr);
+    enum status status = schema_read(connection, sql, cancel, &rows, reterr);
     if (status != OK)
         return status;
     d->result->engine_us = engine_clock_us() - began_us;

@@ -8,6 +8,10 @@
 #define RUN_COLUMNS "series, tmin, tmax, ts, value"
 #define RECENT_RUNS "SELECT series, ts AS tmin, ts AS tmax, [ts] AS ts, [value] AS value FROM recent"
 
+/* The optimizer knows no bounds of xor. By bounds it would drop the condition where it holds for all rows when it
+ * plans, and rows that come until the statement runs would escape it. Without the variable all are taken as moved. */
+#define IS_MOVED "xor(move, 0) <= coalesce(getvariable('moved'), 9223372036854775807)"
+
 static const char *const STATEMENTS[] = {
     "CREATE TABLE promsplit_schema (version INTEGER NOT NULL)",
     "INSERT INTO promsplit_schema VALUES (2)",
@@ -17,26 +21,29 @@ static const char *const STATEMENTS[] = {
      * batch is the number of the transaction that wrote the row, ascending: see schema.h. */
     "CREATE TABLE recent (series UINTEGER NOT NULL, ts BIGINT NOT NULL, value DOUBLE NOT NULL, batch BIGINT NOT NULL)",
     /* Older samples: one row per series and partition of time (compact.c), ts ascending, n of them from tmin to tmax;
-     * move is the number of the move that made the row. */
-    "CREATE TABLE stored_chunks (metric VARCHAR NOT NULL, series UINTEGER NOT NULL, tmin BIGINT NOT NULL, "
+     * move is the number of the move that made the row. Rows are sorted by metric_key, md5_number_lower(metric). */
+    "CREATE TABLE stored_chunks (metric_key UBIGINT NOT NULL, metric VARCHAR NOT NULL, series UINTEGER NOT NULL, tmin "
+    "BIGINT NOT NULL, "
     "tmax BIGINT NOT NULL, n UINTEGER NOT NULL, ts BIGINT[] NOT NULL, value DOUBLE[] NOT NULL, move BIGINT NOT NULL)",
     /* One row: the last move that is done. */
     "CREATE TABLE moved (move BIGINT NOT NULL)",
     "INSERT INTO moved VALUES (0)",
-    /* The optimizer knows no bounds of a scalar subquery. By bounds it would drop the condition where it holds for all
-     * rows when it plans, and rows that come until the statement runs would escape it. */
+    /* Nor does it know bounds of a scalar subquery. */
     "CREATE VIEW chunks AS SELECT metric, n, " RUN_COLUMNS " FROM stored_chunks "
     "WHERE move <= (SELECT move FROM moved)",
-    /* What fragments read. A run holds all samples of its series from tmin to tmax. */
-    "CREATE VIEW runs AS SELECT " RUN_COLUMNS " FROM chunks UNION ALL " RECENT_RUNS,
-    /* Those of one metric; the engine skips the chunks of others. */
-    "CREATE MACRO runs_of(name) AS TABLE SELECT " RUN_COLUMNS " FROM chunks WHERE metric = name UNION ALL " RECENT_RUNS
-    " WHERE series IN (SELECT series FROM series WHERE metric = name)",
+    /* What fragments read. A run holds all samples of its series from tmin to tmax. Conditions that the scan itself
+     * looks after, or a join, make the engine copy the arrays of all rows that pass, which takes as long as decoding
+     * them: hence a number that schema_read has put into a variable, in a condition on two columns, and a key for the
+     * metric that whole row groups are told by. */
+    "CREATE VIEW runs AS SELECT " RUN_COLUMNS " FROM stored_chunks WHERE " IS_MOVED " UNION ALL " RECENT_RUNS,
+    /* Those of one metric; the engine skips the row groups of others. */
+    "CREATE MACRO runs_of(name) AS TABLE SELECT " RUN_COLUMNS " FROM stored_chunks "
+    "WHERE metric_key = md5_number_lower(name) AND CASE WHEN " IS_MOVED " THEN metric = name ELSE false END "
+    "UNION ALL " RECENT_RUNS " WHERE series IN (SELECT series FROM series WHERE metric = name)",
     /* For people: plain rows. */
     "CREATE VIEW samples AS SELECT series, unnest(ts) AS ts, unnest(value) AS value FROM chunks UNION ALL "
     "SELECT series, ts, value FROM recent",
-    /* Whether a row of recent is of that batch or one before. The optimizer knows no bounds of xor, which it would use
-     * as above. */
+    /* Whether a row of recent is of that batch or one before. */
     "CREATE MACRO is_within(batch, last) AS xor(batch, 0) <= last",
     "CREATE TABLE metadata (family VARCHAR NOT NULL, type UTINYINT NOT NULL, help VARCHAR, unit VARCHAR)",
     /* RE2 as Prometheus uses it: anchored at both ends, dot matches newline. */
@@ -46,14 +53,12 @@ _Static_assert(SCHEMA_VERSION == 2, "the INSERT above writes the version");
 
 static enum status create(struct connection *connection, struct error *reterr)
 {
-    enum status status = engine_execute(connection, "BEGIN", reterr);
+    enum status status = engine_begin(connection, reterr);
+    if (status != OK)
+        return status;
     for (size_t i = 0; status == OK && i < ARRAY_LENGTH(STATEMENTS); i++)
         status = engine_execute(connection, STATEMENTS[i], reterr);
-    if (status == OK)
-        return engine_execute(connection, "COMMIT", reterr);
-    enum status undone = engine_execute(connection, "ROLLBACK", NULL);
-    (void)undone; /* the first error is the one to report */
-    return status;
+    return engine_end(connection, status, reterr);
 }
 
 enum status schema_prepare(struct connection *connection, struct error *reterr)
@@ -78,4 +83,27 @@ enum status schema_prepare(struct connection *connection, struct error *reterr)
         return error_set(reterr, E_STORE, "the database has schema version %lld, this program reads version %d",
                          (long long)version, SCHEMA_VERSION);
     return OK;
+}
+
+void schema_within(struct sql *sql, uint64_t batch)
+{
+    sql_words(sql, "is_within(batch, ");
+    sql_i64(sql, (int64_t)batch);
+    sql_words(sql, ")");
+}
+
+enum status schema_read(struct connection *connection, const char *sql, struct cancel *cancel,
+                        duckdb_result *ret_result, struct error *reterr)
+{
+    enum status status = engine_begin(connection, reterr);
+    if (status != OK)
+        return status;
+    status = engine_execute(connection, "SET VARIABLE moved = (SELECT move FROM moved)", reterr);
+    if (status == OK)
+        status = engine_query(connection, sql, false, cancel, ret_result, reterr);
+    bool has_rows = status == OK;
+    status = engine_end(connection, status, reterr);
+    if (status != OK && has_rows)
+        duckdb_destroy_result(ret_result);
+    return status;
 }

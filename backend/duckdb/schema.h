@@ -7,8 +7,8 @@
  *   recent.batch   the transaction that wrote a row, ascending. Who needs the same rows in two statements asks for
  *                  batches up to totals.batch, read before it begins: all of them are committed.
  *   stored_chunks.move, moved.move
- *                  chunks of a move count once moved, updated in the move's own transaction, has its number. The view
- *                  chunks says so; nothing else reads stored_chunks.
+ *                  chunks of a move count once moved, updated in the move's own transaction, has its number. The views
+ *                  and runs_of say so; nothing else reads stored_chunks.
  *
  * A single statement may see the beginning of a batch before it is committed. That is the answer of a moment earlier,
  * since samples of a series lie in order; no sender was told of it yet, and none can be told apart from it. */
@@ -16,8 +16,18 @@
 #define PROMSPLIT_BACKEND_DUCKDB_SCHEMA_H
 
 #include "backend/duckdb/engine.h"
+#include "planner/sql.h"
 
 /* Makes the tables in a new database; E_STORE when the database has a version this program does not know. */
 MUST_USE enum status schema_prepare(struct connection *connection, struct error *reterr);
+
+/* The condition on a row of recent to be of that batch or of one before. */
+void schema_within(struct sql *sql, uint64_t batch);
+
+/* engine_query of one statement that reads samples, all rows at once, over one snapshot: the engine plans a statement
+ * by the tables' bounds of one moment and, if no transaction spans both, runs it over a later one; what was empty at
+ * the first is then not read at the second. runs and runs_of may be read by it only. */
+MUST_USE enum status schema_read(struct connection *connection, const char *sql, struct cancel *cancel,
+                                 duckdb_result *ret_result, struct error *reterr);
 
 #endif

@@ -41,8 +41,8 @@ static const char *const STATEMENTS[] = {
     "WHERE metric_key = md5_number_lower(name) AND CASE WHEN " IS_MOVED " THEN metric = name ELSE false END "
     "UNION ALL " RECENT_RUNS " WHERE series IN (SELECT series FROM series WHERE metric = name)",
     /* For people: plain rows. */
-    "CREATE VIEW samples AS SELECT series, unnest(ts) AS ts, unnest(value) AS value FROM chunks UNION ALL "
-    "SELECT series, ts, value FROM recent",
+    ("CREATE VIEW samples AS SELECT series, unnest(ts) AS ts, unnest(value) AS value FROM chunks UNION ALL "
+     "SELECT series, ts, value FROM recent"),
     /* Whether a row of recent is of that batch or one before. */
     "CREATE MACRO is_within(batch, last) AS xor(batch, 0) <= last",
     "CREATE TABLE metadata (family VARCHAR NOT NULL, type UTINYINT NOT NULL, help VARCHAR, unit VARCHAR)",

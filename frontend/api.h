@@ -52,9 +52,13 @@ struct upstream_facts;
 MUST_USE enum status api_plan_options(const struct config *config, const struct upstream_facts *facts,
                                       const struct capabilities *can, struct plan_options *ret_options,
                                       struct error *reterr);
-struct backend;
-/* Adds what the stored series say. */
-void api_plan_for_store(const struct backend *backend, struct plan_options *options);
+/* What a plan asks of the store while it is made. */
+struct plan_store {
+    struct backend *backend;
+    struct cancel *cancel;
+};
+/* Adds what the stored series say; *store must live as long as the options are used. */
+void api_plan_for_store(struct plan_store *store, struct plan_options *options);
 
 /* --- handlers: api_labels.c --- */
 

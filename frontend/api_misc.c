@@ -133,6 +133,7 @@ void api_explain(struct http_request *request)
 {
     struct app *app = request->app;
     struct upstream_facts facts = probe_facts(app->probe);
+    struct plan_store store = {app->backend, &request->cancel};
     struct plan_options options;
     enum explain_format format;
     struct query_text query;
@@ -147,7 +148,7 @@ void api_explain(struct http_request *request)
     if (status == OK)
         status = api_plan_options(&app->config, &facts, app->backend->ops->capabilities, &options, &error);
     if (status == OK) {
-        api_plan_for_store(app->backend, &options);
+        api_plan_for_store(&store, &options);
         options.bounds = (struct time_span){grid.start_ms, grid.start_ms + (range ? range_ms : 0)};
         status = api_expression(request, &query, &error);
     }

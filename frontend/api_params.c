@@ -11,6 +11,7 @@
 #include "frontend/app.h"
 #include "frontend/json.h"
 #include "frontend/probe.h"
+#include "planner/shape.h"
 #include "promql/parse.h"
 #include "promql/print.h"
 
@@ -216,8 +217,28 @@ enum status api_plan_options(const struct config *config, const struct upstream_
 
 #define METADATA_LABELS_SINCE 3005 /* the version that drops them with the name */
 
-void api_plan_for_store(const struct backend *backend, struct plan_options *options)
+/* plan_options.has_gauges */
+static bool has_gauges(const struct expr_selector *selector, void *arg)
 {
+    const struct plan_store *store = arg;
+    struct series_query query = {.selectors = selector, .selectors_n = 1, .span = {INT64_MIN, INT64_MAX}};
+    struct string_list *names;
+    struct error error;
+    if (store->backend->ops->label_values(store->backend, LABEL_METRIC_NAME, &query, store->cancel, &names, &error) !=
+        OK)
+        return true;
+    bool found = false;
+    for (size_t i = 0; i < names->n && !found; i++)
+        found = !metric_name_counts(names->at[i]);
+    string_list_free(names);
+    return found;
+}
+
+void api_plan_for_store(struct plan_store *store, struct plan_options *options)
+{
+    const struct backend *backend = store->backend;
+    options->has_gauges = has_gauges;
+    options->has_gauges_arg = store;
     bool drops = options->version ? options->version >= METADATA_LABELS_SINCE : options->rule == WINDOW_LEFT_OPEN;
     options->metadata_labels = drops && atomic_load(&backend->metadata_labels);
 }

@@ -330,12 +330,14 @@ static enum status plan_options(struct query *query, struct plan_options *ret_op
     enum status status = api_plan_options(&app->config, &facts, app->backend->ops->capabilities, ret_options, reterr);
     if (status != OK)
         return status;
-    api_plan_for_store(app->backend, ret_options);
+    query->store = (struct plan_store){app->backend, &query->cancel};
+    api_plan_for_store(&query->store, ret_options);
     ret_options->bounds = (struct time_span){query->params.start_ms, query->params.end_ms};
     if (query->params.lookback_ms > 0)
         ret_options->lookback_ms = query->params.lookback_ms;
     if (query->plain)
         ret_options->push = PUSH_NONE;
+    ret_options->remarks_apart = query->remarks_apart;
     return OK;
 }
 
@@ -527,15 +529,13 @@ static void end_failed(struct query *query, struct error *error)
     end_with(query, error);
 }
 
-/* The same query once more, with nothing pushed: only Prometheus words what it forbids, and only it knows whether it
- * would have come so far. Its tasks' memory stays in the arena until its end. */
-static void plan_plainly(struct query *query)
+/* The same query once more, with less pushed. Its tasks' memory stays in the arena until its end. */
+static void plan_again(struct query *query)
 {
     end_tasks(query);
     free(query->answer.body);
     query->answer = (struct upstream_answer){.body = NULL};
     query->asked_upstream = false;
-    query->plain = true;
     plan(query);
 }
 
@@ -549,12 +549,17 @@ static void finish(void *arg)
     struct error error;
     strbuf_init(&body, QUERY_ANSWER_MAX);
     enum status status = query_judge(query, &body, &error);
-    if (status == OK && query->split.direct)
+    bool remark_open = status == OK && query_leaves_remark_open(query);
+    /* Only Prometheus words what it forbids, and only it knows whether it would have come so far. */
+    bool forbidden = status != OK && is_of_promql(&error) && !query->plain;
+    query->plain |= forbidden;
+    query->remarks_apart |= remark_open;
+    if (status == OK && !remark_open && query->split.direct)
         metric_add(query->app->metrics, METRIC_ID_queries_direct, NULL, 1);
-    if (status == OK)
+    if (remark_open || forbidden)
+        plan_again(query);
+    else if (status == OK)
         end(query, &body, NULL, true);
-    else if (is_of_promql(&error) && !query->plain)
-        plan_plainly(query);
     else
         end_failed(query, &error);
     strbuf_release(&body);

@@ -74,6 +74,18 @@ static size_t add_notes(const struct query *query, struct str infos[MESSAGES_MAX
     return n;
 }
 
+bool query_leaves_remark_open(const struct query *query)
+{
+    bool open = false;
+    for (uint32_t i = 0; i < query->tasks_n && !query->remarks_apart && !open; i++) {
+        const struct fragment *fragment = &query->split.fragments[i];
+        struct error error;
+        const struct grid_result *result = fragment->notes_hidden ? task_result(query->tasks[i], &error) : NULL;
+        open = result && result->series_n == 0;
+    }
+    return open;
+}
+
 /* --- direct answers --- */
 
 /* The same members as Prometheus's, from what is known here. */

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "frontend/api.h"
 #include "frontend/app.h"
 #include "frontend/probe.h"
 #include "frontend/query.h"
@@ -47,12 +48,14 @@ struct query {
     int64_t begun_ms;
 
     struct query_text text;
+    struct plan_store store;
     struct split split;
     struct task **tasks; /* one per fragment */
     uint32_t tasks_n;    /* registered */
     struct str residual; /* as sent */
     bool asked_upstream;
-    bool plain; /* planned again with nothing pushed: the pushed part met what PromQL calls an error */
+    bool plain;         /* planned again with nothing pushed: the pushed part met what PromQL calls an error */
+    bool remarks_apart; /* planned again because an empty answer left a remark open */
     struct upstream_answer answer; /* of upstream; its body is freed at the end */
 
     /* under queries->lock */
@@ -70,5 +73,8 @@ MUST_USE enum status query_read_params(struct query *query, struct error *reterr
 
 /* The body for the client, or why there is none: the judgement over tasks and answers. */
 MUST_USE enum status query_judge(struct query *query, struct strbuf *out, struct error *reterr);
+
+/* After a good judgement: whether a task's empty answer leaves open if Prometheus would remark on something in it. */
+bool query_leaves_remark_open(const struct query *query);
 
 #endif

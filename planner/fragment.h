@@ -45,6 +45,7 @@ struct fragment {
     struct fragment_columns columns;
     const struct str *notes; /* FRAGMENT_GRID: infos for the user if its answer is not empty (notes.h) */
     size_t notes_n;
+    bool notes_hidden; /* an empty answer does not say that they don't hold */
 };
 
 #endif

@@ -28,7 +28,8 @@ struct judge {
     struct judgement out;
     const struct plan_options *options;
     struct str text;
-    push_set push; /* that of the options; inside info(), which cannot stay, everything */
+    push_set push;    /* that of the options; inside info(), which cannot stay, everything */
+    bool inside_info; /* where remarks may lack */
     struct time_span bounds;
     enum status status; /* first error sticks */
     struct error *reterr;
@@ -447,15 +448,6 @@ static enum residue_reason judge_window_constants(const struct expr_call *call)
     return RESIDUE_NONE;
 }
 
-/* Whether Prometheus would remark on a counter's name that the plan does not know: of series that `or` brings together.
- */
-static bool remarks_on_some(const struct judge *j, enum function_id id, const struct expr *range)
-{
-    return j->options->rule == WINDOW_LEFT_OPEN && (id == FN_RATE || id == FN_INCREASE) &&
-           range->kind == EXPR_SUBQUERY && expr_unparen(range->u.subquery.operand)->kind == EXPR_BINARY &&
-           names_of(range) == NAMES_MANY;
-}
-
 /* A function over a range vector: a matrix selector or a subquery, parentheses allowed. */
 static enum residue_reason judge_window(struct judge *j, const struct expr *expr, const struct verdict *verdict)
 {
@@ -468,7 +460,7 @@ static enum residue_reason judge_window(struct judge *j, const struct expr *expr
     /* It extrapolates to the evaluation time, which under @ is another one at every step. */
     if (expr->u.call.function->id == FN_PREDICT_LINEAR && range_pinned(range))
         return RESIDUE_NOT_EXACT;
-    if (remarks_on_some(j, expr->u.call.function->id, range))
+    if (j->options->rule == WINDOW_LEFT_OPEN && !j->inside_info && notes_of_some(&expr->u.call, j->options))
         return RESIDUE_REMARKED;
     enum residue_reason reason = judge_window_constants(&expr->u.call);
     return reason == RESIDUE_NONE ? judge_children(expr, verdict) : reason;
@@ -613,17 +605,23 @@ static void judge_node(struct judge *j, const struct expr *expr, struct place pl
     j->out.nodes[at] = (struct split_node){.expr = expr, .depth = depth, .grid = place.grid, .fragment = -1};
     const struct expr *child;
     push_set push = j->push;
-    if (expr->kind == EXPR_CALL && expr->u.call.function->id == FN_INFO)
+    bool inside_info = j->inside_info;
+    if (expr->kind == EXPR_CALL && expr->u.call.function->id == FN_INFO) {
         j->push = PUSH_ALL;
+        j->inside_info = true;
+    }
     for (size_t i = 0; (child = judge_child(expr, i)) != NULL && j->status == OK; i++)
         judge_node(j, child, child_place(j, expr, child, place), depth + 1);
     j->push = push;
+    j->inside_info = inside_info;
     struct verdict *verdict = &j->out.verdicts[at];
     verdict->nodes = j->out.nodes_n - at;
     if (j->status != OK)
         return;
     INVARIANT(rules[expr->kind]);
     verdict->reason = rules[expr->kind](j, expr, place, verdict);
+    if (verdict->reason == RESIDUE_NONE && j->options->remarks_apart && !j->inside_info && notes_hidden_by(expr))
+        verdict->reason = RESIDUE_REMARKED;
     j->out.nodes[at].reason = verdict->reason;
 }
 

@@ -114,6 +114,33 @@ static void note_call(struct notes *notes, const struct expr_call *call)
     add_note(notes, metric, range->kind == EXPR_SUBQUERY ? 0 : range->range.begin); /* upstream forgets it there */
 }
 
+struct names_known {
+    const struct plan_options *options;
+    bool gauge; /* some name is not a counter's */
+};
+
+static bool look_for_gauge(const struct expr *expr, void *arg)
+{
+    struct names_known *known = arg;
+    if (expr->kind != EXPR_SELECTOR || known->gauge)
+        return true;
+    struct str name = names_of(expr) == NAMES_ONE ? metric_name(expr) : STR("");
+    if (name.len)
+        known->gauge = !metric_name_counts(name);
+    else if (known->options->has_gauges)
+        known->gauge = known->options->has_gauges(&expr->u.selector, known->options->has_gauges_arg);
+    return true;
+}
+
+bool notes_of_some(const struct expr_call *call, const struct plan_options *options)
+{
+    struct names_known known = {.options = options};
+    const struct expr *range = call_range(call);
+    if ((call->function->id == FN_RATE || call->function->id == FN_INCREASE) && names_of(range) == NAMES_MANY)
+        expr_walk(range, look_for_gauge, &known);
+    return known.gauge;
+}
+
 static bool look_for_remark(const struct expr *expr, void *arg)
 {
     *(bool *)arg |= expr->kind == EXPR_CALL && remarked_metric(&expr->u.call).len > 0;
@@ -125,6 +152,46 @@ bool notes_possible(const struct expr *expr)
     bool possible = false;
     expr_walk(expr, look_for_remark, &possible);
     return possible;
+}
+
+/* Whether the node has a value wherever its operand has one. */
+static bool keeps_values(const struct expr *expr)
+{
+    switch (expr->kind) {
+    case EXPR_PAREN:
+    case EXPR_UNARY:
+    case EXPR_SUBQUERY: /* the call around it is asked */
+        return true;
+    case EXPR_AGGREGATE:
+        return !expr->u.aggregate.parameter;
+    case EXPR_BINARY:
+        return (expr->u.binary.left->type == VALUE_SCALAR || expr->u.binary.right->type == VALUE_SCALAR) &&
+               (!binary_op_is_comparison(expr->u.binary.op) || expr->u.binary.return_bool);
+    case EXPR_CALL:
+        return call_shape(&expr->u.call) == CALL_ELEMENTWISE && expr->u.call.function->id != FN_CLAMP;
+    default:
+        return false;
+    }
+}
+
+bool notes_hidden_by(const struct expr *expr)
+{
+    bool hidden = false;
+    const struct expr *child;
+    for (size_t i = 0; (child = judge_child(expr, i)) != NULL && !hidden && !keeps_values(expr); i++)
+        hidden = notes_possible(child);
+    return hidden;
+}
+
+/* Whether the expression may be without values while Prometheus remarks on something inside. Depth is bounded by the
+ * parser. */
+static bool notes_hidden(const struct expr *expr)
+{
+    bool hidden = notes_hidden_by(expr);
+    const struct expr *child;
+    for (size_t i = 0; (child = judge_child(expr, i)) != NULL && !hidden; i++)
+        hidden = notes_hidden(child);
+    return hidden;
 }
 
 /* Depth is bounded by the parser. */
@@ -169,6 +236,7 @@ enum status notes_make(struct arena *arena, struct str query, struct fragment *f
     memcpy(texts, notes.texts, notes.n * sizeof *texts);
     fragment->notes = texts;
     fragment->notes_n = notes.n;
+    fragment->notes_hidden = notes_hidden(fragment->root);
     return OK;
 }
 

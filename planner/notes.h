@@ -2,8 +2,9 @@
  *
  * Prometheus 3 remarks that rate or increase was asked of a metric whose name is not a counter's, if such a series has
  * a value. A fragment's notes hold when its answer is not empty: only those are made whose value every element of the
- * answer rests on. Without a single metric name there is none.
- * Source: Prometheus promql/engine.go (eval, rate and increase), util/annotations (NewPossibleNonCounterInfo).
+ * answer rests on. Where an empty answer does not say that they don't hold (fragment->notes_hidden), the query is
+ * planned once more with remarks_apart. Such a call of several metrics at once is not pushed (notes_of_some). Source:
+ * Prometheus promql/engine.go (eval, rate and increase), util/annotations (NewPossibleNonCounterInfo).
  *
  * Memory: the arena. Threads: no state.
  */
@@ -21,6 +22,12 @@ MUST_USE enum status notes_make(struct arena *arena, struct str query, struct fr
 
 /* Whether Prometheus 3 may remark on something inside. */
 bool notes_possible(const struct expr *expr);
+
+/* Whether an operand is one that Prometheus 3 may remark on and this node may be empty while it is not. */
+bool notes_hidden_by(const struct expr *expr);
+
+/* Whether Prometheus 3 may remark on series of this call, by names that only its values would tell. */
+bool notes_of_some(const struct expr_call *call, const struct plan_options *options);
 
 /* "3:7": where byte `at` of the query stands, both counted from 1, as Prometheus puts it behind its remarks. */
 void notes_write_position(struct strbuf *out, struct str query, uint32_t at);

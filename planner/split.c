@@ -41,7 +41,7 @@ const char *residue_reason_text(enum residue_reason reason)
         [RESIDUE_FINE_GRID] = "its own samples are fewer than the values of so fine a grid",
         [RESIDUE_NEEDS_AT] = "its @ must stay visible: Prometheus evaluates what is around by it",
         [RESIDUE_OBJECTED] = "Prometheus warns of its parameter, or refuses it",
-        [RESIDUE_REMARKED] = "it hides whether an operand has values, on which Prometheus would remark",
+        [RESIDUE_REMARKED] = "Prometheus may remark on an operand, of which the result would not tell",
         [RESIDUE_OTHER_VERSION] = "the upstream's version does not have it",
     };
     PRE((unsigned)reason < RESIDUE_MAX && texts[reason]);

@@ -50,6 +50,11 @@ struct plan_options {
     uint32_t fragments_max;
     uint32_t
         version; /* of the upstream, major * 1000 + minor: what it does not have stays its own to refuse; 0: newest */
+    bool remarks_apart; /* every call that Prometheus may remark on is a task of its own: see notes.h */
+    /* Whether a metric that the selector matches may be named unlike a counter; true where it is not known. May be
+     * NULL: none is. Called while the query is planned. */
+    bool (*has_gauges)(const struct expr_selector *selector, void *arg);
+    void *has_gauges_arg;
     bool metadata_labels; /* some series has a label of METADATA_LABELS (shape.h), which go with the name */
     /* Steps of any one grid, inner ones included. Subqueries have many: not the API's 11 000 for range queries. */
     uint32_t points_max;

@@ -172,14 +172,9 @@ def is_open(node):
     return any(n.what in _ADDING + _SPREAD + _TWO_LIBRARIES + _AVERAGING for n in node.walk())
 
 
-# A fragment whose answer is empty does not tell whether an operand in it had values that Prometheus remarks on
-# (docs/semantics.md, known differences): a remark may lack where something above the call can take all elements away.
-_EMPTYING = ("+", "-", "*", "/", "%", "^", "atan2", "==", "!=", ">", "<", ">=", "<=", "and", "unless", "topk", "bottomk", "clamp")
-
-
+# info() is never left to Prometheus, and remarks on what is in it may lack (docs/semantics.md, known differences).
 def remark_may_lack(node, lacking, too_many):
-    return (not too_many and all("metric might not be a counter" in text for text in lacking)
-            and any(n.what in _EMPTYING and any(below.what in ("rate", "increase") for below in n.walk()) for n in node.walk()))
+    return not too_many and all("metric might not be a counter" in text for text in lacking) and any(n.what == "info" for n in node.walk())
 
 
 # What topk and bottomk choose among equals is Prometheus's order of storage, which no query shows. Inside a larger query

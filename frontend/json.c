@@ -12,26 +12,55 @@
 #include "base/assert.h"
 #include "base/float_text.h"
 
-#define MESSAGES_MAX 10 /* of warnings and of infos each, as Prometheus */
+#define MESSAGES_MAX 10 /* of warnings and of infos each */
 
 void json_success_begin(struct strbuf *out)
 {
     strbuf_cstr(out, "{\"status\":\"success\",\"data\":");
 }
 
-static void write_messages(struct strbuf *out, const char *name, const struct str *at, size_t n)
+/* How many remarks a text of an upstream's stands for that did not show them all; 0: it is a remark itself. */
+static unsigned long long omitted_by(struct str text)
 {
+    char number[20] = "";
+    size_t digits = 0;
+    while (digits < text.len && digits < sizeof number - 1 && text.ptr[digits] >= '0' && text.ptr[digits] <= '9') {
+        number[digits] = text.ptr[digits];
+        digits++;
+    }
+    struct str rest = {text.ptr + digits, text.len - digits};
+    bool omits =
+        str_eq(rest, STR(" more warning annotations omitted")) || str_eq(rest, STR(" more info annotations omitted"));
+    return omits ? strtoull(number, NULL, 10) : 0;
+}
+
+/* Ten, and how many there are besides. Source: Prometheus util/annotations AsStrings. */
+static void write_messages(struct strbuf *out, const char *name, const char *kind, const struct str *at, size_t n)
+{
+    unsigned long long omitted = 0;
+    size_t shown = 0;
     if (n == 0)
         return;
-    strbuf_f(out, ",\"%s\":", name);
-    json_strings(out, at, n < MESSAGES_MAX ? n : MESSAGES_MAX);
+    strbuf_f(out, ",\"%s\":[", name);
+    for (size_t i = 0; i < n; i++) {
+        unsigned long long stands_for = omitted_by(at[i]);
+        bool shows = stands_for == 0 && shown < MESSAGES_MAX;
+        omitted += stands_for ? stands_for : !shows;
+        if (!shows)
+            continue;
+        strbuf_cstr(out, shown++ ? "," : "");
+        strbuf_json(out, at[i]);
+    }
+    if (omitted)
+        strbuf_f(out, "%s\"%llu more %s annotations omitted\"", shown ? "," : "", omitted, kind);
+    strbuf_char(out, ']');
 }
 
 void json_success_end(struct strbuf *out, const struct str *warnings, size_t warnings_n, const struct str *infos,
                       size_t infos_n)
 {
-    write_messages(out, "warnings", warnings, warnings_n);
-    write_messages(out, "infos", infos, infos_n);
+    write_messages(out, "warnings", "warning", warnings, warnings_n);
+    write_messages(out, "infos", "info", infos, infos_n);
     strbuf_char(out, '}');
 }
 

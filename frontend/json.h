@@ -9,7 +9,8 @@
 #include "backend/backend.h"
 #include "base/strbuf.h"
 
-/* {"status":"success","data":  … then json_success_end: …,"warnings":[…]} */
+/* {"status":"success","data":  … then json_success_end: …,"warnings":[…]}: ten, and how many more there are, those
+ * included that an upstream left out in the same way. */
 void json_success_begin(struct strbuf *out);
 void json_success_end(struct strbuf *out, const struct str *warnings, size_t warnings_n, const struct str *infos,
                       size_t infos_n);

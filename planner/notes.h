@@ -15,7 +15,7 @@
 #include "base/strbuf.h"
 #include "planner/split.h"
 
-#define NOTES_MAX 10u /* of one fragment: Prometheus gives ten, too */
+#define NOTES_MAX 60u /* of one fragment; Prometheus shows ten and says how many more there are */
 
 /* Fills the fragment's notes; query is the whole text, for positions. E_NOMEM. */
 MUST_USE enum status notes_make(struct arena *arena, struct str query, struct fragment *fragment, struct error *reterr);

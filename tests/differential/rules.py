@@ -128,7 +128,7 @@ def _moved_pieces(node, pieces, sign):
         square = "" if node.what == "stdvar" else " ^ 0.5"
         return ["((stdvar", text[0][6:], *text[1:], " + 2e-15 * avg", text[0][6:], "abs(", *text[1:-1], f")) ^ 2){square})"]
     if node.what in _TWO_LIBRARIES or node.what in _AVERAGING:
-        return ["(", *text, f" * {'1.000000000000001' if sign == '+' else '0.999999999999999'})"]
+        return ["(", *text, f" * (1 {sign} 1e-15 * (0.5 + time() % 13 / 13)))"]  # each time by another bit: differences show
     return text
 
 

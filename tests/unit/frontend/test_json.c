@@ -32,13 +32,13 @@ static void envelopes(void **state)
     struct strbuf out = builder();
     struct str warnings[12];
     for (size_t i = 0; i < ARRAY_LENGTH(warnings); i++)
-        warnings[i] = STR("w");
+        warnings[i] = i == 3 ? STR("5 more warning annotations omitted") : STR("w");
     struct str info = STR("say \"i\"");
     json_success_begin(&out);
     strbuf_cstr(&out, "1");
     json_success_end(&out, warnings, 12, &info, 1);
     shows(&out, "{\"status\":\"success\",\"data\":1,\"warnings\":[\"w\",\"w\",\"w\",\"w\",\"w\",\"w\",\"w\",\"w\","
-                "\"w\",\"w\"],\"infos\":[\"say \\\"i\\\"\"]}");
+                "\"w\",\"w\",\"6 more warning annotations omitted\"],\"infos\":[\"say \\\"i\\\"\"]}");
     out = builder();
     json_success_begin(&out);
     strbuf_cstr(&out, "[]");

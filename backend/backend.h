@@ -5,12 +5,14 @@
  * for tests (a few series in memory, counters that make the n-th call fail or hang).
  *
  * Policy   One sample per (series, timestamp). Same timestamp and same value bits: dropped quietly. Same timestamp and
- *          another value, or older than the series' newest: refused, the first one stays (Prometheus's rule).
+ *          another value: refused, the first one stays (Prometheus's rule). Older than the series' newest: stored if it
+ *          is not older by more than the window the backend was opened with, else refused.
  * Threads  Every call may come from any thread, and calls run side by side; append takes one thread at a time. How many
  *          connections the engine gets is set when it is opened.
  * Memory   Results own what they point to until they are freed. Inputs are only read during the call.
- * Errors   E_STORE the engine or the disk failed; E_LIMIT a limit of the call; E_CANCELED, E_TIMEOUT through `cancel`;
- *          E_BAD_DATA for a bad regular expression; E_EXECUTION for what PromQL itself forbids (equal label sets).
+ * Errors   E_STORE the engine or the disk failed; E_UNAVAILABLE for the time being: the disk is full, or the engine is
+ *          being brought back after a write that failed; E_LIMIT a limit of the call; E_CANCELED, E_TIMEOUT through
+ * `cancel`; E_BAD_DATA for a bad regular expression; E_EXECUTION for what PromQL itself forbids (equal label sets).
  */
 #ifndef PROMSPLIT_BACKEND_BACKEND_H
 #define PROMSPLIT_BACKEND_BACKEND_H
@@ -66,8 +68,10 @@ struct append_request {
     size_t metadata_n;
     /* outcome, valid when append returned OK */
     size_t written;       /* samples stored */
+    size_t late;          /* those of them that were older than their series' newest */
     size_t duplicates;    /* dropped quietly: same timestamp, same value */
-    size_t out_of_order;  /* refused: older than the series' newest */
+    size_t out_of_order;  /* refused: older than the series' newest, and there is no window for such */
+    size_t too_old;       /* refused: older than the series' newest by more than the window */
     size_t conflicting;   /* refused: same timestamp, another value */
     size_t too_far_ahead; /* refused: later than the future bound */
     struct error refused; /* status E_BAD_DATA and the first refusal in Prometheus's words; OK if none */
@@ -142,6 +146,7 @@ struct backend_stats {
     uint64_t memory_bytes; /* the engine's own buffers */
     uint64_t recent_n;     /* of samples_n: still in the order they came, not yet in the layout for queries */
     uint64_t moves_n, move_failures_n; /* transactions that brought samples into it since the start; that failed to */
+    uint64_t reopens_n;                /* times the engine was opened again after a write that failed */
 };
 
 struct run_limits {

@@ -308,6 +308,7 @@ void api_metrics(struct http_request *request)
         metric_set(app->metrics, METRIC_ID_store_recent, (int64_t)stats.recent_n);
         metric_set(app->metrics, METRIC_ID_store_moves, (int64_t)stats.moves_n);
         metric_set(app->metrics, METRIC_ID_store_move_failures, (int64_t)stats.move_failures_n);
+        metric_set(app->metrics, METRIC_ID_store_reopens, (int64_t)stats.reopens_n);
         metric_set(app->metrics, METRIC_ID_store_bytes, (int64_t)stats.disk_bytes);
     }
     metric_set(app->metrics, METRIC_ID_upstream_ready, probe_facts(app->probe).ready);

@@ -19,7 +19,6 @@
 #include "frontend/tasks.h"
 
 #define STOP_GRACE_MS       5000   /* for open requests, after a signal */
-#define FUTURE_MAX_MS       600000 /* samples later than that are refused, as Prometheus does: 10 minutes */
 #define CONNECT_TIMEOUT_MS  5000   /* to upstream */
 #define CALLBACKS_QUEUE_MAX 100000 /* callbacks are bounded by the connections of the server */
 #define WRITES_QUEUE_MAX    10000
@@ -88,7 +87,9 @@ static enum status open_backend(struct app *app, struct error *reterr)
     struct duckdb_options options = {.directory = config->storage_path,
                                      .threads = (unsigned)config->storage_threads,
                                      .memory_max_bytes = (uint64_t)config->storage_memory_bytes,
-                                     .future_max_ms = FUTURE_MAX_MS,
+                                     .future_max_ms = config->storage_future_ms,
+                                     .out_of_order_window_ms = config->storage_window_ms,
+                                     .min_free_bytes = (uint64_t)config->storage_min_free_bytes,
                                      .compact_rows = (uint64_t)config->storage_compact_rows,
                                      .connections_max = (unsigned)connections};
     return duckdb_backend_open(&options, &app->backend, reterr);
@@ -200,6 +201,7 @@ static int serve(struct app *app)
     sigaddset(&signals, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a write that fails */
     app->started_ms = wall_clock_ms();
     struct error error = {.begin = ERROR_NO_POSITION};
     int code = CLI_OK;

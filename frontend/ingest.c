@@ -5,8 +5,9 @@
  * store cannot take does not make its neighbours fail with it.
  *
  * Codes (remote write 1.0): 204 stored; 400 something of it was refused and will never be taken, the rest is stored;
- * 413, 415; 503 with Retry-After when the queue is full; 500 when the store failed. Senders repeat 5xx only, and a
- * repetition is harmless: equal samples are dropped quietly.
+ * 413, 415; 503 with Retry-After when the queue or the disk is full, or the store takes no writes for another reason;
+ * 500 when it failed otherwise. Senders repeat 5xx only, and a repetition is harmless: equal samples are dropped
+ * quietly.
  */
 #include "frontend/ingest.h"
 
@@ -19,6 +20,7 @@
 
 #define GROUP_REQUESTS_MAX 256
 #define RETRY_AFTER_S      "1"
+#define REMIND_MS          60000 /* a failure that lasts is logged once, and then so often */
 #define DECODED_FACTOR     24 /* arena bytes per byte of the wire, at most: a label of four bytes becomes two views */
 
 struct write {
@@ -39,6 +41,9 @@ struct ingest {
     struct write *first, **last;
     size_t queued_bytes; /* waiting and in the transaction under way */
     bool ending;
+    /* Of the committer alone: failures since the last transaction that was stored. */
+    uint64_t failed_requests;
+    int64_t failing_since_ms, logged_ms;
 };
 
 /* --- answers --- */
@@ -72,16 +77,24 @@ static void write_free(struct write *write)
     free(write);
 }
 
-static void count_samples(struct app *app, const struct append_request *done)
+static void count_samples(struct app *app, const struct write_request *decoded, const struct append_request *done)
 {
+    const size_t *invalid = decoded->invalid_samples;
     const struct {
         const char *result;
         size_t n;
-    } RESULTS[] = {{"written", done->written},
+    } RESULTS[] = {{"written", done->written - done->late},
+                   {"written_late", done->late},
                    {"duplicate", done->duplicates},
                    {"out_of_order", done->out_of_order},
+                   {"too_old", done->too_old},
                    {"conflicting", done->conflicting},
-                   {"too_far_ahead", done->too_far_ahead}};
+                   {"too_far_ahead", done->too_far_ahead},
+                   {"histogram", decoded->histograms_skipped},
+                   {"invalid_labels", invalid[WRITE_INVALID_LABELS]},
+                   {"too_many_labels", invalid[WRITE_LABELS_TOO_MANY]},
+                   {"label_name_too_long", invalid[WRITE_NAME_TOO_LONG]},
+                   {"label_value_too_long", invalid[WRITE_VALUE_TOO_LONG]}};
     for (size_t i = 0; i < ARRAY_LENGTH(RESULTS); i++)
         if (RESULTS[i].n)
             metric_add(app->metrics, METRIC_ID_write_samples, RESULTS[i].result, (int64_t)RESULTS[i].n);
@@ -92,8 +105,8 @@ static void answer_stored(struct write *write, const struct append_request *done
 {
     struct http_request *request = write->request;
     const struct write_request *decoded = &write->decoded;
-    size_t refused = done->out_of_order + done->conflicting + done->too_far_ahead;
-    count_samples(request->app, done);
+    size_t refused = done->out_of_order + done->too_old + done->conflicting + done->too_far_ahead;
+    count_samples(request->app, decoded, done);
     if (!refused && !decoded->invalid_series && !decoded->histograms_skipped) {
         count_answer(request->app, 204);
         http_respond_text(request, 204, "%s", "");
@@ -105,10 +118,10 @@ static void answer_stored(struct write *write, const struct append_request *done
     count_answer(request->app, 400);
     http_respond_text(
         request, 400,
-        "%s (samples: %zu stored, %zu known, %zu out of order, %zu with another value than stored, %zu too "
-        "far in the future; series with invalid labels: %zu; native histograms not stored: %zu)\n",
-        first, done->written, done->duplicates, done->out_of_order, done->conflicting, done->too_far_ahead,
-        decoded->invalid_series, decoded->histograms_skipped);
+        "%s (samples: %zu stored, %zu known, %zu out of order, %zu too old, %zu with another value than stored, %zu "
+        "too far in the future; series with invalid labels: %zu; native histograms not stored: %zu)\n",
+        first, done->written, done->duplicates, done->out_of_order, done->too_old, done->conflicting,
+        done->too_far_ahead, decoded->invalid_series, decoded->histograms_skipped);
 }
 
 /* --- the committer --- */
@@ -134,12 +147,33 @@ static enum status transact(struct ingest *ingest, struct append_request *reques
     return status;
 }
 
+/* A full disk fails every write of every sender: the first is logged, then one line a minute, then that it is over. */
 static void log_failure(struct ingest *ingest, size_t n, const struct error *error)
 {
+    int64_t now_ms = monotonic_ms();
+    if (ingest->failed_requests == 0)
+        ingest->failing_since_ms = now_ms;
+    bool is_due = ingest->failed_requests == 0 || now_ms - ingest->logged_ms >= REMIND_MS;
+    ingest->failed_requests += n;
+    if (!is_due)
+        return;
+    ingest->logged_ms = now_ms;
     struct log_line line = log_begin(ingest->app->log, LOG_ERROR, "writes were not stored");
-    log_i64(&line, "requests", (int64_t)n);
+    log_i64(&line, "requests", (int64_t)ingest->failed_requests);
+    log_i64(&line, "since_ms", now_ms - ingest->failing_since_ms);
     log_error(&line, error);
     log_end(&line);
+}
+
+static void log_recovery(struct ingest *ingest)
+{
+    if (ingest->failed_requests == 0)
+        return;
+    struct log_line line = log_begin(ingest->app->log, LOG_INFO, "writes are stored again");
+    log_i64(&line, "failed_requests", (int64_t)ingest->failed_requests);
+    log_i64(&line, "failing_ms", monotonic_ms() - ingest->failing_since_ms);
+    log_end(&line);
+    ingest->failed_requests = 0;
 }
 
 static void give_back(struct ingest *ingest, size_t bytes)
@@ -156,17 +190,22 @@ static void commit(struct ingest *ingest, struct write **group, size_t n, size_t
     for (size_t i = 0; i < n; i++)
         requests[i] = append_of(group[i]);
     enum status status = transact(ingest, requests, n, &error);
+    size_t failed_n = status == OK ? 0 : n;
+    /* What is unavailable is so for each of them. */
+    bool alone = status != OK && status != E_UNAVAILABLE && n > 1;
     for (size_t i = 0; i < n; i++)
-        group[i]->failure.status = OK;
-    if (status != OK && n == 1)
-        group[0]->failure = error;
-    for (size_t i = 0; i < n && status != OK && n > 1; i++) {
+        group[i]->failure = status == OK || alone ? (struct error){.status = OK} : error;
+    for (size_t i = 0; i < n && alone; i++) {
         requests[i] = append_of(group[i]);
-        if (transact(ingest, &requests[i], 1, &error) != OK)
-            group[i]->failure = error;
+        if (transact(ingest, &requests[i], 1, &group[i]->failure) != OK)
+            error = group[i]->failure;
+        else
+            failed_n--;
     }
-    if (status != OK)
-        log_failure(ingest, n, &error);
+    if (failed_n > 0)
+        log_failure(ingest, failed_n, &error);
+    else
+        log_recovery(ingest);
     give_back(ingest, bytes); /* before the senders hear of it: their next request must find the room */
     for (size_t i = 0; i < n; i++) {
         if (group[i]->failure.status == OK)

@@ -224,65 +224,90 @@ static void print_labels(struct strbuf *text, const struct label *at, size_t n)
     strbuf_char(text, '}');
 }
 
-/* Keeps the first reason: later ones only count. Always false, so that checks read as one expression. */
-static bool invalid(struct decoder *decoder, const struct label *at, size_t n, const char *words, struct str name)
+/* The part of a text that fits a message and is UTF-8. */
+static struct str shown_part(struct str text, size_t max_bytes)
+{
+    text.len = text.len > max_bytes ? max_bytes : text.len;
+    while (text.len && !utf8_valid(text))
+        text.len--;
+    return text;
+}
+
+/* Keeps the first reason: later ones only count. */
+static enum write_invalid invalid(struct decoder *decoder, const struct label *at, size_t n, const char *words,
+                                  struct str name)
 {
     if (decoder->request.invalid.status != OK)
-        return false;
+        return WRITE_INVALID_LABELS;
     struct strbuf text;
     strbuf_init(&text, ERROR_MESSAGE_MAX / 2); /* a longer set is cut: the builder stops at its limit */
     print_labels(&text, at, n);
-    struct str shown = strbuf_view(&text);
-    while (shown.len && !utf8_valid(shown))
-        shown.len--;
+    struct str shown = shown_part(strbuf_view(&text), ERROR_MESSAGE_MAX);
     error_set(&decoder->request.invalid, E_BAD_DATA, "%s" STR_FORMAT ", got " STR_FORMAT, words, STR_ARG(name),
               STR_ARG(shown));
     strbuf_release(&text);
-    return false;
+    return WRITE_INVALID_LABELS;
 }
 
-static bool over_limit(struct decoder *decoder, const char *what, struct str name, size_t asked, size_t allowed)
+static enum write_invalid over_limit(struct decoder *decoder, enum write_invalid why, const struct label *at, size_t n,
+                                     struct str name, size_t asked, size_t allowed)
 {
-    if (decoder->request.invalid.status == OK) {
-        if (name.len > 128)
-            name.len = 128;
-        while (name.len && !utf8_valid(name))
-            name.len--;
-        error_set(&decoder->request.invalid, E_BAD_DATA, "%s" STR_FORMAT ": %zu exceeds limit %zu", what, STR_ARG(name),
-                  asked, allowed);
-    }
-    return false;
+    static const char *const words[WRITE_INVALID_MAX] = {
+        [WRITE_LABELS_TOO_MANY] = "labels of a series",
+        [WRITE_NAME_TOO_LONG] = "bytes of label name ",
+        [WRITE_VALUE_TOO_LONG] = "bytes of the value of label ",
+    };
+    if (decoder->request.invalid.status != OK)
+        return why;
+    struct strbuf text;
+    strbuf_init(&text, ERROR_MESSAGE_MAX / 4);
+    print_labels(&text, at, n);
+    struct str shown = shown_part(strbuf_view(&text), ERROR_MESSAGE_MAX), label = shown_part(name, 128);
+    error_set(&decoder->request.invalid, E_BAD_DATA, "%s" STR_FORMAT ": %zu exceeds limit %zu, series " STR_FORMAT,
+              words[why], STR_ARG(label), asked, allowed, STR_ARG(shown));
+    strbuf_release(&text);
+    return why;
 }
 
-static bool check_label(struct decoder *decoder, const struct label *label, const struct label *at, size_t n)
+static bool is_over(size_t asked, size_t limit)
+{
+    return limit && asked > limit;
+}
+
+/* WRITE_INVALID_MAX: nothing is wrong. */
+static enum write_invalid check_label(struct decoder *decoder, const struct label *label, const struct label *at,
+                                      size_t n)
 {
     const struct write_limits *limits = decoder->limits;
-    if (label->name.len > limits->label_name_max_bytes)
-        return over_limit(decoder, "bytes of label name ", label->name, label->name.len, limits->label_name_max_bytes);
-    if (label->value.len > limits->label_value_max_bytes)
-        return over_limit(decoder, "bytes of the value of label ", label->name, label->value.len,
+    if (is_over(label->name.len, limits->label_name_max_bytes))
+        return over_limit(decoder, WRITE_NAME_TOO_LONG, at, n, label->name, label->name.len,
+                          limits->label_name_max_bytes);
+    if (is_over(label->value.len, limits->label_value_max_bytes))
+        return over_limit(decoder, WRITE_VALUE_TOO_LONG, at, n, label->name, label->value.len,
                           limits->label_value_max_bytes);
     if (label->name.len == 0 || !utf8_valid(label->name) || !utf8_valid(label->value))
         return invalid(decoder, at, n, "invalid metric name or labels", STR(""));
     if (label->name.ptr[0] == '_' && (str_eq(label->name, LABEL_TASK_ID) || str_eq(label->name, LABEL_TASK_KIND)))
         return invalid(decoder, at, n, "invalid labels for series, reserved label ", label->name);
-    return true;
+    return WRITE_INVALID_MAX;
 }
 
-/* Sorts, drops empty values, judges. False: the series is left out. */
-static bool check_labels(struct decoder *decoder, struct label *at, size_t *n)
+/* Sorts, drops empty values, judges: WRITE_INVALID_MAX, or why the series is left out. */
+static enum write_invalid check_labels(struct decoder *decoder, struct label *at, size_t *n)
 {
-    if (*n > decoder->limits->labels_max)
-        return over_limit(decoder, "labels of a series", STR(""), *n, decoder->limits->labels_max);
-    for (size_t i = 0; i < *n; i++)
-        if (!check_label(decoder, &at[i], at, *n))
-            return false;
+    if (is_over(*n, decoder->limits->labels_max))
+        return over_limit(decoder, WRITE_LABELS_TOO_MANY, at, *n, STR(""), *n, decoder->limits->labels_max);
+    enum write_invalid why = WRITE_INVALID_MAX;
+    for (size_t i = 0; why == WRITE_INVALID_MAX && i < *n; i++)
+        why = check_label(decoder, &at[i], at, *n);
+    if (why != WRITE_INVALID_MAX)
+        return why;
     struct str twice = {0};
     if (!labels_normalize(at, n, &twice))
         return invalid(decoder, at, *n, "invalid labels for series, duplicated label ", twice);
     if (labels_get((struct labels){at, *n}, LABEL_METRIC_NAME).len == 0)
         return invalid(decoder, at, *n, "invalid metric name or labels", STR(""));
-    return true;
+    return WRITE_INVALID_MAX;
 }
 
 static enum status read_series(struct decoder *decoder, struct str bytes)
@@ -303,9 +328,10 @@ static enum status read_series(struct decoder *decoder, struct str bytes)
     size_t labels_n = (size_t)(decoder->labels - labels);
     size_t samples_n = (size_t)(decoder->samples - samples);
     struct write_request *request = &decoder->request;
-    if (!check_labels(decoder, labels, &labels_n)) {
+    enum write_invalid why = check_labels(decoder, labels, &labels_n);
+    if (why != WRITE_INVALID_MAX) {
         request->invalid_series++;
-        request->invalid_samples += samples_n;
+        request->invalid_samples[why] += samples_n;
         decoder->labels = labels;
         decoder->samples = samples;
     } else if (samples_n) {

@@ -19,9 +19,18 @@
 struct write_limits {
     size_t body_max_bytes;
     size_t decoded_max_bytes;
-    size_t labels_max; /* of one series */
+    size_t labels_max; /* of one series, its name included; 0: none, as of the two below */
     size_t label_name_max_bytes;
     size_t label_value_max_bytes;
+};
+
+/* Why a series is left out. */
+enum write_invalid {
+    WRITE_INVALID_LABELS, /* what no limit has to do with */
+    WRITE_LABELS_TOO_MANY,
+    WRITE_NAME_TOO_LONG,
+    WRITE_VALUE_TOO_LONG,
+    WRITE_INVALID_MAX
 };
 
 struct write_request {
@@ -29,14 +38,22 @@ struct write_request {
     size_t series_n;
     struct metric_metadata *metadata;
     size_t metadata_n;
-    size_t samples_n;          /* of all kept series */
-    size_t invalid_series;     /* left out */
-    size_t invalid_samples;    /* float samples of the series left out */
+    size_t samples_n;                          /* of all kept series */
+    size_t invalid_series;                     /* left out */
+    size_t invalid_samples[WRITE_INVALID_MAX]; /* float samples of the series left out, by why */
     size_t histograms_skipped; /* native histograms are not stored yet: counted, and the answer says so */
     size_t exemplars_skipped;
     struct error invalid; /* E_BAD_DATA and why the first one was left out, in Prometheus's words where it has some;
                              status OK if none */
 };
+
+static inline size_t write_request_invalid_samples(const struct write_request *request)
+{
+    size_t n = 0;
+    for (size_t why = 0; why < WRITE_INVALID_MAX; why++)
+        n += request->invalid_samples[why];
+    return n;
+}
 
 /* Decides by Content-Type and Content-Encoding (both may be empty: 1.0, snappy). 2.0 and unknown ones:
  * E_UNSUPPORTED_MEDIA. */

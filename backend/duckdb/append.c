@@ -1,7 +1,12 @@
 /* backend/duckdb/append.c: writes: decide in memory what is accepted, then one transaction for all requests.
  *
- * The catalogue knows each series' newest sample, so the policy of backend.h costs no query. It is changed while
- * requests are staged and put back if the transaction fails. The commit returns once its log is on disk.
+ * The catalogue knows each series' newest sample, so the policy of backend.h costs no query but for late samples
+ * (late.c). It is changed while requests are staged and put back if the transaction fails. The commit returns once its
+ * log is on disk.
+ *
+ * A transaction that fails may be stored all the same: the engine reports what goes wrong after the log was written,
+ * too, and may need to be opened again (disk.c). So what was staged is kept until the tables were asked for a sample of
+ * it; only then the catalogue is put back, or the request acknowledged. No write is decided in between.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,6 +18,7 @@
 #include "base/assert.h"
 #include "base/float_text.h"
 #include "base/strbuf.h"
+#include "planner/sql.h"
 
 static duckdb_data_chunk chunk_of(const duckdb_type *types, size_t n)
 {
@@ -43,6 +49,7 @@ enum status writer_init(struct writer *writer, struct engine *engine, struct err
     const duckdb_type sample_types[] = {DUCKDB_TYPE_UINTEGER, DUCKDB_TYPE_BIGINT, DUCKDB_TYPE_DOUBLE,
                                         DUCKDB_TYPE_BIGINT};
     *writer = (struct writer){.transaction = 1};
+    pthread_mutex_init(&writer->turn, NULL);
     pthread_mutex_init(&writer->lock, NULL);
     pthread_mutex_init(&writer->totals_lock, NULL);
     enum status status = engine_connect(engine, &writer->connection, reterr);
@@ -70,6 +77,8 @@ void writer_release(struct writer *writer)
     engine_disconnect(writer->connection);
     free(writer->rows);
     free(writer->undo);
+    free(writer->late);
+    pthread_mutex_destroy(&writer->turn);
     pthread_mutex_destroy(&writer->lock);
     pthread_mutex_destroy(&writer->totals_lock);
     *writer = (struct writer){.transaction = 0};
@@ -85,7 +94,7 @@ struct totals writer_totals(struct writer *writer)
 
 /* --- staging --- */
 
-static bool reserve(void **at, size_t *capacity, size_t wanted, size_t each)
+bool writer_reserve(void **at, size_t *capacity, size_t wanted, size_t each)
 {
     if (wanted <= *capacity)
         return true;
@@ -103,7 +112,7 @@ static bool remember(struct writer *w, struct known_series *series)
 {
     if (series->transaction == w->transaction)
         return true;
-    if (!reserve((void **)&w->undo, &w->undo_capacity, w->undo_n + 1, sizeof *w->undo))
+    if (!writer_reserve((void **)&w->undo, &w->undo_capacity, w->undo_n + 1, sizeof *w->undo))
         return false;
     w->undo[w->undo_n++] = (struct undo){series, series->has_samples, series->newest_ms, series->newest_bits};
     series->transaction = w->transaction;
@@ -127,69 +136,107 @@ static void series_text(struct strbuf *out, struct labels labels)
     strbuf_char(out, '}');
 }
 
-/* The first refusal of a request, in Prometheus's words, then which sample it was. */
-static void refuse(struct append_request *request, const struct append_series *series, const struct sample *sample,
-                   const char *words)
+/* The first refusal of a request, in Prometheus's words, then which sample it was, then how far from allowed. */
+static void refuse(struct append_request *request, struct labels labels, const struct sample *sample, const char *words,
+                   const char *limit)
 {
     if (request->refused.status != OK)
         return;
     struct strbuf name;
     strbuf_init(&name, ERROR_MESSAGE_MAX / 2);
-    series_text(&name, series->labels);
+    series_text(&name, labels);
     struct str text = strbuf_view(&name);
-    error_set(&request->refused, E_BAD_DATA, "%s: series " STR_FORMAT ", timestamp %" PRId64, words, STR_ARG(text),
-              sample->time_ms);
+    error_set(&request->refused, E_BAD_DATA, "%s: series " STR_FORMAT ", timestamp %" PRId64 "%s", words, STR_ARG(text),
+              sample->time_ms, limit);
     strbuf_release(&name);
 }
 
-static void refuse_conflict(struct append_request *request, const struct append_series *series,
-                            const struct sample *sample, double existing)
+static void refuse_distance(struct append_request *request, struct labels labels, const struct sample *sample,
+                            const char *words, uint64_t asked_ms, const char *from, int64_t allowed_ms)
+{
+    char limit[160];
+    snprintf(limit, sizeof limit, ": %" PRIu64 " ms %s, %" PRId64 " ms allowed", asked_ms, from, allowed_ms);
+    refuse(request, labels, sample, words, limit);
+}
+
+void writer_refuse_conflict(struct append_request *request, struct labels labels, const struct sample *sample,
+                            uint64_t existing_bits)
 {
     char old_text[FLOAT_TEXT_MAX], new_text[FLOAT_TEXT_MAX], words[2 * FLOAT_TEXT_MAX + 128];
-    float_text_general(old_text, existing);
+    request->conflicting++;
+    float_text_general(old_text, double_from_bits(existing_bits));
     float_text_general(new_text, sample->value);
     snprintf(words, sizeof words,
              "duplicate sample for timestamp %" PRId64 "; overrides not allowed: existing %s, new value %s",
              sample->time_ms, old_text, new_text);
-    refuse(request, series, sample, words);
+    refuse(request, labels, sample, words, "");
 }
 
-/* Whether the policy refuses or drops a sample of a series whose newest is known; counts it. */
-static bool turned_away(struct append_request *request, const struct append_series *series, const struct sample *sample,
-                        const struct known_series *known, int64_t newest_allowed_ms)
+/* What samples are measured by, the same for all of a transaction. */
+struct bounds {
+    int64_t now_ms, future_max_ms;
+    int64_t newest_allowed_ms;
+    int64_t window_ms; /* how much older than its series' newest a sample may be */
+};
+
+enum verdict {
+    NEWER,
+    LATE,
+    TURNED_AWAY /* and counted */
+};
+
+static enum verdict judge_older(struct append_request *request, struct labels labels, const struct sample *sample,
+                                const struct known_series *known, const struct bounds *bounds)
 {
-    if (sample->time_ms > newest_allowed_ms) {
+    if (late_within(known, sample->time_ms, bounds->window_ms))
+        return LATE;
+    if (bounds->window_ms == 0) {
+        request->out_of_order++;
+        refuse(request, labels, sample, "out of order sample", "");
+    } else {
+        request->too_old++;
+        refuse_distance(request, labels, sample, "too old sample",
+                        (uint64_t)known->newest_ms - (uint64_t)sample->time_ms, "older than the series' newest",
+                        bounds->window_ms);
+    }
+    return TURNED_AWAY;
+}
+
+static enum verdict judge(struct append_request *request, struct labels labels, const struct sample *sample,
+                          const struct known_series *known, const struct bounds *bounds)
+{
+    if (sample->time_ms > bounds->newest_allowed_ms) {
         request->too_far_ahead++;
-        refuse(request, series, sample, "out of bounds");
-        return true;
+        refuse_distance(request, labels, sample, "out of bounds: timestamp is too far in the future",
+                        (uint64_t)sample->time_ms - (uint64_t)bounds->now_ms, "ahead of this clock",
+                        bounds->future_max_ms);
+        return TURNED_AWAY;
     }
     if (!known || !known->has_samples || sample->time_ms > known->newest_ms)
-        return false;
-    if (sample->time_ms < known->newest_ms) {
-        request->out_of_order++;
-        refuse(request, series, sample, "out of order sample");
-    } else if (double_bits(sample->value) == known->newest_bits) {
+        return NEWER;
+    if (sample->time_ms < known->newest_ms)
+        return judge_older(request, labels, sample, known, bounds);
+    if (double_bits(sample->value) == known->newest_bits)
         request->duplicates++;
-    } else {
-        request->conflicting++;
-        refuse_conflict(request, series, sample, double_from_bits(known->newest_bits));
-    }
-    return true;
+    else
+        writer_refuse_conflict(request, labels, sample, known->newest_bits);
+    return TURNED_AWAY;
 }
 
 static enum status stage_series(struct writer *w, struct append_request *request, const struct append_series *series,
-                                int64_t newest_allowed_ms, struct error *reterr)
+                                const struct bounds *bounds, struct error *reterr)
 {
     uint64_t hash = labels_hash(series->labels);
     struct known_series *known = catalogue_find(&w->catalogue, series->labels, hash);
     for (size_t i = 0; i < series->samples_n; i++) {
         const struct sample *sample = &series->samples[i];
-        if (turned_away(request, series, sample, known, newest_allowed_ms))
+        enum verdict verdict = judge(request, series->labels, sample, known, bounds);
+        if (verdict == TURNED_AWAY || (verdict == LATE && late_stage(w, known, sample, request)))
             continue;
         if (!known)
             known = catalogue_add(&w->catalogue, series->labels, hash);
-        if (!known || !remember(w, known) ||
-            !reserve((void **)&w->rows, &w->rows_capacity, w->rows_n + 1, sizeof *w->rows))
+        if (verdict == LATE || !known || !remember(w, known) ||
+            !writer_reserve((void **)&w->rows, &w->rows_capacity, w->rows_n + 1, sizeof *w->rows))
             return error_set(reterr, E_NOMEM, "no memory to stage a write");
         known->has_samples = true;
         known->newest_ms = sample->time_ms;
@@ -220,17 +267,19 @@ static enum status stage_metadata(struct duckdb_store *store, struct metadata_ch
 static enum status stage(struct duckdb_store *store, struct metadata_changes *changes, struct append_request *requests,
                          size_t n, struct error *reterr)
 {
-    int64_t now_ms = wall_clock_ms(), newest_allowed_ms;
-    if (__builtin_add_overflow(now_ms, store->future_max_ms, &newest_allowed_ms))
-        newest_allowed_ms = INT64_MAX;
+    const struct duckdb_options *options = &store->options;
+    struct bounds bounds = {wall_clock_ms(), options->future_max_ms, INT64_MAX, options->out_of_order_window_ms};
+    if (options->future_max_ms &&
+        __builtin_add_overflow(bounds.now_ms, options->future_max_ms, &bounds.newest_allowed_ms))
+        bounds.newest_allowed_ms = INT64_MAX;
     enum status status = OK;
     for (size_t i = 0; status == OK && i < n; i++) {
         struct append_request *request = &requests[i];
         request->written = request->duplicates = request->out_of_order = request->conflicting = 0;
-        request->too_far_ahead = 0;
+        request->late = request->too_old = request->too_far_ahead = 0;
         request->refused = (struct error){.status = OK};
         for (size_t j = 0; status == OK && j < request->series_n; j++)
-            status = stage_series(&store->writer, request, &request->series[j], newest_allowed_ms, reterr);
+            status = stage_series(&store->writer, request, &request->series[j], &bounds, reterr);
         if (status == OK)
             status = stage_metadata(store, changes, request, reterr);
     }
@@ -254,20 +303,21 @@ static enum status flush_chunk(duckdb_appender appender, duckdb_data_chunk chunk
     return status;
 }
 
-static enum status append_samples(const struct writer *w, duckdb_appender appender, struct error *reterr)
+static enum status put_rows(const struct writer *w, duckdb_appender appender, const struct staged_row *rows,
+                            size_t rows_n, struct error *reterr)
 {
     idx_t capacity = duckdb_vector_size();
     enum status status = OK;
-    for (size_t done = 0; status == OK && done < w->rows_n;) {
+    for (size_t done = 0; status == OK && done < rows_n;) {
         uint32_t *id = duckdb_vector_get_data(duckdb_data_chunk_get_vector(w->samples_chunk, 0));
         int64_t *time_ms = duckdb_vector_get_data(duckdb_data_chunk_get_vector(w->samples_chunk, 1));
         double *value = duckdb_vector_get_data(duckdb_data_chunk_get_vector(w->samples_chunk, 2));
         int64_t *batch = duckdb_vector_get_data(duckdb_data_chunk_get_vector(w->samples_chunk, 3));
         idx_t n = 0;
-        for (; n < capacity && done < w->rows_n; n++, done++) {
-            id[n] = w->rows[done].series->id;
-            time_ms[n] = w->rows[done].sample.time_ms;
-            value[n] = stored_value(w->rows[done].sample.value);
+        for (; n < capacity && done < rows_n; n++, done++) {
+            id[n] = rows[done].series->id;
+            time_ms[n] = rows[done].sample.time_ms;
+            value[n] = stored_value(rows[done].sample.value);
             batch[n] = (int64_t)w->transaction;
         }
         status = flush_chunk(appender, w->samples_chunk, n, reterr);
@@ -301,7 +351,7 @@ static bool put_series(duckdb_data_chunk chunk, idx_t row, const struct known_se
     return duckdb_list_vector_set_size(map, n) == DuckDBSuccess;
 }
 
-static enum status append_new_series(const struct writer *w, duckdb_appender appender, struct error *reterr)
+static enum status put_new_series(const struct writer *w, duckdb_appender appender, struct error *reterr)
 {
     idx_t capacity = duckdb_vector_size(), n = 0;
     enum status status = OK;
@@ -318,20 +368,40 @@ static enum status append_new_series(const struct writer *w, duckdb_appender app
     return status == OK ? flush_chunk(appender, w->series_chunk, n, reterr) : status;
 }
 
-static enum status append_table(const struct writer *w, const char *table,
-                                enum status (*fill)(const struct writer *, duckdb_appender, struct error *),
-                                struct error *reterr)
+static enum status appender_open(const struct writer *w, const char *catalog, const char *table,
+                                 duckdb_appender *ret_appender, struct error *reterr)
 {
-    duckdb_appender appender = NULL;
-    enum status status = OK;
-    if (duckdb_appender_create_ext(w->connection->handle, ENGINE_CATALOG, NULL, table, &appender) != DuckDBSuccess)
-        status = appender_error(appender, reterr);
-    else
-        status = fill(w, appender, reterr);
-    if (status == OK && duckdb_appender_close(appender) != DuckDBSuccess)
-        status = appender_error(appender, reterr);
+    *ret_appender = NULL;
+    if (duckdb_appender_create_ext(w->connection->handle, catalog, NULL, table, ret_appender) == DuckDBSuccess)
+        return OK;
+    return appender_error(*ret_appender, reterr);
+}
+
+static enum status appender_end(duckdb_appender appender, enum status so_far, struct error *reterr)
+{
+    if (so_far == OK && duckdb_appender_close(appender) != DuckDBSuccess)
+        so_far = appender_error(appender, reterr);
     duckdb_appender_destroy(&appender);
-    return status;
+    return so_far;
+}
+
+enum status writer_put_rows(struct writer *w, const char *catalog, const char *table, const struct staged_row *rows,
+                            size_t n, struct error *reterr)
+{
+    duckdb_appender appender;
+    enum status status = appender_open(w, catalog, table, &appender, reterr);
+    if (status == OK)
+        status = put_rows(w, appender, rows, n, reterr);
+    return appender_end(appender, status, reterr);
+}
+
+static enum status append_new_series(const struct writer *w, struct error *reterr)
+{
+    duckdb_appender appender;
+    enum status status = appender_open(w, ENGINE_CATALOG, "series", &appender, reterr);
+    if (status == OK)
+        status = put_new_series(w, appender, reterr);
+    return appender_end(appender, status, reterr);
 }
 
 static enum status write_all(struct writer *w, const struct metadata_changes *changes, struct error *reterr)
@@ -339,12 +409,26 @@ static enum status write_all(struct writer *w, const struct metadata_changes *ch
     enum status status = engine_begin(w->connection, reterr);
     if (status != OK)
         return status;
-    status = append_table(w, "series", append_new_series, reterr);
+    if (w->late_n > 0)
+        status = late_judge(w, reterr);
     if (status == OK)
-        status = append_table(w, "recent", append_samples, reterr);
+        status = append_new_series(w, reterr);
+    if (status == OK)
+        status = writer_put_rows(w, ENGINE_CATALOG, "recent", w->rows, w->rows_n, reterr);
     if (status == OK)
         status = metadata_write(changes, w->connection, reterr);
+    if (status == OK && w->late_n > 0)
+        status = late_join(w, reterr);
     return engine_end(w->connection, status, reterr);
+}
+
+/* --- what becomes of what was staged --- */
+
+static void clear(struct writer *w)
+{
+    w->rows_n = w->undo_n = w->late_n = 0;
+    w->in_doubt = false;
+    w->transaction++;
 }
 
 static void put_back(struct writer *w)
@@ -355,24 +439,147 @@ static void put_back(struct writer *w)
         undo->series->newest_ms = undo->newest_ms;
         undo->series->newest_bits = undo->newest_bits;
     }
+    clear(w);
 }
 
-static void settle(struct writer *w)
+static void settle_sample(struct totals *totals, int64_t time_ms)
 {
+    totals->min_ms = time_ms < totals->min_ms ? time_ms : totals->min_ms;
+    totals->max_ms = time_ms > totals->max_ms ? time_ms : totals->max_ms;
+    totals->samples_n++;
+}
+
+static void settle(struct duckdb_store *store)
+{
+    struct writer *w = &store->writer;
+    size_t rows_n = w->rows_n;
     pthread_mutex_lock(&w->totals_lock);
     struct totals *totals = &w->totals;
     for (size_t i = 0; i < w->undo_n; i++) {
         totals->series_n += !w->undo[i].series->stored;
         w->undo[i].series->stored = true;
     }
-    for (size_t i = 0; i < w->rows_n; i++) {
-        int64_t time_ms = w->rows[i].sample.time_ms;
-        totals->min_ms = time_ms < totals->min_ms ? time_ms : totals->min_ms;
-        totals->max_ms = time_ms > totals->max_ms ? time_ms : totals->max_ms;
+    for (size_t i = 0; i < w->rows_n; i++)
+        settle_sample(totals, w->rows[i].sample.time_ms);
+    for (size_t i = 0; i < w->late_n; i++) {
+        if (w->late[i].accepted && w->late[i].joins)
+            settle_sample(totals, w->late[i].row.sample.time_ms);
     }
-    totals->samples_n += w->rows_n;
     totals->batch = w->transaction;
     pthread_mutex_unlock(&w->totals_lock);
+    clear(w);
+    compactor_appended(store, rows_n);
+}
+
+/* One of the samples that are in the tables if the transaction is. NULL: there is none. */
+static const struct staged_row *witness_of(const struct writer *w)
+{
+    if (w->rows_n > 0)
+        return &w->rows[0];
+    for (size_t i = 0; i < w->late_n; i++) {
+        if (w->late[i].accepted && w->late[i].joins)
+            return &w->late[i].row;
+    }
+    return NULL;
+}
+
+static enum status is_stored(struct writer *w, const struct staged_row *row, bool *ret_is, struct error *reterr)
+{
+    struct sql sql;
+    duckdb_result rows;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "SELECT (SELECT count(*) FROM recent WHERE series = ");
+    sql_i64(&sql, row->series->id);
+    sql_words(&sql, " AND ts = ");
+    sql_i64(&sql, row->sample.time_ms);
+    sql_words(&sql, ") + (SELECT count(*) FROM chunks WHERE series = ");
+    sql_i64(&sql, row->series->id);
+    sql_words(&sql, " AND ");
+    sql_meets(&sql, (struct time_span){row->sample.time_ms, row->sample.time_ms});
+    sql_words(&sql, " AND list_contains(ts, ");
+    sql_i64(&sql, row->sample.time_ms);
+    sql_words(&sql, "))");
+    enum status status = sql_status(&sql, reterr);
+    if (status == OK)
+        status = engine_query(w->connection, strbuf_view(&sql.text).ptr, false, NULL, &rows, reterr);
+    sql_release(&sql);
+    if (status != OK)
+        return status;
+    *ret_is = duckdb_value_int64(&rows, 0, 0) > 0;
+    duckdb_destroy_result(&rows);
+    return OK;
+}
+
+/* Finds out whether the transaction that failed is stored, and settles or puts back what was staged. On failure the
+ * doubt stays. */
+static enum status end_doubt(struct duckdb_store *store, bool *ret_stored, struct error *reterr)
+{
+    struct writer *w = &store->writer;
+    const struct staged_row *witness = witness_of(w);
+    bool stored = false;
+    pthread_mutex_lock(&store->compactor.running);
+    pthread_mutex_lock(&w->lock);
+    enum status status = store_mend(store, reterr);
+    if (status == OK && witness)
+        status = is_stored(w, witness, &stored, reterr);
+    if (status == OK && stored)
+        settle(store);
+    else if (status == OK)
+        put_back(w);
+    pthread_mutex_unlock(&w->lock);
+    pthread_mutex_unlock(&store->compactor.running);
+    *ret_stored = stored;
+    return status;
+}
+
+/* --- append --- */
+
+/* Stages all requests, under the writer's lock. Late samples need `running` as well, which comes before that lock: if a
+ * move is under way, all is staged again once it is done. */
+static enum status stage_alone(struct duckdb_store *store, struct metadata_changes *changes,
+                               struct append_request *requests, size_t n, bool *ret_running, struct error *reterr)
+{
+    struct writer *w = &store->writer;
+    enum status status = stage(store, changes, requests, n, reterr);
+    if (status == OK && w->late_n > 0 && pthread_mutex_trylock(&store->compactor.running) == 0) {
+        *ret_running = true;
+    } else if (status == OK && w->late_n > 0) {
+        put_back(w);
+        metadata_changes_release(changes);
+        pthread_mutex_unlock(&w->lock);
+        compactor_wait(store);
+        *ret_running = true;
+        pthread_mutex_lock(&w->lock);
+        status = stage(store, changes, requests, n, reterr);
+    }
+    return status;
+}
+
+static enum status append_in_turn(struct duckdb_store *store, struct metadata_changes *changes,
+                                  struct append_request *requests, size_t n, struct error *reterr)
+{
+    struct writer *w = &store->writer;
+    bool running = false;
+    pthread_mutex_lock(&w->lock);
+    enum status status = stage_alone(store, changes, requests, n, &running, reterr);
+    atomic_store(&store->backend.metadata_labels, w->catalogue.metadata_labels);
+    bool any = w->rows_n + w->late_n + changes->n > 0;
+    if (status == OK && any)
+        status = disk_check(store, w->rows_n * sizeof *w->rows, reterr);
+    if (status == OK && any) {
+        status = write_all(w, changes, reterr);
+        w->in_doubt = status != OK;
+    }
+    if (status == OK) {
+        settle(store);
+        metadata_keep(&store->metadata, changes);
+    } else if (!w->in_doubt) {
+        put_back(w);
+    }
+    pthread_mutex_unlock(&w->lock);
+    if (running)
+        pthread_mutex_unlock(&store->compactor.running);
+    return status;
 }
 
 enum status store_append(struct backend *backend, struct append_request *requests, size_t n, struct error *reterr)
@@ -380,21 +587,31 @@ enum status store_append(struct backend *backend, struct append_request *request
     struct duckdb_store *store = store_of(backend);
     struct writer *w = &store->writer;
     struct metadata_changes changes = {.n = 0};
-    pthread_mutex_lock(&w->lock);
-    enum status status = stage(store, &changes, requests, n, reterr);
-    atomic_store(&backend->metadata_labels, w->catalogue.metadata_labels);
-    if (status == OK && (w->rows_n > 0 || changes.n > 0))
-        status = write_all(w, &changes, reterr);
-    if (status == OK) {
-        settle(w);
-        compactor_appended(store, w->rows_n);
-        metadata_keep(&store->metadata, &changes);
-    } else {
-        put_back(w);
+    struct error failure = {.status = OK};
+    bool stored = false;
+    pthread_mutex_lock(&w->turn);
+    enum status status = pause_check(&w->pause, &failure);
+    if (status == OK && w->in_doubt)
+        status = end_doubt(store, &stored, &failure); /* of an earlier one */
+    if (status == OK)
+        status = append_in_turn(store, &changes, requests, n, &failure);
+    if (status != OK && w->in_doubt && end_doubt(store, &stored, NULL) == OK) {
+        if (stored) {
+            status = OK;
+        } else if (status == E_UNAVAILABLE) { /* the engine was broken before, and no more is */
+            metadata_changes_release(&changes);
+            status = append_in_turn(store, &changes, requests, n, &failure);
+        }
     }
-    w->rows_n = w->undo_n = 0;
-    w->transaction++;
-    pthread_mutex_unlock(&w->lock);
+    if (status == OK) {
+        pause_end(&w->pause);
+    } else if (status == E_STORE) {
+        pause_begin(&w->pause, &failure);
+        status = error_set(reterr, E_UNAVAILABLE, "the store cannot be written: %s", failure.message);
+    } else if (reterr) {
+        *reterr = failure;
+    }
+    pthread_mutex_unlock(&w->turn);
     metadata_changes_release(&changes);
     return status;
 }

@@ -8,21 +8,19 @@
  * moved, in the same transaction. So a crash leaves the state before or after, a failed move is simply tried again
  * later, readers see one or the other, and a series never has two chunks in a partition.
  *
- * Appends never wait for a move: the engine lets both write side by side, and rows that come during it stay recent.
- * After the last move of a round the file is checkpointed, so that the rows deleted are no longer scanned; that alone
- * holds up appends, as the checkpoints do that commits make.
+ * Appends never wait for a move, but for those with late samples, which change chunks too (late.c): the engine lets
+ * both write side by side, and rows that come during it stay recent. After the last move of a round the file is
+ * checkpointed, so that the rows deleted are no longer scanned; that alone holds up appends, as the checkpoints do that
+ * commits make.
  */
 #include <inttypes.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "base/assert.h"
 #include "planner/sql.h"
-
-/* Length of a partition. Prometheus's blocks are as long: at the usual 15 s a chunk has 480 samples, enough that its
- * row costs nothing beside them, few enough that a query for the last minutes reads little that it does not want. */
-#define PARTITION_MS INT64_C(7200000)
 
 /* Rows in recent that start a move. Scans of fewer take a few milliseconds; a move rewrites the open partition's
  * chunks, so a series should have got some samples since the last: the larger of this and RECENT_PER_SERIES for each.
@@ -37,29 +35,36 @@
 #define GRACE_MS INT64_C(600000)
 
 #define LOOK_EVERY_MS INT64_C(30000)
+#define MEND_EVERY_MS INT64_C(1000) /* to open a broken engine again */
 
-/* Whole partitions, numbered ts // PARTITION_MS. Number 0 is twice as long: the division cuts towards zero. */
+#define LET_OTHERS_US 500
+
+/* Bytes that a row moved may need on the disk before the old ones are given back: its chunk, and its log. */
+#define MOVED_ROW_BYTES 32
+
+/* Whole partitions. */
 struct partitions {
     int64_t first, last;
     uint64_t batch;  /* rows of it and of batches before */
     uint64_t rows_n; /* in recent; 0: nothing to move */
 };
 
-static struct time_span partitions_span(const struct partitions *p)
+struct time_span partitions_span(int64_t first, int64_t last)
 {
-    struct time_span span = {p->first * PARTITION_MS, p->last * PARTITION_MS};
-    if (p->first <= 0 && __builtin_sub_overflow(span.min_ms, PARTITION_MS - 1, &span.min_ms))
+    struct time_span span = {first * PARTITION_MS, last * PARTITION_MS};
+    if (first <= 0 && __builtin_sub_overflow(span.min_ms, PARTITION_MS - 1, &span.min_ms))
         span.min_ms = INT64_MIN;
-    if (p->last >= 0 && __builtin_add_overflow(span.max_ms, PARTITION_MS - 1, &span.max_ms))
+    if (last >= 0 && __builtin_add_overflow(span.max_ms, PARTITION_MS - 1, &span.max_ms))
         span.max_ms = INT64_MAX;
     return span;
 }
 
 /* *ret_rows_n: rows written or deleted; may be NULL. */
-static enum status execute(struct compactor *c, const char *sql, uint64_t *ret_rows_n, struct error *reterr)
+static enum status execute(struct connection *connection, const char *sql, struct cancel *cancel, uint64_t *ret_rows_n,
+                           struct error *reterr)
 {
     duckdb_result result;
-    enum status status = engine_query(c->connection, sql, false, &c->cancel, &result, reterr);
+    enum status status = engine_query(connection, sql, false, cancel, &result, reterr);
     if (status != OK)
         return status;
     if (ret_rows_n)
@@ -112,7 +117,7 @@ static enum status choose(struct compactor *c, int64_t last, struct partitions *
 /* The condition on rows of recent to be moved. */
 static void write_taken(struct sql *sql, const struct partitions *p)
 {
-    sql_between(sql, "ts", partitions_span(p));
+    sql_between(sql, "ts", partitions_span(p->first, p->last));
     sql_words(sql, " AND ");
     schema_within(sql, p->batch);
 }
@@ -125,17 +130,17 @@ static void write_part(struct sql *sql, const char *column)
     sql_words(sql, " AS part");
 }
 
-/* The new rows as runs, then each behind the chunk that it continues: append takes samples of a series in order only,
- * so what came later is later. Both lists of a group have its rows in the same order, whatever it is, and are sorted by
- * the one of times: list(… ORDER BY …) takes ten times as long. */
+/* The new rows as runs, then each behind the chunk that it continues: rows of recent are later than the chunk of their
+ * series and partition, since append joins the samples that would not be to the chunk at once (late.c). Both lists of a
+ * group have its rows in the same order, whatever it is, and are sorted by the one of times: list(… ORDER BY …) takes
+ * ten times as long. */
 static void write_fresh_chunks(struct sql *sql, const struct partitions *p)
 {
-    struct time_span span = partitions_span(p);
-    sql_words(
-        sql,
-        "CREATE OR REPLACE TEMP TABLE fresh_chunks AS WITH fresh AS MATERIALIZED (SELECT series, part, tmin, tmax, "
-        "list_select(ts, places) AS ts, list_select(value, places) AS value "
-        "FROM (SELECT *, list_grade_up(ts) AS places FROM (SELECT series, ");
+    struct time_span span = partitions_span(p->first, p->last);
+    sql_words(sql, "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS
+                   " AS WITH fresh AS MATERIALIZED (SELECT series, part, tmin, tmax, "
+                   "list_select(ts, places) AS ts, list_select(value, places) AS value "
+                   "FROM (SELECT *, list_grade_up(ts) AS places FROM (SELECT series, ");
     write_part(sql, "ts");
     sql_words(sql, ", min(ts) AS tmin, max(ts) AS tmax, list(ts) AS ts, list(value) AS value FROM recent WHERE ");
     write_taken(sql, p);
@@ -145,44 +150,51 @@ static void write_fresh_chunks(struct sql *sql, const struct partitions *p)
     sql_between(sql, "tmin", span);
     sql_words(sql, ") SELECT metric, series, coalesce(old.tmin, fresh.tmin) AS tmin, fresh.tmax AS tmax, "
                    "coalesce(len(old.ts), 0) + len(fresh.ts) AS n, list_concat(old.ts, fresh.ts) AS ts, "
-                   "list_concat(old.value, fresh.value) AS value, old.tmin IS NOT NULL AS continues "
+                   "list_concat(old.value, fresh.value) AS value, old.tmin AS replaces "
                    "FROM fresh LEFT JOIN old USING (series, part) JOIN series USING (series)");
 }
 
-static void write_deletes(struct sql *chunks, struct sql *recent, const struct partitions *p)
+enum status chunks_replace(struct connection *connection, struct time_span partitions, struct cancel *cancel,
+                           struct error *reterr)
 {
-    sql_words(chunks, "DELETE FROM stored_chunks AS old USING temp.main.fresh_chunks AS fresh WHERE ");
-    sql_between(chunks, "old.tmin", partitions_span(p));
-    sql_words(chunks, " AND fresh.continues AND fresh.series = old.series AND fresh.tmin = old.tmin");
-    sql_words(recent, "DELETE FROM recent WHERE ");
-    write_taken(recent, p);
+    static const char insert[] = "INSERT INTO stored_chunks SELECT md5_number_lower(metric) AS metric_key, metric, "
+                                 "series, tmin, tmax, n, ts, value, "
+                                 "(SELECT move + 1 FROM moved) FROM temp.main." FRESH_CHUNKS " "
+                                 "ORDER BY metric_key, series, tmin";
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "DELETE FROM stored_chunks AS old USING temp.main." FRESH_CHUNKS " AS fresh WHERE ");
+    sql_between(&sql, "old.tmin", partitions);
+    sql_words(&sql, " AND fresh.series = old.series AND fresh.replaces = old.tmin");
+    enum status status = sql_status(&sql, reterr);
+    const char *statements[] = {status == OK ? strbuf_view(&sql.text).ptr : NULL, insert,
+                                "UPDATE moved SET move = move + 1", "DROP TABLE temp.main." FRESH_CHUNKS};
+    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(statements); i++)
+        status = execute(connection, statements[i], cancel, NULL, reterr);
+    sql_release(&sql);
+    return status;
 }
 
 /* *ret_rows_n: rows that left recent. */
 static enum status move_in_transaction(struct compactor *c, const struct partitions *p, uint64_t *ret_rows_n,
                                        struct error *reterr)
 {
-    static const char insert[] = "INSERT INTO stored_chunks SELECT md5_number_lower(metric) AS metric_key, metric, "
-                                 "series, tmin, tmax, n, ts, value, "
-                                 "(SELECT move + 1 FROM moved) FROM temp.main.fresh_chunks "
-                                 "ORDER BY metric_key, series, tmin";
-    static const char *const ends[] = {insert, "UPDATE moved SET move = move + 1", "DROP TABLE temp.main.fresh_chunks"};
-    struct sql sql[3]; /* in the order they are run, before those */
+    struct sql sql[2]; /* in the order they are run */
     enum status status = OK;
     for (size_t i = 0; i < ARRAY_LENGTH(sql); i++)
         sql_init(&sql[i], SQL_BYTES_MAX);
     write_fresh_chunks(&sql[0], p);
-    write_deletes(&sql[1], &sql[2], p);
+    sql_words(&sql[1], "DELETE FROM recent WHERE ");
+    write_taken(&sql[1], p);
     for (size_t i = 0; status == OK && i < ARRAY_LENGTH(sql); i++) {
         status = sql_status(&sql[i], reterr);
         if (status == OK)
-            status = execute(c, strbuf_view(&sql[i].text).ptr, ret_rows_n, reterr);
+            status = execute(c->connection, strbuf_view(&sql[i].text).ptr, &c->cancel, ret_rows_n, reterr);
     }
     for (size_t i = 0; i < ARRAY_LENGTH(sql); i++)
         sql_release(&sql[i]);
-    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(ends); i++)
-        status = execute(c, ends[i], NULL, reterr);
-    return status;
+    return status == OK ? chunks_replace(c->connection, partitions_span(p->first, p->last), &c->cancel, reterr)
+                        : status;
 }
 
 static enum status move(struct compactor *c, const struct partitions *chosen, struct error *reterr)
@@ -204,36 +216,77 @@ static enum status move(struct compactor *c, const struct partitions *chosen, st
 static void checkpoint(struct duckdb_store *store)
 {
     pthread_mutex_lock(&store->writer.lock);
-    enum status done = engine_execute(store->compactor.connection, "CHECKPOINT " ENGINE_CATALOG, NULL);
-    (void)done; /* the log keeps what the file does not have yet */
+    if (engine_execute(store->compactor.connection, "CHECKPOINT " ENGINE_CATALOG, NULL) != OK) {
+        enum status mended = store_mend(store, NULL);
+        (void)mended; /* the log keeps what the file does not have yet; the thread tries again to mend it */
+    }
     pthread_mutex_unlock(&store->writer.lock);
 }
 
-/* Moves all rows of partitions up to number `last`. */
-static enum status compact_until(struct duckdb_store *store, int64_t last, struct error *reterr)
+void compactor_wait(struct duckdb_store *store)
 {
     struct compactor *c = &store->compactor;
-    struct partitions chosen = {.batch = writer_totals(&store->writer).batch};
-    bool moved = false;
-    enum status status;
+    atomic_fetch_add(&c->waiting_n, 1);
     pthread_mutex_lock(&c->running);
-    while ((status = choose(c, last, &chosen, reterr)) == OK && chosen.rows_n > 0) {
-        status = move(c, &chosen, reterr);
+    atomic_fetch_sub(&c->waiting_n, 1);
+}
+
+/* Before a round, so that who waits does not do so for several. */
+static void let_others(struct compactor *c)
+{
+    while (atomic_load(&c->waiting_n) > 0)
+        usleep(LET_OTHERS_US);
+}
+
+/* The engine may need to be opened again, and the move may be done all the same. */
+static void look_after_failure(struct duckdb_store *store)
+{
+    pthread_mutex_lock(&store->writer.lock);
+    enum status known = store_mend(store, NULL);
+    if (known == OK)
+        known = compactor_recount(&store->compactor, NULL);
+    (void)known; /* then the thread mends it, or recent_n is wrong until the next time */
+    pthread_mutex_unlock(&store->writer.lock);
+}
+
+/* Moves the rows of partitions up to number `last` that are there now; stops after a move when others wait, with
+ * *ret_more. The batch is read with `running` held, as long as it counts: late samples of later ones may belong before
+ * its rows. */
+static enum status compact_until(struct duckdb_store *store, int64_t last, bool *ret_more, struct error *reterr)
+{
+    struct compactor *c = &store->compactor;
+    bool moved = false, more = false;
+    enum status status;
+    let_others(c);
+    pthread_mutex_lock(&c->running);
+    struct partitions chosen = {.batch = writer_totals(&store->writer).batch};
+    while (!more && (status = choose(c, last, &chosen, reterr)) == OK && chosen.rows_n > 0) {
+        status = disk_check(store, chosen.rows_n * MOVED_ROW_BYTES, reterr);
+        if (status == OK)
+            status = move(c, &chosen, reterr);
         if (status != OK)
             break;
         moved = true;
+        more = atomic_load(&c->waiting_n) > 0;
     }
     if (moved)
         checkpoint(store);
+    if (status != OK)
+        look_after_failure(store);
     pthread_mutex_unlock(&c->running);
     if (status != OK)
         atomic_fetch_add_explicit(&c->failures_n, 1, memory_order_relaxed);
+    *ret_more = more;
     return status;
 }
 
 enum status compactor_run(struct duckdb_store *store, struct error *reterr)
 {
-    return compact_until(store, INT64_MAX, reterr);
+    bool more = true;
+    enum status status = OK;
+    while (status == OK && more)
+        status = compact_until(store, INT64_MAX, &more, reterr);
+    return status;
 }
 
 /* --- when --- */
@@ -261,36 +314,59 @@ static bool last_closed(struct duckdb_store *store, int64_t *ret_last)
     return true;
 }
 
-static void wait_for_work(struct compactor *c, bool retry)
+/* heeding: appends may cut it short. */
+static void wait_for_work(struct compactor *c, int64_t length_ms, bool heeding)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += LOOK_EVERY_MS / 1000;
-    while (!c->stop && (retry || !c->woken)) {
+    until.tv_sec += length_ms / 1000;
+    while (!c->stop && !c->broken && !(heeding && c->woken)) {
         if (pthread_cond_timedwait(&c->wake, &c->lock, &until) != 0)
             break;
     }
-    c->woken = false;
+    c->woken = c->broken = false;
+}
+
+/* engine.on_broken */
+static void wake_to_mend(void *arg)
+{
+    struct compactor *c = arg;
+    pthread_mutex_lock(&c->lock);
+    c->broken = true;
+    pthread_cond_signal(&c->wake);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static bool mend(struct duckdb_store *store)
+{
+    if (!atomic_load(&store->engine.broken))
+        return true;
+    pthread_mutex_lock(&store->compactor.running);
+    pthread_mutex_lock(&store->writer.lock);
+    enum status status = store_mend(store, NULL);
+    pthread_mutex_unlock(&store->writer.lock);
+    pthread_mutex_unlock(&store->compactor.running);
+    return status == OK;
 }
 
 static void *work(void *arg)
 {
     struct duckdb_store *store = arg;
     struct compactor *c = &store->compactor;
-    bool retry = false; /* the last move failed: not at once again, or a full disk would see nothing else */
     pthread_mutex_lock(&c->lock);
     while (!c->stop) {
         pthread_mutex_unlock(&c->lock);
         int64_t last = 0;
         enum status status = OK;
-        if (has_many(store))
-            status = compact_until(store, INT64_MAX, NULL);
-        else if (last_closed(store, &last))
-            status = compact_until(store, last, NULL);
-        retry = status != OK;
+        bool works = mend(store), more = false;
+        if (works && has_many(store))
+            status = compact_until(store, INT64_MAX, &more, NULL);
+        else if (works && last_closed(store, &last))
+            status = compact_until(store, last, &more, NULL);
         pthread_mutex_lock(&c->lock);
-        if (!c->stop)
-            wait_for_work(c, retry);
+        /* After a failed move not at once again, or a full disk would see nothing else. */
+        if (!c->stop && !more)
+            wait_for_work(c, works ? LOOK_EVERY_MS : MEND_EVERY_MS, works && status == OK);
     }
     pthread_mutex_unlock(&c->lock);
     return NULL;
@@ -308,7 +384,7 @@ void compactor_appended(struct duckdb_store *store, uint64_t rows_n)
     pthread_mutex_unlock(&c->lock);
 }
 
-static enum status count_recent(struct compactor *c, struct error *reterr)
+enum status compactor_recount(struct compactor *c, struct error *reterr)
 {
     duckdb_result rows;
     enum status status = engine_query(c->connection, "SELECT count(*)::BIGINT FROM recent", false, NULL, &rows, reterr);
@@ -334,7 +410,9 @@ enum status compactor_start(struct duckdb_store *store, uint64_t rows, struct er
     c->initialised = true;
     enum status status = engine_connect(&store->engine, &c->connection, reterr);
     if (status == OK)
-        status = count_recent(c, reterr);
+        status = compactor_recount(c, reterr);
+    store->engine.on_broken_arg = c;
+    store->engine.on_broken = wake_to_mend;
     if (status == OK && pthread_create(&c->thread, NULL, work, store) != 0)
         status = error_set(reterr, E_NOMEM, "cannot start the storage engine's compaction thread");
     c->started = status == OK;

@@ -65,6 +65,7 @@ static enum status store_stats(struct backend *backend, struct backend_stats *re
     stats.recent_n = atomic_load_explicit(&store->compactor.recent_n, memory_order_relaxed);
     stats.moves_n = atomic_load_explicit(&store->compactor.moves_n, memory_order_relaxed);
     stats.move_failures_n = atomic_load_explicit(&store->compactor.failures_n, memory_order_relaxed);
+    stats.reopens_n = atomic_load_explicit(&store->reopens_n, memory_order_relaxed);
     stats.memory_bytes += atomic_load_explicit(&store->engine.budget.used_bytes, memory_order_relaxed);
     if (store->directory)
         stats.disk_bytes =
@@ -134,13 +135,14 @@ enum status duckdb_backend_open(const struct duckdb_options *options, struct bac
     if (!store)
         return error_set(reterr, E_NOMEM, "no memory for the storage engine");
     store->backend.ops = &OPS;
-    store->future_max_ms = options->future_max_ms;
+    store->options = *options;
     metadata_init(&store->metadata);
     enum status status = OK;
     if (options->directory) {
         store->directory = strdup(options->directory);
         if (!store->directory)
             status = error_set(reterr, E_NOMEM, "no memory for the storage engine");
+        store->options.directory = store->directory;
     }
     if (status == OK)
         status = engine_open(&store->engine, options, reterr);

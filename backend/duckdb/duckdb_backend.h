@@ -11,9 +11,12 @@ struct duckdb_options {
     const char *directory;     /* made if missing; NULL: a database in memory (explain, tests) */
     unsigned threads;          /* the engine's own; 0: one per core */
     uint64_t memory_max_bytes; /* the engine's buffers; 0: its default */
-    int64_t future_max_ms;     /* samples later than now + this are refused (Prometheus: 10 min) */
-    unsigned connections_max;  /* queries, cursors and listings at the same time; further callers wait for one */
-    uint64_t compact_rows;     /* samples stored as they came that start a compaction; 0: the default (compact.c) */
+    int64_t future_max_ms;     /* samples later than now + this are refused (Prometheus: 10 min); 0: none is */
+    int64_t
+        out_of_order_window_ms; /* samples older than their series' newest by no more than this are stored; 0: none */
+    uint64_t min_free_bytes;    /* of the disk: nothing is written when less would be free */
+    unsigned connections_max;   /* queries, cursors and listings at the same time; further callers wait for one */
+    uint64_t compact_rows;      /* samples stored as they came that start a compaction; 0: the default (compact.c) */
 };
 
 MUST_USE enum status duckdb_backend_open(const struct duckdb_options *options, struct backend **ret_backend,

@@ -19,6 +19,11 @@
 #define QUICK_IN_ROW 32u
 #define NAP_US       20
 
+/* How long a caller waits for an engine that is being opened again. */
+#define BROKEN_WAIT_MS INT64_C(5000)
+
+#define BROKEN_WORDS "the store is being opened again after a write that failed"
+
 #ifdef __SANITIZE_THREAD__
 char engine_handover;
 #endif
@@ -152,7 +157,7 @@ void engine_close(struct engine *engine)
         engine_disconnect(connection);
         engine->open_n--;
     }
-    PRE(engine->open_n == 0);
+    PRE(engine->open_n == 0 && !engine->all);
     if (engine->database)
         duckdb_close(&engine->database);
     pthread_mutex_destroy(&engine->lock);
@@ -170,14 +175,21 @@ static void wake_waiters(void *arg)
     pthread_mutex_unlock(&engine->lock);
 }
 
-static void wait_for_connection(struct engine *engine, const struct cancel *cancel)
+static void wait_until(struct engine *engine, int64_t deadline_ms)
 {
-    if (!cancel || cancel->deadline_ms == INT64_MAX) {
+    if (deadline_ms == INT64_MAX) {
         pthread_cond_wait(&engine->freed, &engine->lock);
         return;
     }
-    struct timespec until = {.tv_sec = cancel->deadline_ms / 1000, .tv_nsec = cancel->deadline_ms % 1000 * 1000000};
+    struct timespec until = {.tv_sec = deadline_ms / 1000, .tv_nsec = deadline_ms % 1000 * 1000000};
     pthread_cond_timedwait(&engine->freed, &engine->lock, &until);
+}
+
+static enum status connect(struct connection *connection, struct error *reterr)
+{
+    if (duckdb_connect(connection->engine->database, &connection->handle) != DuckDBSuccess)
+        return error_set(reterr, E_STORE, "cannot connect to the storage engine");
+    return engine_execute(connection, "USE " ENGINE_CATALOG, reterr);
 }
 
 enum status engine_connect(struct engine *engine, struct connection **ret_connection, struct error *reterr)
@@ -185,24 +197,51 @@ enum status engine_connect(struct engine *engine, struct connection **ret_connec
     struct connection *connection = calloc(1, sizeof *connection);
     if (!connection)
         return error_set(reterr, E_NOMEM, "no memory for a connection to the storage engine");
-    if (duckdb_connect(engine->database, &connection->handle) != DuckDBSuccess) {
-        free(connection);
-        return error_set(reterr, E_STORE, "cannot connect to the storage engine");
-    }
-    enum status status = engine_execute(connection, "USE " ENGINE_CATALOG, reterr);
-    if (status != OK) {
+    connection->engine = engine;
+    pthread_mutex_lock(&engine->lock);
+    connection->after = engine->all;
+    if (engine->all)
+        engine->all->before = connection;
+    engine->all = connection;
+    pthread_mutex_unlock(&engine->lock);
+    enum status status = connect(connection, reterr);
+    if (status == OK)
+        *ret_connection = connection;
+    else
         engine_disconnect(connection);
-        return status;
-    }
-    *ret_connection = connection;
-    return OK;
+    return status;
 }
 
 void engine_disconnect(struct connection *connection)
 {
-    if (connection)
-        duckdb_disconnect(&connection->handle);
+    if (!connection)
+        return;
+    struct engine *engine = connection->engine;
+    pthread_mutex_lock(&engine->lock);
+    *(connection->before ? &connection->before->after : &engine->all) = connection->after;
+    if (connection->after)
+        connection->after->before = connection->before;
+    pthread_mutex_unlock(&engine->lock);
+    duckdb_disconnect(&connection->handle);
     free(connection);
+}
+
+/* Under the lock: until the engine serves and has a connection for us. */
+static enum status wait_for_turn(struct engine *engine, struct cancel *cancel, struct error *reterr)
+{
+    int64_t deadline_ms = cancel ? cancel->deadline_ms : INT64_MAX, broken_until_ms = 0;
+    enum status status;
+    while ((status = cancel_check(cancel, reterr)) == OK) {
+        bool broken = engine->shut || atomic_load(&engine->broken);
+        if (!broken && (engine->idle || engine->open_n < engine->open_max))
+            return OK;
+        if (broken && !broken_until_ms)
+            broken_until_ms = monotonic_ms() + BROKEN_WAIT_MS;
+        if (broken && monotonic_ms() >= broken_until_ms)
+            return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
+        wait_until(engine, broken && broken_until_ms < deadline_ms ? broken_until_ms : deadline_ms);
+    }
+    return status;
 }
 
 enum status engine_acquire(struct engine *engine, struct cancel *cancel, struct connection **ret_connection,
@@ -211,12 +250,11 @@ enum status engine_acquire(struct engine *engine, struct cancel *cancel, struct 
     struct cancel_hook hook = {.interrupt = wake_waiters, .arg = engine};
     if (cancel)
         cancel_set_hook(cancel, &hook);
-    enum status status;
     struct connection *connection = NULL;
     pthread_mutex_lock(&engine->lock);
-    while ((status = cancel_check(cancel, reterr)) == OK && !engine->idle && engine->open_n == engine->open_max)
-        wait_for_connection(engine, cancel);
+    enum status status = wait_for_turn(engine, cancel, reterr);
     bool may_open = false;
+    engine->out_n += status == OK;
     if (status == OK && engine->idle) {
         connection = engine->idle;
         engine->idle = connection->next;
@@ -232,7 +270,8 @@ enum status engine_acquire(struct engine *engine, struct cancel *cancel, struct 
         if (status != OK) {
             pthread_mutex_lock(&engine->lock);
             engine->open_n--;
-            pthread_cond_signal(&engine->freed);
+            engine->out_n--;
+            pthread_cond_broadcast(&engine->freed);
             pthread_mutex_unlock(&engine->lock);
         }
     }
@@ -248,11 +287,57 @@ void engine_release(struct engine *engine, struct connection *connection)
     pthread_mutex_lock(&engine->lock);
     connection->next = engine->idle;
     engine->idle = connection;
-    pthread_cond_signal(&engine->freed);
+    engine->out_n--;
+    pthread_cond_broadcast(&engine->freed); /* a waiter, and engine_shut */
+    pthread_mutex_unlock(&engine->lock);
+}
+
+/* --- opening again --- */
+
+void engine_shut(struct engine *engine)
+{
+    pthread_mutex_lock(&engine->lock);
+    engine->shut = true;
+    while (engine->out_n > 0)
+        pthread_cond_wait(&engine->freed, &engine->lock);
+    for (struct connection *connection = engine->all; connection; connection = connection->after)
+        duckdb_disconnect(&connection->handle);
+    pthread_mutex_unlock(&engine->lock);
+    duckdb_close(&engine->database);
+}
+
+enum status engine_start(struct engine *engine, const struct duckdb_options *options, struct error *reterr)
+{
+    enum status status = open_database(engine, options, reterr);
+    for (struct connection *connection = engine->all; status == OK && connection; connection = connection->after)
+        status = connect(connection, reterr);
+    return status;
+}
+
+void engine_serve(struct engine *engine, bool works)
+{
+    pthread_mutex_lock(&engine->lock);
+    engine->shut = false;
+    atomic_store(&engine->broken, !works);
+    pthread_cond_broadcast(&engine->freed);
     pthread_mutex_unlock(&engine->lock);
 }
 
 /* --- statements --- */
+
+static bool is_refusal_of_all(const char *message)
+{
+    return message && (strncmp(message, "FATAL", 5) == 0 || strstr(message, "database has been invalidated"));
+}
+
+/* Looks at why a statement failed. */
+static void note(struct connection *connection, const char *message)
+{
+    struct engine *engine = connection->engine;
+    if (!is_refusal_of_all(message) || atomic_exchange(&engine->broken, true) || !engine->on_broken)
+        return;
+    engine->on_broken(engine->on_broken_arg);
+}
 
 enum status engine_error(const char *message, struct cancel *cancel, struct error *reterr)
 {
@@ -265,6 +350,8 @@ enum status engine_error(const char *message, struct cancel *cancel, struct erro
     const char *too_many = strstr(message, ENGINE_TOO_MANY_SAMPLES);
     if (too_many)
         return error_set(reterr, E_LIMIT, "%s", too_many);
+    if (is_refusal_of_all(message))
+        return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
     int first_line = (int)strcspn(message, "\n");
     const char *fails = strstr(message, ENGINE_PROMQL_FAILS);
     if (fails && fails < message + first_line)
@@ -296,6 +383,8 @@ static enum status work_until_ready(struct connection *connection, duckdb_pendin
         if (state == DUCKDB_PENDING_RESULT_READY)
             return OK;
         if (state == DUCKDB_PENDING_ERROR)
+            note(connection, duckdb_pending_error(pending));
+        if (state == DUCKDB_PENDING_ERROR)
             return engine_error(duckdb_pending_error(pending), cancel, reterr);
         quick = engine_clock_us() - began_us < QUICK_US ? quick + 1 : 0;
         if (quick > QUICK_IN_ROW)
@@ -309,9 +398,12 @@ enum status engine_query(struct connection *connection, const char *sql, bool st
     enum status status = cancel_check(cancel, reterr);
     if (status != OK)
         return status;
+    if (!connection->handle)
+        return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
     ENGINE_GIVES();
     duckdb_prepared_statement statement = NULL;
     if (duckdb_prepare(connection->handle, sql, &statement) != DuckDBSuccess) {
+        note(connection, duckdb_prepare_error(statement));
         status = engine_error(duckdb_prepare_error(statement), NULL, reterr);
         duckdb_destroy_prepare(&statement);
         return status;
@@ -320,6 +412,7 @@ enum status engine_query(struct connection *connection, const char *sql, bool st
     duckdb_state made = streaming ? duckdb_pending_prepared_streaming(statement, &pending)
                                   : duckdb_pending_prepared(statement, &pending);
     if (made != DuckDBSuccess) {
+        note(connection, duckdb_pending_error(pending));
         status = engine_error(duckdb_pending_error(pending), cancel, reterr);
     } else {
         struct cancel_hook hook = {.interrupt = interrupt, .arg = connection};
@@ -327,6 +420,7 @@ enum status engine_query(struct connection *connection, const char *sql, bool st
             cancel_set_hook(cancel, &hook);
         status = work_until_ready(connection, pending, cancel, reterr);
         if (status == OK && duckdb_execute_pending(pending, ret_result) != DuckDBSuccess) {
+            note(connection, duckdb_result_error(ret_result));
             status = engine_error(duckdb_result_error(ret_result), cancel, reterr);
             duckdb_destroy_result(ret_result);
         }
@@ -343,8 +437,12 @@ enum status engine_execute(struct connection *connection, const char *sql, struc
 {
     duckdb_result result;
     enum status status = OK;
-    if (duckdb_query(connection->handle, sql, &result) != DuckDBSuccess)
+    if (!connection->handle)
+        return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
+    if (duckdb_query(connection->handle, sql, &result) != DuckDBSuccess) {
+        note(connection, duckdb_result_error(&result));
         status = engine_error(duckdb_result_error(&result), NULL, reterr);
+    }
     duckdb_destroy_result(&result);
     return status;
 }

@@ -74,24 +74,45 @@ static inline int64_t engine_clock_us(void) /* monotonic */
 /* What functions say when PromQL itself fails over the data starts with this; the rest is E_EXECUTION's message. */
 #define ENGINE_PROMQL_FAILS "promql: "
 
+struct engine;
+
 struct connection {
-    duckdb_connection handle;
-    struct connection *next; /* in the pool */
+    duckdb_connection handle; /* NULL while the database could not be opened again */
+    struct engine *engine;
+    struct connection *next;           /* in the pool */
+    struct connection *before, *after; /* among all of the engine's */
 };
 
 struct engine {
     duckdb_database database;
     struct budget budget;
     pthread_mutex_t lock; /* guards what follows; never held while the engine works */
-    pthread_cond_t freed; /* a connection came back, or a waiter's query was cancelled */
+    pthread_cond_t freed; /* a connection came back, a waiter's query was cancelled, or the engine serves again */
     struct connection *idle;
-    unsigned open_n, open_max;
+    struct connection *all; /* those out of the pool as well */
+    unsigned open_n, open_max, out_n;
+    bool shut; /* no connection is given out */
+
+    /* The engine refuses all work after a write that failed in the wrong place (disk.c). Set by whoever meets that,
+     * with a call of on_broken, if there is one; cleared by engine_serve. */
+    _Atomic bool broken;
+    void (*on_broken)(void *arg); /* from any thread; set before there are others */
+    void *on_broken_arg;
 };
 
 MUST_USE enum status engine_open(struct engine *engine, const struct duckdb_options *options, struct error *reterr);
 void engine_close(struct engine *engine); /* no connection may be out; a zeroed engine is fine */
 
-/* A connection of the pool; waits for one until cancel stops it. */
+/* Closes the database and opens it again under its connections, which stay valid: first engine_shut, which waits until
+ * all of the pool are back, then engine_start, which forgets registered functions and prepared statements, then
+ * engine_serve. The caller sees to it that nobody uses connections outside the pool. If engine_start fails, the
+ * connections stay, and say E_UNAVAILABLE to all that is asked of them. */
+void engine_shut(struct engine *engine);
+MUST_USE enum status engine_start(struct engine *engine, const struct duckdb_options *options, struct error *reterr);
+void engine_serve(struct engine *engine, bool works);
+
+/* A connection of the pool; waits for one until cancel stops it. While the engine is broken: E_UNAVAILABLE after some
+ * seconds at most, for the caller may hold another one that engine_shut waits for. */
 MUST_USE enum status engine_acquire(struct engine *engine, struct cancel *cancel, struct connection **ret_connection,
                                     struct error *reterr);
 void engine_release(struct engine *engine, struct connection *connection); /* NULL is fine */
@@ -116,7 +137,8 @@ MUST_USE enum status engine_end(struct connection *connection, enum status so_fa
 MUST_USE enum status engine_fetch(duckdb_result *result, struct cancel *cancel, duckdb_data_chunk *ret_chunk,
                                   struct error *reterr);
 
-/* Turns the engine's message into ours: cancellation by its reason, refusals for size, memory, else E_STORE. */
+/* Turns the engine's message into ours: cancellation by its reason, refusals for size, memory, E_UNAVAILABLE when the
+ * engine refuses all work, else E_STORE. */
 enum status engine_error(const char *message, struct cancel *cancel, struct error *reterr);
 
 #endif

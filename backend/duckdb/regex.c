@@ -42,6 +42,16 @@ static enum status reword(const char *message, struct str pattern, struct error 
     return error_set(reterr, E_BAD_DATA, "error parsing regexp: %s: `" STR_FORMAT "`", said, STR_ARG(pattern));
 }
 
+static enum status prepare(struct regex_cache *cache, struct error *reterr)
+{
+    if (cache->connection->handle && duckdb_prepare(cache->connection->handle, "SELECT regexp_full_match($1, $2, 's')",
+                                                    &cache->statement) == DuckDBSuccess)
+        return OK;
+    enum status status = engine_error(cache->statement ? duckdb_prepare_error(cache->statement) : NULL, NULL, reterr);
+    duckdb_destroy_prepare(&cache->statement);
+    return status;
+}
+
 enum status regex_init(struct regex_cache *cache, struct engine *engine, struct error *reterr)
 {
     *cache = (struct regex_cache){.connection = NULL};
@@ -50,11 +60,23 @@ enum status regex_init(struct regex_cache *cache, struct engine *engine, struct 
         return error_set(reterr, E_NOMEM, "no memory for regular expressions");
     pthread_mutex_init(&cache->lock, NULL);
     enum status status = engine_connect(engine, &cache->connection, reterr);
-    if (status == OK && duckdb_prepare(cache->connection->handle, "SELECT regexp_full_match($1, $2, 's')",
-                                       &cache->statement) != DuckDBSuccess)
-        status = engine_error(duckdb_prepare_error(cache->statement), NULL, reterr);
+    if (status == OK)
+        status = prepare(cache, reterr);
     if (status != OK)
         regex_release(cache);
+    return status;
+}
+
+void regex_pause(struct regex_cache *cache)
+{
+    pthread_mutex_lock(&cache->lock);
+    duckdb_destroy_prepare(&cache->statement);
+}
+
+enum status regex_resume(struct regex_cache *cache, struct error *reterr)
+{
+    enum status status = prepare(cache, reterr);
+    pthread_mutex_unlock(&cache->lock);
     return status;
 }
 
@@ -77,6 +99,8 @@ static enum status ask(struct regex_cache *cache, struct str pattern, struct str
 {
     duckdb_result result;
     *ret_matches = false;
+    if (!cache->statement || atomic_load(&cache->connection->engine->broken))
+        return error_set(reterr, E_UNAVAILABLE, "the storage engine is being opened again");
     if (duckdb_bind_varchar_length(cache->statement, 1, text.len ? text.ptr : "", text.len) != DuckDBSuccess ||
         duckdb_bind_varchar_length(cache->statement, 2, pattern.len ? pattern.ptr : "", pattern.len) != DuckDBSuccess)
         return error_set(reterr, E_BAD_DATA, "error parsing regexp: invalid UTF-8: `" STR_FORMAT "`", STR_ARG(pattern));
@@ -121,7 +145,8 @@ static uint64_t hash_of(struct str s)
 static struct regex_memo *memo_of(struct regex_cache *cache, struct str pattern)
 {
     struct regex_memo *memo = &cache->memos[hash_of(pattern) % REGEX_REMEMBERED_MAX];
-    if (memo->pattern.ptr && str_eq(memo->pattern, pattern))
+    bool judged = memo->error.status == OK || memo->error.status == E_BAD_DATA; /* by an engine that works */
+    if (memo->pattern.ptr && judged && str_eq(memo->pattern, pattern))
         return memo;
     char *copy = malloc(pattern.len + 1);
     if (!copy)

@@ -26,6 +26,9 @@ struct regex_cache {
 
 MUST_USE enum status regex_init(struct regex_cache *cache, struct engine *engine, struct error *reterr);
 void regex_release(struct regex_cache *cache); /* a zeroed one is fine */
+/* While the engine is opened again: callers wait from the one until the other. */
+void regex_pause(struct regex_cache *cache);
+MUST_USE enum status regex_resume(struct regex_cache *cache, struct error *reterr);
 struct regex_engine regex_of(struct regex_cache *cache);
 
 MUST_USE enum status regex_check(struct regex_cache *cache, struct str pattern, struct error *reterr);

@@ -20,9 +20,27 @@ struct staged_row {
     struct sample sample;
 };
 
-/* All that writes share; one thread at a time. */
+/* A sample that is older than its series' newest, but not by more than the window (late.c). */
+struct late_sample {
+    struct staged_row row;
+    struct append_request *request; /* which is told what becomes of it */
+    size_t order;                   /* as they came */
+    bool taken;                     /* its place has another sample: taken_bits */
+    bool joins;                     /* its place lies before the end of a chunk of its partition */
+    bool accepted;
+    uint64_t taken_bits;
+};
+
+/* Why writes are refused for a while (disk.c). One thread at a time: who holds the writer's turn. */
+struct write_pause {
+    int64_t until_ms, length_ms; /* monotonic; 0: none */
+    struct error failure;
+};
+
+/* All that writes share. Locks are taken in the order turn, compactor.running, lock. */
 struct writer {
-    pthread_mutex_t lock;
+    pthread_mutex_t turn; /* held by an append from its beginning to its end */
+    pthread_mutex_t lock; /* guards all that follows; held by who writes to the engine or must hold such writes off */
     struct connection *connection;
     duckdb_data_chunk series_chunk, samples_chunk;
     struct catalogue catalogue;
@@ -31,6 +49,10 @@ struct writer {
     size_t rows_n, rows_capacity;
     struct undo *undo; /* one per series touched */
     size_t undo_n, undo_capacity;
+    struct late_sample *late;
+    size_t late_n, late_capacity;
+    bool in_doubt; /* what is staged was given to a transaction that failed, and may be stored all the same */
+    struct write_pause pause;
     pthread_mutex_t totals_lock; /* taken alone or inside `lock`, for moments */
     struct totals totals;
 };
@@ -41,13 +63,22 @@ struct compactor {
     pthread_t thread;
     pthread_mutex_t lock; /* guards stop and woken; taken alone or inside the writer's */
     pthread_cond_t wake;
-    bool stop, woken;
-    pthread_mutex_t running; /* held by who compacts; the writer's lock may be taken inside */
+    bool stop, woken, broken;   /* broken: the engine is to be opened again */
+    pthread_mutex_t running;    /* held by who changes chunks; the writer's lock may be taken inside */
+    _Atomic unsigned waiting_n; /* appends that wait for it */
     struct connection *connection;
     struct cancel cancel; /* stops the statement under way when the store is closed */
     uint64_t rows;        /* duckdb_options.compact_rows */
     _Atomic uint64_t recent_n, moves_n, failures_n;
 };
+
+/* Chunks never cross the borders of partitions, and a series has one in each at most. Prometheus's blocks are as long:
+ * at the usual 15 s a chunk has 480 samples, enough that its row costs nothing beside them, few enough that a query for
+ * the last minutes reads little that it does not want. Partitions are numbered ts // PARTITION_MS; number 0 is twice as
+ * long, since the division cuts towards zero. */
+#define PARTITION_MS INT64_C(7200000)
+
+#define FRESH_CHUNKS "fresh_chunks" /* temporary: chunks about to be stored */
 
 struct duckdb_store {
     struct backend backend; /* first: the public face */
@@ -56,8 +87,9 @@ struct duckdb_store {
     struct compactor compactor;
     struct metadata_table metadata;
     struct regex_cache regex;
-    int64_t future_max_ms;
-    char *directory; /* NULL: in memory */
+    struct duckdb_options options; /* its directory is the one below */
+    char *directory;               /* NULL: in memory */
+    _Atomic uint64_t reopens_n;
 };
 
 static inline struct duckdb_store *store_of(struct backend *backend)
@@ -71,11 +103,49 @@ void writer_release(struct writer *writer); /* a zeroed one is fine */
 struct totals writer_totals(struct writer *writer);
 enum status store_append(struct backend *backend, struct append_request *requests, size_t n, struct error *reterr);
 
+/* Room for `wanted` elements of `each` bytes; false when memory is short. */
+bool writer_reserve(void **at, size_t *capacity, size_t wanted, size_t each);
+/* Counts a sample as conflicting; the first refusal of a request is kept. */
+void writer_refuse_conflict(struct append_request *request, struct labels labels, const struct sample *sample,
+                            uint64_t existing_bits);
+/* Adds rows to a table of the columns of recent. */
+MUST_USE enum status writer_put_rows(struct writer *writer, const char *catalog, const char *table,
+                                     const struct staged_row *rows, size_t n, struct error *reterr);
+
+/* late.c */
+bool late_within(const struct known_series *known, int64_t time_ms, int64_t window_ms);
+MUST_USE bool late_stage(struct writer *writer, struct known_series *known, const struct sample *sample,
+                         struct append_request *request); /* false: no memory */
+/* In the writer's transaction, before its rows are written, with the compactor's `running` held: judges the late
+ * samples staged, and adds those accepted to the rows, but for those that join chunks. */
+MUST_USE enum status late_judge(struct writer *writer, struct error *reterr);
+MUST_USE enum status late_join(struct writer *writer, struct error *reterr); /* stores these; the last of the writes */
+
+/* disk.c */
+/* Before a write of about so many bytes: E_UNAVAILABLE while the disk is too full for it. */
+MUST_USE enum status disk_check(const struct duckdb_store *store, uint64_t bytes, struct error *reterr);
+MUST_USE enum status pause_check(const struct write_pause *pause, struct error *reterr);
+void pause_begin(struct write_pause *pause, const struct error *failure); /* longer each time */
+void pause_end(struct write_pause *pause);
+/* After a write that failed: opens the database again if the engine refuses all work now. The caller holds running and
+ * the writer's lock. Callers of engine_acquire wait meanwhile. */
+MUST_USE enum status store_mend(struct duckdb_store *store, struct error *reterr);
+
 /* compact.c */
 MUST_USE enum status compactor_start(struct duckdb_store *store, uint64_t rows, struct error *reterr);
-void compactor_stop(struct duckdb_store *store);                                      /* one never started is fine */
-void compactor_appended(struct duckdb_store *store, uint64_t rows_n);                 /* committed just now */
+void compactor_stop(struct duckdb_store *store);                      /* one never started is fine */
+void compactor_appended(struct duckdb_store *store, uint64_t rows_n); /* committed just now */
+void compactor_wait(struct duckdb_store *store); /* takes `running`, after the move under way at the latest */
 MUST_USE enum status compactor_run(struct duckdb_store *store, struct error *reterr); /* moves everything, now */
+MUST_USE enum status compactor_recount(struct compactor *compactor,
+                                       struct error *reterr); /* recent_n; holding running */
+
+struct time_span partitions_span(int64_t first, int64_t last); /* of the partitions of these numbers */
+/* In a transaction, holding running: the chunks of FRESH_CHUNKS take the place of those stored, each of the one of its
+ * series whose tmin it `replaces`, and count as moved. Drops FRESH_CHUNKS, which has the columns metric, series, tmin,
+ * tmax, n, ts, value, replaces. `partitions`: where they are. */
+MUST_USE enum status chunks_replace(struct connection *connection, struct time_span partitions, struct cancel *cancel,
+                                    struct error *reterr);
 
 /* run.c */
 enum status store_run(struct backend *backend, const struct fragment *fragment, const struct run_limits *limits,

@@ -9,7 +9,8 @@ usage: run.py [--peer 2.42|3.5]… [--push LIST]… [--short] [--file F | --quer
   --peer P         only this Prometheus (default: both)
   --push LIST      only this --planner.push (default: all and none); may be repeated. With --random also "random",
                    some classes by seed
-  --short          fewer grids: what scripts/test runs
+  --short          fewer grids: what scripts/test runs; with --late for the older Prometheus
+  --late           promsplit gets half of the samples late, in random order
   --query Q        only this query; may be repeated
   --grid NAME      only this grid (grids.py)
   --random N       N random queries over random data instead of queries.txt (generate.py), mismatches shrunk; with
@@ -23,7 +24,9 @@ usage: run.py [--peer 2.42|3.5]… [--push LIST]… [--short] [--file F | --quer
 """
 import argparse
 import concurrent.futures
+import functools
 import os
+import random
 import sys
 import time
 
@@ -57,12 +60,12 @@ def read_queries(path):
 
 
 class Mismatch:
-    def __init__(self, peer, subject, query, grid, text):
-        self.peer, self.subject, self.query, self.grid, self.text = peer, subject, query, grid, text
+    def __init__(self, peer, subject, query, grid, text, late=False):
+        self.peer, self.subject, self.query, self.grid, self.text, self.late = peer, subject, query, grid, text, late
 
     def __str__(self):
         quoted = "'" + self.query.replace("'", "'\\''") + "'"
-        push = "--control" if self.subject == "control" else f"--push {self.subject}"
+        push = "--control" if self.subject == "control" else f"--push {self.subject}" + " --late" * self.late
         return (
             f"MISMATCH Prometheus {self.peer}, push={self.subject}, {self.grid}\n   {self.query}\n      {self.text}\n"
             f"   again: tests/differential/run.py --peer {self.peer} {push} --grid '{self.grid.name}' --query {quoted} --show"
@@ -70,19 +73,21 @@ class Mismatch:
 
 
 class World:
-    """The servers of one Prometheus version, loaded with one data set."""
+    """The servers of one Prometheus version, loaded with one data set; with `late`, promsplits get half of it late."""
 
-    def __init__(self, stage, peer, pushes, series, control=False):
+    def __init__(self, stage, peer, pushes, series, control=False, late=False):
         binary = prometheus_binary(peer)
-        self.peer, self.subjects = peer, {}
+        self.peer, self.late, self.subjects = peer, late, {}
         self.oracle = stage.prometheus(f"oracle-{peer}", binary)
         self.samples = dataset.load(self.oracle.api, series)
         if control:
             read = remote_read_stanza(self.oracle.api.url, required=False)
             self.subjects["control"] = stage.prometheus(f"control-{peer}", binary, remote_read=read).api
         for push in pushes:
-            promsplit, _ = stage.pair(f"promsplit-{peer}-{push.replace(',', '-')}", binary, push)
-            dataset.load(promsplit.api, series)
+            flags = (f"--storage.out-of-order-window={2 * dataset.SPAN // dataset.SECOND}s",) if late else ()
+            promsplit, _ = stage.pair(f"promsplit-{peer}-{push.replace(',', '-')}", binary, push, flags=flags)
+            shuffled = functools.partial(dataset.late_batches, random=random.Random(1))
+            dataset.load(promsplit.api, series, shuffled if late else dataset.batches)
             self.subjects[push] = promsplit.api
 
     def _excused(self, subject, query, got):
@@ -105,7 +110,7 @@ class World:
                 print(f"{query}\n  {self.peer} {grid}\n  want {want.brief()} {want.result}")
                 print(f"  {name}: {got and got.brief()} {got and got.result}")
             if text is not None and not self._excused(name, query, got):
-                out.append(Mismatch(self.peer, name, query, grid, text))
+                out.append(Mismatch(self.peer, name, query, grid, text, self.late))
         return out
 
 
@@ -132,7 +137,7 @@ def arguments():
     parser = argparse.ArgumentParser(usage=__doc__[__doc__.index("usage:") + 7 :])
     for name in ("--peer", "--push", "--query", "--grid"):
         parser.add_argument(name, action="append")
-    for name in ("--short", "--show", "--annotations", "--control", "--keep", "--shares-table"):
+    for name in ("--short", "--show", "--annotations", "--control", "--keep", "--shares-table", "--late"):
         parser.add_argument(name, action="store_true")
     parser.add_argument("--file", default=os.path.join(HERE, "queries.txt"))
     parser.add_argument("--random", type=int, default=0)
@@ -161,7 +166,8 @@ def main():
         if options.grid:
             chosen = [grid for grid in grids.FULL if grid.name in options.grid]
         with Stage(options.keep) as stage:
-            world = World(stage, peer, pushes, dataset.build(options.seed, peer.startswith("3")), options.control)
+            series = dataset.build(options.seed, peer.startswith("3"))
+            world = World(stage, peer, pushes, series, options.control, options.late or (options.short and peer == PEERS[0]))
             count, more = run_list(world, queries, chosen, options, report)
         print(f"Prometheus {peer}: {count} queries on {len(chosen)} grids over {world.samples} samples, "
               f"against {', '.join(world.subjects)}: {time.monotonic() - started:.0f} s"

@@ -37,7 +37,7 @@ static void check_against_protobuf_c(struct str message, const struct write_requ
         samples += wire->timeseries[i]->n_samples;
         histograms += wire->timeseries[i]->n_histograms;
     }
-    INVARIANT(request->samples_n + request->invalid_samples == samples);
+    INVARIANT(request->samples_n + write_request_invalid_samples(request) == samples);
     INVARIANT(request->histograms_skipped == histograms);
     prometheus__write_request__free_unpacked(wire, NULL);
 }

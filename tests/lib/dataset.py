@@ -209,10 +209,26 @@ def batches(series, slice_ms=10 * MINUTE, samples_max=20_000):
             yield batch
 
 
-def load(api, series):
+def late_batches(series, random):
+    """The same batches, but half of the samples come late: held back, and sent after some later batches, shuffled."""
+    held = []
+    for batch in batches(series):
+        on_time = []
+        for labels, samples in batch:
+            late = {n for n in range(len(samples) - 1) if random.random() < 0.5}
+            on_time.append((labels, [sample for n, sample in enumerate(samples) if n not in late]))
+            held += [(labels, samples[n]) for n in late]
+        yield on_time
+        random.shuffle(held)
+        send, held = held[: len(held) // 2], held[len(held) // 2 :]
+        yield [(labels, [sample]) for labels, sample in send]
+    yield [(labels, [sample]) for labels, sample in held]
+
+
+def load(api, series, cut=batches):
     """Writes everything; returns the number of samples. The first refusal is an error."""
     count = 0
-    for batch in batches(series):
+    for batch in cut(series):
         answer = api.write(batch)
         if answer.status not in (200, 204):
             raise RuntimeError(f"remote write refused: {answer}")

@@ -183,14 +183,14 @@ class Stage:
         ]
         return self._start(Server(name, command, directory, port, health="/-/ready"), start)
 
-    def promsplit(self, name, upstream_port, flags=(), binary=None, port=None, start=True):
+    def promsplit(self, name, upstream_port, flags=(), binary=None, port=None, start=True, storage=None):
         directory = self._directory(name)
         port = port or free_port()
         command = [
             binary or PROMSPLIT,
             "serve",
             f"--web.listen-address=127.0.0.1:{port}",
-            f"--storage.path={directory}/data",
+            f"--storage.path={storage or directory + '/data'}",
             f"--upstream.url=http://127.0.0.1:{upstream_port}",
             "--upstream.probe-interval=1s",
             *flags,

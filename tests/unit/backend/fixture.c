@@ -39,6 +39,8 @@ void fixture_open(struct fixture *fixture)
         .future_max_ms = 600000,
         .connections_max = fixture->connections,
         .compact_rows = fixture->compact_rows,
+        .min_free_bytes = fixture->min_free_bytes,
+        .out_of_order_window_ms = fixture->out_of_order_window_ms,
     };
     struct error error;
     if (duckdb_backend_open(&options, &fixture->backend, &error) != OK)

@@ -15,6 +15,8 @@ struct fixture {
     unsigned connections;
     uint64_t memory_max_bytes;
     uint64_t compact_rows;
+    uint64_t min_free_bytes;
+    int64_t out_of_order_window_ms;
     struct backend *backend;
     struct arena arena; /* labels and texts of the test */
 };

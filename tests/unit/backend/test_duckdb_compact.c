@@ -2,7 +2,8 @@
  *
  * The same samples are asked for when they are all recent, when some are in chunks, when new ones and late series have
  * come on top, when all are in chunks, and after reopening; every window function must give the kernel's own bits, and
- * the cursor every sample once.
+ * the cursor every sample once. Then samples come in random order, with moves and reopenings between, and what becomes
+ * of each must be what the policy says.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -252,7 +253,26 @@ static void test_answers_stay_the_same(void **state)
     fixture_release(&f);
 }
 
-/* One chunk for each series and partition, and plain rows for people. */
+/* What must hold of the tables: one chunk for each series and partition; what is recent is later. */
+static void check_tables(struct fixture *f)
+{
+    static const char *const wrong[] = {
+        "SELECT [1e0] FROM chunks GROUP BY series, tmin // 7200000 HAVING count(*) > 1",
+        "SELECT [1e0] FROM chunks WHERE n <> len(ts) OR n <> len(value) OR tmin <> ts[1] OR tmax <> ts[n] OR tmin // "
+        "7200000 <> tmax // 7200000 OR ts <> list_sort(ts) OR metric <> 'm'",
+        "SELECT [1e0] FROM recent JOIN chunks USING (series) WHERE recent.ts // 7200000 = tmin // 7200000 AND "
+        "recent.ts <= tmax",
+        "SELECT [1e0] FROM samples GROUP BY series, ts HAVING count(*) > 1",
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(wrong); i++) {
+        struct fragment fragment = fragment_of(&f->arena, wrong[i], grid_instant(0), false, false, "");
+        struct grid_result *result = run_ok(f, &fragment);
+        assert_int_equal(result->series_n, 0);
+        grid_result_free(result);
+    }
+}
+
+/* For people there are plain rows. */
 static void test_tables(void **state)
 {
     struct fixture f;
@@ -262,21 +282,11 @@ static void test_tables(void **state)
         append_part(&f, w, 0, SERIES, end);
         if (end % 900 == 0)
             compact(&f);
+        check_tables(&f);
     }
     compact(&f);
-    static const char *const wrong[] = {
-        "SELECT [1e0] FROM chunks GROUP BY series, tmin // 7200000 HAVING count(*) > 1",
-        "SELECT [1e0] FROM chunks WHERE n <> len(ts) OR n <> len(value) OR tmin <> ts[1] OR tmax <> ts[n] OR tmin // "
-        "7200000 <> tmax // 7200000 OR ts <> list_sort(ts) OR metric <> 'm'",
-        "SELECT [1e0] FROM recent",
-        "SELECT [1e0] FROM samples GROUP BY series, ts HAVING count(*) > 1",
-    };
-    for (size_t i = 0; i < ARRAY_LENGTH(wrong); i++) {
-        struct fragment fragment = fragment_of(&f.arena, wrong[i], grid_instant(0), false, false, "");
-        struct grid_result *result = run_ok(&f, &fragment);
-        assert_int_equal(result->series_n, 0);
-        grid_result_free(result);
-    }
+    check_tables(&f);
+    assert_int_equal(stats_of(&f).recent_n, 0);
     struct fragment count =
         fragment_of(&f.arena, "SELECT [count(*)::DOUBLE] FROM samples", grid_instant(0), false, false, "");
     struct grid_result *result = run_ok(&f, &count);
@@ -311,6 +321,144 @@ static void test_in_the_background(void **state)
     check_all(&f, w, 0);
     test_free(w);
     fixture_release(&f);
+}
+
+/* --- samples in random order --- */
+
+#define WINDOW_MS    (2 * HOUR_MS)
+#define UNORDERED_MS (10 * HOUR_MS)
+#define REQUEST_MAX  40 /* samples of a series and request */
+
+/* What the policy makes of one more sample. */
+static void expect_sample(struct series_data *s, struct sample sample, struct append_request *expected)
+{
+    size_t at = s->n;
+    while (at > 0 && s->time_ms[at - 1] >= sample.time_ms)
+        at--;
+    bool is_there = at < s->n && s->time_ms[at] == sample.time_ms, is_late = at < s->n;
+    int64_t newest_ms = s->n ? s->time_ms[s->n - 1] : sample.time_ms;
+    if (newest_ms - sample.time_ms > WINDOW_MS) {
+        expected->too_old++;
+    } else if (is_there && double_bits(s->value[at]) == double_bits(sample.value)) {
+        expected->duplicates++;
+    } else if (is_there) {
+        expected->conflicting++;
+    } else {
+        memmove(&s->time_ms[at + 1], &s->time_ms[at], (s->n - at) * sizeof s->time_ms[0]);
+        memmove(&s->value[at + 1], &s->value[at], (s->n - at) * sizeof s->value[0]);
+        s->time_ms[at] = sample.time_ms;
+        s->value[at] = sample.value;
+        s->appended = ++s->n;
+        expected->written++;
+        expected->late += is_late;
+    }
+}
+
+static struct sample random_sample(struct random *r, const struct series_data *s)
+{
+    static const uint64_t odd[] = {STALE_NAN_BITS, 0, UINT64_C(1) << 63, NORMAL_NAN_BITS};
+    int64_t newest_ms = s->n ? s->time_ms[s->n - 1] : START_MS;
+    double value = random_below(r, 20) == 0 ? double_from_bits(odd[random_below(r, ARRAY_LENGTH(odd))])
+                                            : (double)random_below(r, 3);
+    uint64_t kind = random_below(r, 100);
+    if (kind < 35) /* now and then after a gap of a partition or more */
+        return (struct sample){newest_ms + 1 + (int64_t)random_below(r, random_below(r, 60) ? 40000 : 3 * HOUR_MS),
+                               value};
+    if (kind < 65)
+        return (struct sample){newest_ms - (int64_t)random_below(r, 200000), value};
+    if (kind < 85)
+        return (struct sample){newest_ms - (int64_t)random_below(r, WINDOW_MS), value};
+    if (kind < 90) /* at the window's edge */
+        return (struct sample){newest_ms - WINDOW_MS + 1 - (int64_t)random_below(r, 3), value};
+    size_t at = s->n ? random_below(r, s->n) : 0;
+    return s->n ? (struct sample){s->time_ms[at], kind < 95 ? s->value[at] : value} : (struct sample){newest_ms, value};
+}
+
+/* One transaction of two requests, which may be of the same series. */
+static void append_unordered(struct fixture *f, struct world *w, struct random *r)
+{
+    struct sample samples[2][REQUEST_MAX];
+    struct append_series list[2];
+    struct append_request requests[2] = {{.series = &list[0], .series_n = 1}, {.series = &list[1], .series_n = 1}};
+    struct append_request expected[2] = {{.written = 0}, {.written = 0}};
+    for (size_t i = 0; i < 2; i++) {
+        int which = (int)random_below(r, 4);
+        struct series_data *s = &w->series[which];
+        char text[32];
+        snprintf(text, sizeof text, "m;i=%d", which);
+        size_t n = 1 + random_below(r, REQUEST_MAX);
+        n = s->n + n > SAMPLES || (s->n && s->time_ms[s->n - 1] > START_MS + UNORDERED_MS) ? 0 : n;
+        for (size_t k = 0; k < n; k++) {
+            samples[i][k] = random_sample(r, s);
+            expect_sample(s, samples[i][k], &expected[i]);
+        }
+        list[i] = (struct append_series){labels_of(&f->arena, text), samples[i], n};
+    }
+    struct error error;
+    if (f->backend->ops->append(f->backend, requests, 2, &error) != OK)
+        fail_msg("append: %s", error.message);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(requests[i].written, expected[i].written);
+        assert_int_equal(requests[i].late, expected[i].late);
+        assert_int_equal(requests[i].duplicates, expected[i].duplicates);
+        assert_int_equal(requests[i].conflicting, expected[i].conflicting);
+        assert_int_equal(requests[i].too_old, expected[i].too_old);
+        assert_int_equal(requests[i].refused.status, expected[i].conflicting + expected[i].too_old ? E_BAD_DATA : OK);
+    }
+}
+
+static void run_unordered(uint64_t seed, uint64_t compact_rows)
+{
+    struct fixture f;
+    fixture_init_on_disk(&f);
+    fixture_close(&f);
+    f.compact_rows = compact_rows;
+    f.out_of_order_window_ms = WINDOW_MS;
+    fixture_open(&f);
+    struct world *w = test_calloc(1, sizeof *w);
+    struct random r = random_from(seed);
+    size_t moves_n = 0;
+    for (unsigned round = 0; round < 150; round++) {
+        append_unordered(&f, w, &r);
+        uint64_t what = random_below(&r, 100);
+        if (what < 15) {
+            compact(&f);
+            moves_n++;
+        } else if (what < 18) {
+            fixture_close(&f);
+            fixture_open(&f);
+        } else if (what < 22) {
+            check_raw(&f, w, (struct time_span){INT64_MIN, INT64_MAX});
+            check_tables(&f);
+            check_windows(&f, w, &window_kernels[round % KERNEL_MAX], &GRIDS[round % ARRAY_LENGTH(GRIDS)]);
+        }
+    }
+    assert_true(moves_n > 5);
+    check_raw(&f, w, (struct time_span){INT64_MIN, INT64_MAX});
+    compact(&f);
+    check_tables(&f);
+    fixture_close(&f);
+    fixture_open(&f);
+    check_all(&f, w, (unsigned)seed);
+    uint64_t samples_n = 0;
+    for (int i = 0; i < SERIES; i++)
+        samples_n += w->series[i].n;
+    assert_int_equal(stats_of(&f).samples_n, samples_n);
+    assert_int_equal(stats_of(&f).move_failures_n, 0);
+    print_message("%" PRIu64 " samples in random order\n", samples_n);
+    test_free(w);
+    fixture_release(&f);
+}
+
+static void test_random_order(void **state)
+{
+    for (uint64_t seed = 1; seed <= 2; seed++)
+        run_unordered(seed, 0);
+}
+
+static void test_random_order_beside_moves(void **state)
+{
+    run_unordered(3, 100);
 }
 
 /* The engine's compression takes 0 and -0 for equal, and NaNs are told apart by their bits alone. */
@@ -362,20 +510,22 @@ static void test_every_bit_is_kept(void **state)
 
 #define BESIDE_SERIES  16
 #define BESIDE_SAMPLES 400 /* of a series and round: a round has more rows than a row group */
-#define BESIDE_ROUNDS  80
+#define BESIDE_ROUNDS  60
+#define BESIDE_LATE    5 /* samples that come late with a round, of a series */
 
 struct beside {
     struct fixture f;
     _Atomic size_t acknowledged; /* rounds */
     _Atomic bool done;
     size_t fragments_n, cursors_n;
+    struct random random;                      /* of times of late samples */
     char fragments_saw[256], cursors_saw[256]; /* "": nothing wrong; the framework's own asserts are for one thread */
 };
 
 /* Nothing that was acknowledged before is missing, and nothing is there twice. */
 static bool fragment_is_right(struct beside *b, const struct fragment *counts)
 {
-    double least = (double)(b->acknowledged * BESIDE_SERIES * BESIDE_SAMPLES);
+    double least = (double)(b->acknowledged * BESIDE_SERIES * (BESIDE_SAMPLES + BESIDE_LATE));
     struct run_limits limits = {.samples_max = 1000};
     struct grid_result *result = NULL;
     struct error error;
@@ -400,16 +550,24 @@ static void *read_fragments(void *arg)
     struct fragment counts =
         fragment_of(&arena, "SELECT [count(*)::DOUBLE, count(DISTINCT (series, ts))::DOUBLE] FROM samples",
                     (struct grid){0, 1000, 2}, false, false, "");
-    while (!b->done && fragment_is_right(b, &counts))
+    /* All samples in one window of each series: runs that overlapped would be refused. */
+    struct fragment windows =
+        fragment_of(&arena,
+                    "SELECT [sum(v[1]), sum(v[1])] FROM (SELECT prom_count_over_time(ts, value, 1000000000000, 1, 1, "
+                    "1000000000000, true) AS v FROM runs_of('m') GROUP BY series)",
+                    (struct grid){0, 1000, 2}, false, false, "");
+    while (!b->done && fragment_is_right(b, &counts) && fragment_is_right(b, &windows))
         b->fragments_n++;
     arena_release(&arena);
     return NULL;
 }
 
-/* A cursor sees whole batches, the same for every series. */
+/* A cursor sees whole batches, the same for every series, if samples are in order; of a batch that came while it was
+ * opened it may see late samples without the others. */
 static bool cursor_is_right(struct beside *b)
 {
-    size_t least = b->acknowledged * BESIDE_SAMPLES, n[BESIDE_SERIES] = {0};
+    size_t least = b->acknowledged * BESIDE_SAMPLES, least_late = b->acknowledged * BESIDE_LATE;
+    size_t n[BESIDE_SERIES] = {0}, late_n[BESIDE_SERIES] = {0};
     struct raw_cursor *cursor = NULL;
     struct raw_block block;
     struct error error;
@@ -418,13 +576,17 @@ static bool cursor_is_right(struct beside *b)
                                                      NULL, &cursor, &error);
     while (status == OK && (status = b->f.backend->ops->raw_next(cursor, &block, &error)) == OK && block.samples_n) {
         int i = atoi(labels_get(block.labels, STR("i")).ptr);
-        for (size_t k = 0; k < block.samples_n; k++)
-            right = right && block.samples[k].time_ms == (int64_t)++n[i] * 15000;
+        for (size_t k = 0; k < block.samples_n; k++) {
+            bool late = block.samples[k].time_ms % 15000 != 0;
+            late_n[i] += late;
+            right = right && (late ? block.samples[k].time_ms / 15000 == (int64_t)n[i]
+                                   : block.samples[k].time_ms == (int64_t)++n[i] * 15000);
+        }
     }
     if (cursor)
         b->f.backend->ops->raw_close(cursor);
     for (int i = 0; i < BESIDE_SERIES; i++)
-        right = right && n[i] >= least && n[i] % BESIDE_SAMPLES == 0 && n[i] == n[0];
+        right = right && n[i] >= least && n[i] % BESIDE_SAMPLES == 0 && n[i] == n[0] && late_n[i] >= least_late;
     if (status != OK)
         snprintf(b->cursors_saw, sizeof b->cursors_saw, "%.200s", error.message);
     else if (!right)
@@ -442,27 +604,34 @@ static void *read_cursors(void *arg)
 
 static void append_round(struct beside *b, size_t round)
 {
-    static struct sample samples[BESIDE_SAMPLES];
+    static struct sample samples[BESIDE_SAMPLES + BESIDE_LATE];
     struct append_series list[BESIDE_SERIES];
     for (size_t k = 0; k < BESIDE_SAMPLES; k++)
         samples[k] = (struct sample){(int64_t)(round * BESIDE_SAMPLES + k + 1) * 15000, (double)k};
+    for (size_t k = 0; k < BESIDE_LATE; k++) /* somewhere before, at a time of its own */
+        samples[BESIDE_SAMPLES + k] =
+            (struct sample){(int64_t)(1 + random_below(&b->random, (round + 1) * BESIDE_SAMPLES - 1)) * 15000 + 1 +
+                                (int64_t)(round * BESIDE_LATE + k),
+                            (double)k};
     for (int i = 0; i < BESIDE_SERIES; i++) {
         char text[32];
         snprintf(text, sizeof text, "m;i=%d", i);
-        list[i] = (struct append_series){labels_of(&b->f.arena, text), samples, BESIDE_SAMPLES};
+        list[i] = (struct append_series){labels_of(&b->f.arena, text), samples, BESIDE_SAMPLES + BESIDE_LATE};
     }
     struct append_request request = {.series = list, .series_n = BESIDE_SERIES};
     assert_int_equal(b->f.backend->ops->append(b->f.backend, &request, 1, NULL), OK);
+    assert_int_equal(request.late, BESIDE_SERIES * BESIDE_LATE);
     b->acknowledged = round + 1;
 }
 
 /* The engine shows rows of large appends to others while they are being committed (schema.h). */
 static void test_readers_see_each_sample_once(void **state)
 {
-    struct beside b = {.fragments_n = 0};
+    struct beside b = {.random = random_from(5)};
     fixture_init_on_disk(&b.f);
     fixture_close(&b.f);
     b.f.compact_rows = 5000;
+    b.f.out_of_order_window_ms = 365 * 24 * HOUR_MS;
     fixture_open(&b.f);
     append_round(&b, 0);
     pthread_t fragments, cursors;
@@ -531,10 +700,15 @@ static void test_extreme_times(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers_stay_the_same), cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_in_the_background),     cmocka_unit_test(test_overlapping_runs_are_refused),
-        cmocka_unit_test(test_extreme_times),         cmocka_unit_test(test_readers_see_each_sample_once),
+        cmocka_unit_test(test_answers_stay_the_same),
+        cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_in_the_background),
+        cmocka_unit_test(test_overlapping_runs_are_refused),
+        cmocka_unit_test(test_extreme_times),
+        cmocka_unit_test(test_readers_see_each_sample_once),
         cmocka_unit_test(test_every_bit_is_kept),
+        cmocka_unit_test(test_random_order),
+        cmocka_unit_test(test_random_order_beside_moves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,7 @@
  * A child writes rounds of samples and tells each acknowledged round through a pipe; the parent kills it at a random
  * moment, opens the store and looks for every acknowledged round. The child's rounds are small and large, so that
  * commits, checkpoints, compactions and first writes of series are all hit. Rounds are told apart by value and time, so
- * a sample lost or stored twice is seen.
+ * a sample lost or stored twice is seen. Each round has late samples too, most of them into chunks.
  */
 #include <inttypes.h>
 #include <setjmp.h>
@@ -25,9 +25,11 @@
 #define KILLS        12
 #define MOVES        2 /* done by each child of those that live longer */
 #define SERIES       40
-#define COMPACT_ROWS 20000 /* so that a compaction is nearly always under way */
-#define SAMPLE_MS    5000  /* between samples: partitions fill in some rounds */
-#define BATCH        2500  /* samples a series and round, at most */
+#define COMPACT_ROWS 20000                       /* so that a compaction is nearly always under way */
+#define SAMPLE_MS    5000                        /* between samples: partitions fill in some rounds */
+#define BATCH        2500                        /* samples a series and round, at most */
+#define LATE         4                           /* samples of a series and round that come late */
+#define LATE_MS      (INT64_C(2000) * SAMPLE_MS) /* by so much at most */
 
 /* What a child tells its parent. */
 struct told {
@@ -42,12 +44,28 @@ static size_t round_samples(uint32_t round)
     return random_below(&r, 3) ? 1 + random_below(&r, 20) : 1 + random_below(&r, BATCH);
 }
 
+/* The late samples of a round lie between others before its begin; each round's have a phase of their own. The value
+ * has the round's number, and a half. The first rounds have none. */
+static size_t round_late(uint32_t round, int64_t begin_ms, struct sample *late)
+{
+    struct random r = random_from(round + 1);
+    for (size_t k = 0; k < LATE && begin_ms > LATE_MS; k++) {
+        int64_t places = (LATE_MS / SAMPLE_MS - 1) / LATE; /* each has some of its own */
+        int64_t back = (int64_t)k * places + (int64_t)random_below(&r, (uint64_t)places) + 1;
+        late[k] = (struct sample){begin_ms - back * SAMPLE_MS + 1 + round % (SAMPLE_MS - 1), round + 0.5};
+    }
+    return begin_ms > LATE_MS ? LATE : 0;
+}
+
 static void write_until_killed(const char *directory, uint32_t first_round, int64_t first_ms, int acknowledge)
 {
-    struct duckdb_options options = {
-        .directory = directory, .threads = 2, .connections_max = 2, .compact_rows = COMPACT_ROWS};
+    struct duckdb_options options = {.directory = directory,
+                                     .threads = 2,
+                                     .connections_max = 2,
+                                     .compact_rows = COMPACT_ROWS,
+                                     .out_of_order_window_ms = LATE_MS + INT64_C(1) * BATCH * SAMPLE_MS};
     static struct append_series series[SERIES];
-    static struct sample samples[BATCH];
+    static struct sample samples[BATCH + LATE];
     struct arena arena;
     struct backend *backend = NULL;
     arena_init(&arena, SIZE_MAX);
@@ -55,16 +73,16 @@ static void write_until_killed(const char *directory, uint32_t first_round, int6
         _exit(1);
     int64_t time_ms = first_ms;
     for (uint32_t round = first_round;; round++) {
-        size_t n = round_samples(round);
+        size_t n = round_samples(round), late_n = round_late(round, time_ms, samples + n);
         for (size_t k = 0; k < n; k++)
             samples[k] = (struct sample){time_ms += SAMPLE_MS, round};
         for (int i = 0; i < SERIES; i++) {
             char text[48];
             snprintf(text, sizeof text, i ? "m;i=%d" : "m;new=%d", i ? i : (int)round); /* a new series each round */
-            series[i] = (struct append_series){labels_of(&arena, text), samples, n};
+            series[i] = (struct append_series){labels_of(&arena, text), samples, n + late_n};
         }
         struct append_request request = {.series = series, .series_n = SERIES};
-        if (backend->ops->append(backend, &request, 1, NULL) != OK || request.written != SERIES * n)
+        if (backend->ops->append(backend, &request, 1, NULL) != OK || request.written != SERIES * (n + late_n))
             _exit(2);
         struct backend_stats stats;
         if (backend->ops->stats(backend, &stats, NULL) != OK)
@@ -75,7 +93,14 @@ static void write_until_killed(const char *directory, uint32_t first_round, int6
     }
 }
 
-/* Samples of one series, all of them; checks that they are whole rounds in order. */
+/* Whether that late sample, met behind the time of the newest sample so far, can be one. */
+static bool is_late(const struct sample *late, uint32_t round, int64_t time_ms)
+{
+    uint32_t of = (uint32_t)late->value;
+    return late->value == of + 0.5 && of >= round && late->time_ms == time_ms + 1 + of % (SAMPLE_MS - 1);
+}
+
+/* Samples of one series, all of them; checks that they are whole rounds in order, with their late samples. */
 static size_t stored_rounds(struct fixture *f, const char *matchers)
 {
     struct expr_selector selector = selector_of(&f->arena, matchers);
@@ -85,10 +110,17 @@ static size_t stored_rounds(struct fixture *f, const char *matchers)
                                                (struct time_span){INT64_MIN, INT64_MAX}, NULL, &cursor, NULL),
                      OK);
     uint32_t round = 0;
-    size_t of_round = 0;
+    size_t of_round = 0, late_n = 0, late_wanted = 0;
     int64_t time_ms = 0;
+    struct sample late[LATE];
     while (f->backend->ops->raw_next(cursor, &block, NULL) == OK && block.samples_n > 0) {
         for (size_t i = 0; i < block.samples_n; i++) {
+            if (block.samples[i].time_ms % SAMPLE_MS != 0) {
+                assert_true(is_late(&block.samples[i], round, time_ms));
+                late_n++;
+                continue;
+            }
+            late_wanted += of_round == 0 ? round_late(round, time_ms, late) : 0;
             assert_int_equal(block.samples[i].time_ms, time_ms += SAMPLE_MS);
             assert_true(block.samples[i].value == round);
             if (++of_round == round_samples(round)) {
@@ -98,6 +130,7 @@ static size_t stored_rounds(struct fixture *f, const char *matchers)
         }
     }
     assert_int_equal(of_round, 0); /* no torn round */
+    assert_int_equal(late_n, late_wanted);
     f->backend->ops->raw_close(cursor);
     return round;
 }

@@ -124,7 +124,50 @@ static void test_append_says_what_is_wrong(void **state)
     request = APPEND(f, "up", {wall_clock_ms() + 700000, 1}, {wall_clock_ms() + 500000, 1});
     assert_int_equal(request.too_far_ahead, 1);
     assert_int_equal(request.written, 1);
-    assert_memory_equal(request.refused.message, "out of bounds: series up{}", 26);
+    static const char words[] = "out of bounds: timestamp is too far in the future: series up{}, timestamp ";
+    assert_memory_equal(request.refused.message, words, sizeof words - 1);
+    assert_non_null(strstr(request.refused.message, " ms ahead of this clock, 600000 ms allowed"));
+}
+
+static void test_late_samples_have_a_window(void **state)
+{
+    struct fixture *f = *state;
+    fixture_close(f);
+    f->out_of_order_window_ms = 1000;
+    fixture_open(f);
+    APPEND(f, "up;a=b", {5000, 1}, {10000, 2});
+    struct append_request request =
+        APPEND(f, "up;a=b", {9000, 3}, {8999, 4}, {9500, 5}, {9500, 5}, {9500, 6}, {9000, 3}, {9000, -3}, {11000, 7});
+    assert_int_equal(request.written, 3);
+    assert_int_equal(request.late, 2);
+    assert_int_equal(request.duplicates, 2);
+    assert_int_equal(request.conflicting, 2);
+    assert_int_equal(request.too_old, 1);
+    assert_int_equal(request.out_of_order, 0);
+    assert_string_equal(request.refused.message, "too old sample: series up{a=\"b\"}, timestamp 8999: 1001 ms older "
+                                                 "than the series' newest, 1000 ms allowed");
+    request = APPEND(f, "up;a=b", {10500, 1}, {10000, 3}, {10000, 2});
+    assert_int_equal(request.written + request.late, 2);
+    assert_int_equal(request.duplicates, 1);
+    assert_string_equal(request.refused.message,
+                        "duplicate sample for timestamp 10000; overrides not allowed: existing "
+                        "2, new value 3: series up{a=\"b\"}, timestamp 10000");
+    assert_string_equal(all_raw(f), "up;a=b: 5000=1 9000=3 9500=5 10000=2 10500=1 11000=7\n");
+    struct backend_stats stats;
+    assert_int_equal(f->backend->ops->stats(f->backend, &stats, NULL), OK);
+    assert_int_equal(stats.samples_n, 6);
+}
+
+static void test_no_bound_on_the_future(void **state)
+{
+    struct fixture *f = *state;
+    struct duckdb_options options = {.connections_max = 1};
+    struct fixture unbound = {.connections = 1};
+    assert_int_equal(duckdb_backend_open(&options, &unbound.backend, NULL), OK);
+    unbound.arena = f->arena;
+    assert_int_equal(APPEND(&unbound, "up", {INT64_MAX - 1, 1}, {INT64_MAX, 1}).written, 2);
+    f->arena = unbound.arena;
+    fixture_close(&unbound);
 }
 
 static void test_values_are_compared_by_bits(void **state)
@@ -663,6 +706,8 @@ int main(void)
         IN_MEMORY(test_append_and_read_back),
         IN_MEMORY(test_append_policy),
         IN_MEMORY(test_append_says_what_is_wrong),
+        IN_MEMORY(test_late_samples_have_a_window),
+        IN_MEMORY(test_no_bound_on_the_future),
         IN_MEMORY(test_values_are_compared_by_bits),
         IN_MEMORY(test_a_refused_series_is_not_made),
         IN_MEMORY(test_many_requests_in_one),

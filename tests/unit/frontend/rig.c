@@ -153,6 +153,8 @@ static enum status append(struct backend *backend, struct append_request *reques
         nap(script->append_delay_ms);
     if (script->append_fails)
         return error_set(reterr, E_STORE, "disk full");
+    if (script->append_waits)
+        return error_set(reterr, E_UNAVAILABLE, "no space for writes");
     for (size_t i = 0; i < n; i++)
         if (script->append_poison && requests[i].series_n == (size_t)script->append_poison)
             return error_set(reterr, E_NOMEM, "poison");

@@ -23,6 +23,7 @@ struct scripted_backend {
     _Atomic bool run_forbids;          /* fails as a part does that met what PromQL forbids */
     _Atomic int raw_fails_after;       /* blocks; negative: never */
     _Atomic bool append_fails;         /* every transaction */
+    _Atomic bool append_waits;         /* every transaction is refused for the time being */
     _Atomic int append_poison;         /* transactions with a request of that many series fail; 0: none */
     _Atomic int append_delay_ms, append_refuses;
     _Atomic int runs, cancelled_runs, cursors_open, appends, appended_requests;

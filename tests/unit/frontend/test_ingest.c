@@ -80,7 +80,8 @@ static void partly_bad_writes_keep_the_good_and_say_so(void **state)
 {
     expect(write_with(V1, 3, 10, true), 400, "series with invalid labels: 1;");
     rig.backend.append_refuses = 4;
-    expect(write_with(V1, 3, 10, false), 400, "out of order sample (samples: 26 stored, 0 known, 4 out of order");
+    expect(write_with(V1, 3, 10, false), 400,
+           "out of order sample (samples: 26 stored, 0 known, 4 out of order, 0 too old");
     assert_int_equal(rig.backend.appended_requests, 2);
 }
 
@@ -106,6 +107,19 @@ static void a_store_that_fails_is_5xx_and_the_next_write_works(void **state)
     expect(write_with(V1, 1, 1, false), 204, "");
 }
 
+static void a_store_that_takes_no_writes_for_now_is_503(void **state)
+{
+    rig.backend.append_waits = true;
+    for (int i = 0; i < 3; i++) {
+        struct reply reply = write_with(V1, 1, 1, false);
+        assert_non_null(strstr(reply.headers, "Retry-After: 1"));
+        expect(reply, 503, "no space for writes");
+    }
+    rig.backend.append_waits = false;
+    expect(write_with(V1, 1, 1, false), 204, "");
+    assert_int_equal(rig.backend.appended_requests, 1);
+}
+
 struct writer {
     size_t series_n, samples_n;
     struct reply reply;
@@ -125,6 +139,20 @@ static void write_at_once(struct writer *writers, size_t n)
         assert_int_equal(pthread_create(&threads[i], NULL, write_once, &writers[i]), 0);
     for (size_t i = 0; i < n; i++)
         pthread_join(threads[i], NULL);
+}
+
+/* Who waits behind such a transaction is told the same, without one of its own. */
+static void what_is_unavailable_is_so_for_the_whole_group(void **state)
+{
+    struct writer writers[20] = {0};
+    rig.backend.append_delay_ms = 100;
+    rig.backend.append_waits = true;
+    for (size_t i = 0; i < 20; i++)
+        writers[i].series_n = 1;
+    write_at_once(writers, 20);
+    for (size_t i = 0; i < 20; i++)
+        expect(writers[i].reply, 503, "no space for writes");
+    assert_in_range(rig.backend.appends, 1, 10);
 }
 
 static void what_queues_behind_a_transaction_becomes_one(void **state)
@@ -184,6 +212,8 @@ int main(void)
         CASE(partly_bad_writes_keep_the_good_and_say_so),
         CASE(what_is_no_write_is_refused),
         CASE(a_store_that_fails_is_5xx_and_the_next_write_works),
+        CASE(a_store_that_takes_no_writes_for_now_is_503),
+        CASE(what_is_unavailable_is_so_for_the_whole_group),
         CASE(what_queues_behind_a_transaction_becomes_one),
         CASE(one_that_cannot_be_stored_spares_its_neighbours),
         CASE(a_full_queue_is_503_with_retry_after),

@@ -271,14 +271,19 @@ static void test_invalid_series_are_left_out(void **state)
           {STR("g"), STR("1")},
           {STR("h"), STR("1")}},
          9,
-         "labels of a series: 9 exceeds limit 8"},
-        {"long name", {{STR("__name__"), STR("m")}, {{long_text, 201}, STR("x")}}, 2, ": 201 exceeds limit 200"},
+         "labels of a series: 9 exceeds limit 8, series {__name__=\"m\", a=\"1\", b="},
+        {"long name",
+         {{STR("__name__"), STR("m")}, {{long_text, 201}, STR("x")}},
+         2,
+         ": 201 exceeds limit 200, series {__name__=\"m\", nnn"},
         {"long value",
-         {{STR("__name__"), {long_text, 301}}},
-         1,
-         "bytes of the value of label __name__: 301 exceeds limit 300"},
+         {{STR("__name__"), STR("m")}, {STR("v"), {long_text, 301}}},
+         2,
+         "bytes of the value of label v: 301 exceeds limit 300, series {__name__=\"m\", v="},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        size_t limits_at = ARRAY_LENGTH(cases) - 3; /* the last are over limits, in the order of enum write_invalid */
+        size_t why = i < limits_at ? WRITE_INVALID_LABELS : WRITE_LABELS_TOO_MANY + (i - limits_at);
         struct strbuf message = new_buffer(), series = good_series("first");
         pb_message(&message, 1, &series);
         for (size_t k = 0; k < cases[i].n; k++)
@@ -295,7 +300,8 @@ static void test_invalid_series_are_left_out(void **state)
         if (got.invalid_series != 1 || !strstr(got.invalid.message, cases[i].words))
             print_error("%s: %s\n", cases[i].name, got.invalid.message);
         assert_int_equal(got.invalid_series, 1);
-        assert_int_equal(got.invalid_samples, 2);
+        assert_int_equal(got.invalid_samples[why], 2);
+        assert_int_equal(write_request_invalid_samples(&got), 2);
         assert_int_equal(got.invalid.status, E_BAD_DATA);
         assert_non_null(strstr(got.invalid.message, cases[i].words));
         assert_int_equal(got.series_n, 2);
@@ -305,6 +311,31 @@ static void test_invalid_series_are_left_out(void **state)
         arena_release(&arena);
         strbuf_release(&message);
     }
+}
+
+/* The wildest of the cases above is taken when no limit is set. */
+static void test_no_limits(void **state)
+{
+    static char long_text[100001];
+    memset(long_text, 'n', sizeof long_text);
+    struct strbuf message = new_buffer(), series = good_series("m");
+    add_label(&series, (struct str){long_text, sizeof long_text}, (struct str){long_text, sizeof long_text});
+    for (int i = 0; i < 500; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "l%d", i);
+        add_label(&series, str_from(name), STR("x"));
+    }
+    pb_message(&message, 1, &series);
+    const struct write_limits limits = {.body_max_bytes = 1 << 20, .decoded_max_bytes = 1 << 20};
+    struct arena arena;
+    arena_init(&arena, 1 << 20);
+    struct write_request got;
+    assert_int_equal(write_request_unpack(&arena, strbuf_view(&message), &limits, &got, NULL), OK);
+    assert_int_equal(got.invalid_series, 0);
+    assert_int_equal(got.series_n, 1);
+    assert_true(got.series[0].labels.n > 500);
+    arena_release(&arena);
+    strbuf_release(&message);
 }
 
 static void test_the_first_reason_stays(void **state)
@@ -529,7 +560,7 @@ static void test_agrees_with_protobuf_c_on_damaged_messages(void **state)
                 histograms += theirs->timeseries[i]->n_histograms;
                 exemplars += theirs->timeseries[i]->n_exemplars;
             }
-            assert_int_equal(ours.samples_n + ours.invalid_samples, samples);
+            assert_int_equal(ours.samples_n + write_request_invalid_samples(&ours), samples);
             assert_int_equal(ours.histograms_skipped, histograms);
             assert_int_equal(ours.exemplars_skipped, exemplars);
             assert_true(ours.metadata_n <= theirs->n_metadata);
@@ -611,6 +642,7 @@ int main(void)
         cmocka_unit_test(test_unusual_layouts),
         cmocka_unit_test(test_counts_what_it_skips),
         cmocka_unit_test(test_invalid_series_are_left_out),
+        cmocka_unit_test(test_no_limits),
         cmocka_unit_test(test_the_first_reason_stays),
         cmocka_unit_test(test_metadata),
         cmocka_unit_test(test_media),

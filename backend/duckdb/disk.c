@@ -1,0 +1,84 @@
+/* backend/duckdb/disk.c: what happens when the disk does not take a write.
+ *
+ * The engine (1.4) answers a write that fails with an error and takes the transaction back. But when rows that were
+ * written ahead of the commit cannot be, or a checkpoint fails, it declares the whole instance invalid, and refuses
+ * reads too until it is opened again. What was committed before is on disk then, and opening needs no space. Hence:
+ *
+ *   - nothing is written when less than a certain part of the disk would stay free, so that the engine does not come to
+ *     its end in the ordinary case; readers notice nothing, and writes go on as soon as there is space;
+ *   - where that does not help (a quota, a limit on the size of files, somebody else who is quicker), the database is
+ *     closed and opened again under its connections, once readers have given theirs back. They fail at once, so this
+ *     takes no longer than the opening;
+ *   - after a write that failed, writes are refused for a while, longer each time, so that senders who repeat do not
+ *     make the engine fail as often as they ask.
+ */
+#include <inttypes.h>
+#include <sys/statvfs.h>
+
+#include "backend/duckdb/functions.h"
+#include "backend/duckdb/store.h"
+
+#define PAUSE_FIRST_MS INT64_C(250)
+#define PAUSE_LAST_MS  INT64_C(30000)
+
+enum status disk_check(const struct duckdb_store *store, uint64_t bytes, struct error *reterr)
+{
+    struct statvfs disk;
+    uint64_t wanted = store->options.min_free_bytes + bytes;
+    if (!store->directory || store->options.min_free_bytes == 0 || statvfs(store->directory, &disk) != 0)
+        return OK;
+    uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (free_bytes >= wanted)
+        return OK;
+    return error_set(reterr, E_UNAVAILABLE,
+                     "no space for writes: the disk of %s has %" PRIu64 " bytes free, %" PRIu64
+                     " bytes are asked for and %" PRIu64 " must stay free",
+                     store->directory, free_bytes, bytes, store->options.min_free_bytes);
+}
+
+enum status pause_check(const struct write_pause *pause, struct error *reterr)
+{
+    int64_t left_ms = pause->length_ms ? pause->until_ms - monotonic_ms() : 0;
+    if (left_ms <= 0)
+        return OK;
+    return error_set(reterr, E_UNAVAILABLE, "the store could not be written and is tried again in %" PRId64 " ms: %s",
+                     left_ms, pause->failure.message);
+}
+
+void pause_begin(struct write_pause *pause, const struct error *failure)
+{
+    pause->length_ms = pause->length_ms ? 2 * pause->length_ms : PAUSE_FIRST_MS;
+    if (pause->length_ms > PAUSE_LAST_MS)
+        pause->length_ms = PAUSE_LAST_MS;
+    pause->until_ms = monotonic_ms() + pause->length_ms;
+    pause->failure = *failure;
+}
+
+void pause_end(struct write_pause *pause)
+{
+    pause->length_ms = 0;
+}
+
+enum status store_mend(struct duckdb_store *store, struct error *reterr)
+{
+    /* What fails need not be what says that nothing works any more; the next statement says it. */
+    if (!atomic_load(&store->engine.broken) && engine_execute(store->writer.connection, "SELECT 1", reterr) == OK)
+        return OK;
+    if (!atomic_load(&store->engine.broken))
+        return error_set(reterr, E_STORE, "the storage engine does not answer");
+    if (!store->directory)
+        return error_set(reterr, E_STORE, "the storage engine has failed, and a store in memory is gone with it");
+    regex_pause(&store->regex);
+    engine_shut(&store->engine);
+    enum status status = engine_start(&store->engine, &store->options, reterr);
+    if (status == OK)
+        status = functions_register(&store->engine, store->writer.connection, reterr);
+    enum status resumed = regex_resume(&store->regex, status == OK ? reterr : NULL);
+    status = status == OK ? resumed : status;
+    if (status == OK)
+        status = compactor_recount(&store->compactor, reterr);
+    if (status == OK)
+        atomic_fetch_add_explicit(&store->reopens_n, 1, memory_order_relaxed);
+    engine_serve(&store->engine, status == OK);
+    return status;
+}

@@ -1,0 +1,268 @@
+/* tests/unit/backend/test_duckdb_disk.c: a disk that takes no more.
+ *
+ * A limit on the size of files stands for a full disk: what is written beyond it fails as it does there, in appends, in
+ * commits, in moves and checkpoints, whichever comes to it first. Reads must go on, what was acknowledged must be there
+ * once, and writes must work again soon after the limit is gone.
+ */
+#include <inttypes.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/assert.h"
+#include "tests/unit/backend/fixture.h"
+
+#define SERIES      50
+#define SAMPLES_MAX 2000 /* of a series and request */
+#define STEP_MS     1000
+
+struct full {
+    struct fixture f;
+    _Atomic size_t acknowledged; /* samples of each series: at 1, 2, … steps */
+    _Atomic bool done;
+    _Atomic size_t reads_n, refused_n;
+    char saw[256];
+};
+
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static enum status write_more(struct full *full, size_t n, struct error *reterr)
+{
+    static struct sample samples[SAMPLES_MAX];
+    struct append_series list[SERIES];
+    PRE(n <= SAMPLES_MAX);
+    for (size_t k = 0; k < n; k++) {
+        uint64_t at = full->acknowledged + k + 1;
+        samples[k] = (struct sample){(int64_t)at * STEP_MS, (double)(at * UINT64_C(0x9e3779b97f4a7c15) >> 11)};
+    }
+    for (int i = 0; i < SERIES; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "m;i=%d", i);
+        list[i] = (struct append_series){labels_of(&full->f.arena, text), samples, n};
+    }
+    struct append_request request = {.series = list, .series_n = SERIES};
+    enum status status = full->f.backend->ops->append(full->f.backend, &request, 1, reterr);
+    if (status == OK) {
+        assert_int_equal(request.written, SERIES * n);
+        full->acknowledged += n;
+    }
+    return status;
+}
+
+/* Every sample acknowledged, once, and no other. */
+static void check_samples(struct full *full)
+{
+    struct backend *backend = full->f.backend;
+    struct expr_selector selector = selector_of(&full->f.arena, "i=~[0-9]+");
+    struct raw_cursor *cursor = NULL;
+    struct raw_block block;
+    struct error error;
+    size_t series_n = 0, n = 0;
+    if (backend->ops->raw_open(backend, selector.matchers, selector.matchers_n,
+                               (struct time_span){INT64_MIN, INT64_MAX}, NULL, &cursor, &error) != OK)
+        fail_msg("reads do not go on: %s", error.message);
+    while (backend->ops->raw_next(cursor, &block, &error) == OK && block.samples_n > 0) {
+        for (size_t k = 0; k < block.samples_n; k++)
+            assert_int_equal(block.samples[k].time_ms, ++n * STEP_MS);
+        if (block.series_ends) {
+            assert_int_equal(n, full->acknowledged);
+            n = 0;
+            series_n++;
+        }
+    }
+    backend->ops->raw_close(cursor);
+    assert_int_equal(series_n, SERIES);
+    struct backend_stats stats;
+    assert_int_equal(backend->ops->stats(backend, &stats, NULL), OK);
+    assert_int_equal(stats.samples_n, SERIES * full->acknowledged);
+    struct fragment fragment =
+        fragment_of(&full->f.arena,
+                    "SELECT prom_count_over_time(ts, value, 1000000000, 1, 1, 1000000000, true) FROM "
+                    "runs_of('m') GROUP BY series LIMIT 1",
+                    grid_instant(1000000000), false, false, "");
+    struct grid_result *result = run_ok(&full->f, &fragment);
+    assert_true(result->series[0].values[0] == (double)full->acknowledged);
+    grid_result_free(result);
+}
+
+/* Fails until the limit is gone; then works, after a pause at most. */
+static void write_again(struct full *full)
+{
+    int64_t give_up_ms = monotonic_ms() + 30000;
+    struct error error;
+    while (write_more(full, 100, &error) != OK) {
+        assert_int_equal(error.status, E_UNAVAILABLE);
+        if (monotonic_ms() > give_up_ms)
+            fail_msg("writes do not work again: %s", error.message);
+        usleep(20000);
+    }
+}
+
+static void setup_full(struct full *full)
+{
+    *full = (struct full){.acknowledged = 0};
+    fixture_init_on_disk(&full->f);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+static rlim_t disk_bytes(struct full *full)
+{
+    struct backend_stats stats;
+    assert_int_equal(full->f.backend->ops->stats(full->f.backend, &stats, NULL), OK);
+    return stats.disk_bytes;
+}
+
+/* One way to the end of the disk and back. Returns how often the engine had to be opened again. */
+static uint64_t fill(struct full *full, size_t samples, rlim_t more_bytes, bool compacting)
+{
+    struct error error;
+    limit_files(disk_bytes(full) + more_bytes);
+    for (size_t i = 0; i < 5000; i++) {
+        if (write_more(full, samples, &error) != OK)
+            break;
+        if (compacting && i % 10 == 9 && duckdb_backend_compact(full->f.backend, &error) != OK)
+            break;
+    }
+    assert_true(error.status == E_UNAVAILABLE || (compacting && error.status == E_STORE));
+    check_samples(full);
+    if (write_more(full, SAMPLES_MAX, &error) != OK) /* in the pause, or it fails anew; a move may have made space */
+        assert_int_equal(error.status, E_UNAVAILABLE);
+    check_samples(full);
+    struct backend_stats stats;
+    assert_int_equal(full->f.backend->ops->stats(full->f.backend, &stats, NULL), OK);
+    limit_files(RLIM_INFINITY);
+    write_again(full);
+    check_samples(full);
+    return stats.reopens_n;
+}
+
+static void test_full_and_free_again(void **state)
+{
+    struct full full;
+    setup_full(&full);
+    uint64_t reopens_n = 0;
+    assert_int_equal(write_more(&full, 100, NULL), OK);
+    for (unsigned round = 0; round < 6; round++) {
+        static const size_t samples[] = {20, 150, SAMPLES_MAX};
+        reopens_n += fill(&full, samples[round % 3], round * 700000, round % 2);
+        fixture_close(&full.f);
+        fixture_open(&full.f);
+        check_samples(&full);
+    }
+    print_message("%zu samples of each series, opened again %" PRIu64 " times\n", full.acknowledged, reopens_n);
+    assert_true(reopens_n > 0);
+    fixture_release(&full.f);
+}
+
+/* A store can be opened and read on a disk that is full. */
+static void test_start_on_a_full_disk(void **state)
+{
+    struct full full;
+    setup_full(&full);
+    assert_int_equal(write_more(&full, 500, NULL), OK);
+    limit_files(disk_bytes(&full));
+    while (write_more(&full, 500, NULL) == OK)
+        continue;
+    fixture_close(&full.f);
+    fixture_open(&full.f);
+    check_samples(&full);
+    limit_files(RLIM_INFINITY);
+    write_again(&full);
+    check_samples(&full);
+    fixture_release(&full.f);
+}
+
+static void *read_on(void *arg)
+{
+    struct full *full = arg;
+    struct arena arena;
+    arena_init(&arena, SIZE_MAX);
+    struct fragment fragment =
+        fragment_of(&arena, "SELECT [count(*)::DOUBLE] FROM samples", grid_instant(0), false, false, "");
+    while (!full->done && !full->saw[0]) {
+        double least = (double)(full->acknowledged * SERIES);
+        struct run_limits limits = {.samples_max = 10};
+        struct grid_result *result = NULL;
+        struct error error;
+        enum status status = full->f.backend->ops->run(full->f.backend, &fragment, &limits, NULL, &result, &error);
+        if (status == OK && result->series[0].values[0] < least)
+            snprintf(full->saw, sizeof full->saw, "%.0f samples of %.0f", result->series[0].values[0], least);
+        else if (status != OK && status != E_UNAVAILABLE)
+            snprintf(full->saw, sizeof full->saw, "%.200s", error.message);
+        grid_result_free(result);
+        full->reads_n += status == OK;
+        full->refused_n += status != OK;
+    }
+    arena_release(&arena);
+    return NULL;
+}
+
+/* Readers wait while the engine is opened again; those under way at that moment may be told to come again. */
+static void test_readers_go_on(void **state)
+{
+    struct full full;
+    setup_full(&full);
+    pthread_t readers[2];
+    assert_int_equal(write_more(&full, 100, NULL), OK);
+    for (size_t i = 0; i < ARRAY_LENGTH(readers); i++)
+        assert_int_equal(pthread_create(&readers[i], NULL, read_on, &full), 0);
+    uint64_t reopens_n = 0;
+    for (unsigned round = 0; round < 3; round++)
+        reopens_n = fill(&full, 400, 1000000, false);
+    full.done = true;
+    for (size_t i = 0; i < ARRAY_LENGTH(readers); i++)
+        pthread_join(readers[i], NULL);
+    print_message("%zu reads, %zu told to come again, opened again %" PRIu64 " times\n", full.reads_n, full.refused_n,
+                  reopens_n);
+    assert_string_equal(full.saw, "");
+    assert_true(full.reads_n > full.refused_n && reopens_n > 0);
+    fixture_release(&full.f);
+}
+
+/* Before the disk is full: nothing fails, and nothing is written. */
+static void test_some_space_stays_free(void **state)
+{
+    struct full full;
+    struct error error;
+    setup_full(&full);
+    assert_int_equal(write_more(&full, 100, NULL), OK);
+    fixture_close(&full.f);
+    full.f.min_free_bytes = UINT64_C(1) << 62;
+    fixture_open(&full.f);
+    assert_int_equal(write_more(&full, 100, &error), E_UNAVAILABLE);
+    assert_memory_equal(error.message, "no space for writes: the disk of /tmp/promsplit-test-", 52);
+    assert_non_null(strstr(error.message, " bytes are asked for and 4611686018427387904 must stay free"));
+    assert_int_equal(duckdb_backend_compact(full.f.backend, &error), E_UNAVAILABLE);
+    check_samples(&full);
+    fixture_close(&full.f);
+    full.f.min_free_bytes = 1000;
+    fixture_open(&full.f);
+    assert_int_equal(write_more(&full, 100, NULL), OK);
+    check_samples(&full);
+    fixture_release(&full.f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_some_space_stays_free),
+        cmocka_unit_test(test_start_on_a_full_disk),
+        cmocka_unit_test(test_full_and_free_again),
+        cmocka_unit_test(test_readers_go_on),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -67,14 +67,15 @@ struct append_request {
     const struct metric_metadata *metadata;
     size_t metadata_n;
     /* outcome, valid when append returned OK */
-    size_t written;       /* samples stored */
-    size_t late;          /* those of them that were older than their series' newest */
-    size_t duplicates;    /* dropped quietly: same timestamp, same value */
-    size_t out_of_order;  /* refused: older than the series' newest, and there is no window for such */
-    size_t too_old;       /* refused: older than the series' newest by more than the window */
-    size_t conflicting;   /* refused: same timestamp, another value */
-    size_t too_far_ahead; /* refused: later than the future bound */
-    struct error refused; /* status E_BAD_DATA and the first refusal in Prometheus's words; OK if none */
+    size_t written;          /* samples stored */
+    size_t late;             /* those of them that were older than their series' newest */
+    size_t duplicates;       /* dropped quietly: same timestamp, same value */
+    size_t out_of_order;     /* refused: older than the series' newest, and there is no window for such */
+    size_t too_old;          /* refused: older than the series' newest by more than the window */
+    size_t conflicting;      /* refused: same timestamp, another value */
+    size_t too_far_ahead;    /* refused: later than the future bound */
+    size_t beyond_retention; /* refused: older than what is kept */
+    struct error refused;    /* status E_BAD_DATA and the first refusal in Prometheus's words; OK if none */
 };
 
 /* --- reading --- */
@@ -147,6 +148,9 @@ struct backend_stats {
     uint64_t recent_n;     /* of samples_n: still in the order they came, not yet in the layout for queries */
     uint64_t moves_n, move_failures_n; /* transactions that brought samples into it since the start; that failed to */
     uint64_t reopens_n;                /* times the engine was opened again after a write that failed */
+    uint64_t used_bytes;               /* of the file: hold something, the others are free for what comes */
+    /* What retention dropped since the start, and how often it failed to. */
+    uint64_t dropped_partitions_n, dropped_samples_n, dropped_series_n, retention_failures_n;
 };
 
 struct run_limits {
@@ -167,6 +171,12 @@ struct backend_ops {
     /* Stores all requests as one durable transaction: when it returns OK, everything counted `written` survives a
      * crash. On failure nothing of any request is stored. */
     enum status (*append)(struct backend *, struct append_request *requests, size_t n, struct error *reterr);
+
+    /* Deletes the samples of a query (its limit is 0) that were stored when it was called, durably and all at once for
+     * readers; a series without any other is no longer there. What a series' newest sample is then decides what may be
+     * written to it. *ret_samples_n: how many. On failure none is gone. */
+    enum status (*delete_series)(struct backend *, const struct series_query *, struct cancel *,
+                                 uint64_t *ret_samples_n, struct error *reterr);
 
     /* Runs a FRAGMENT_GRID. */
     enum status (*run)(struct backend *, const struct fragment *, const struct run_limits *, struct cancel *,

@@ -35,6 +35,11 @@ MUST_USE enum status api_range(const struct http_request *request, struct grid *
 MUST_USE enum status api_parse(struct http_request *request, struct query_text *ret_query, struct error *reterr);
 MUST_USE enum status api_expression(struct http_request *request, struct query_text *ret_query, struct error *reterr);
 
+/* All match[] parameters as selectors, in the request's arena; `prefix` stands before the parser's message. */
+struct series_query;
+MUST_USE enum status api_selectors(struct http_request *request, struct series_query *query, const char *prefix,
+                                   struct error *reterr);
+
 /* What a parsed query still needs before it is split: durations that depend on step and range (0, 0: instant), and for
  * a range query a type that may stand there. */
 MUST_USE enum status api_settle_query(struct query_text *query, int64_t step_ms, int64_t range_ms,
@@ -69,6 +74,12 @@ void api_series(struct http_request *request);       /* GET, POST /api/v1/series
 /* A label name as older identifiers allow it, "U__" and escapes, turned back (model.UnescapeName); text that is not
  * well escaped comes back as it is. Views `name` or the arena; ptr NULL without memory. */
 struct str api_unescape_name(struct arena *arena, struct str name);
+
+/* --- api_admin.c: POST, PUT /api/v1/admin/tsdb/… --- */
+
+void api_delete_series(struct http_request *request);
+void api_clean_tombstones(struct http_request *request);
+void api_snapshot(struct http_request *request);
 
 /* --- api_status.c --- */
 

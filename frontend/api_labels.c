@@ -10,9 +10,8 @@
 #include "promql/parse.h"
 #include "promql/print.h"
 
-/* All match[] parameters as selectors, in the request's arena. */
-static enum status read_selectors(struct http_request *request, struct series_query *query, const char *prefix,
-                                  struct error *reterr)
+enum status api_selectors(struct http_request *request, struct series_query *query, const char *prefix,
+                          struct error *reterr)
 {
     size_t n = 0;
     for (size_t i = 0; i < request->params_n; i++)
@@ -45,7 +44,7 @@ static enum status read_query(struct http_request *request, struct series_query 
     if (status == OK)
         status = api_time(request, "end", API_TIME_MAX_MS, &query->span.max_ms, reterr);
     if (status == OK)
-        status = read_selectors(request, query, selectors_prefix, reterr);
+        status = api_selectors(request, query, selectors_prefix, reterr);
     http_set_deadline(request, request->received_ms + request->app->config.query_timeout_ms);
     return status;
 }

@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "frontend/api.h"
 #include "frontend/app.h"
+#include "frontend/config_table.h"
 #include "frontend/json.h"
 #include "frontend/probe.h"
 
@@ -64,6 +65,21 @@ static int64_t threads_running(void)
     return n;
 }
 
+/* "15d or 10GB"; empty when all is kept. */
+static void write_retention(struct strbuf *out, const struct config *config)
+{
+    struct strbuf text;
+    strbuf_init(&text, 256);
+    if (config->storage_retention_time_ms)
+        param_print(&text, config, &params[PARAM_INDEX_storage_retention_time_ms]);
+    if (config->storage_retention_time_ms && config->storage_retention_size_bytes)
+        strbuf_cstr(&text, " or ");
+    if (config->storage_retention_size_bytes)
+        param_print(&text, config, &params[PARAM_INDEX_storage_retention_size_bytes]);
+    write_member(out, "storageRetention", strbuf_view(&text));
+    strbuf_release(&text);
+}
+
 /* Prometheus's members; what only Go has is empty, threads stand for goroutines. */
 void api_status_runtimeinfo(struct http_request *request)
 {
@@ -82,7 +98,7 @@ void api_status_runtimeinfo(struct http_request *request)
              (long long)request->app->config.storage_memory_bytes);
     write_member(&out, "GOGC", STR(""));
     write_member(&out, "GODEBUG", STR(""));
-    write_member(&out, "storageRetention", STR(""));
+    write_retention(&out, &request->app->config);
     strbuf_char(&out, '}');
     api_answer_end(request, &out, false);
 }
@@ -297,6 +313,17 @@ void api_status_tsdb(struct http_request *request)
 
 #define METRICS_MAX_BYTES (4u << 20)
 
+static void set_retention_metrics(struct metrics *metrics, const struct backend_stats *stats)
+{
+    int64_t oldest_ms = stats->samples_n ? stats->min_time_ms : 0;
+    metric_set(metrics, METRIC_ID_store_used_bytes, (int64_t)stats->used_bytes);
+    metric_set(metrics, METRIC_ID_store_oldest, oldest_ms / 1000);
+    metric_set(metrics, METRIC_ID_store_dropped_partitions, (int64_t)stats->dropped_partitions_n);
+    metric_set(metrics, METRIC_ID_store_dropped_samples, (int64_t)stats->dropped_samples_n);
+    metric_set(metrics, METRIC_ID_store_dropped_series, (int64_t)stats->dropped_series_n);
+    metric_set(metrics, METRIC_ID_store_retention_failures, (int64_t)stats->retention_failures_n);
+}
+
 void api_metrics(struct http_request *request)
 {
     struct app *app = request->app;
@@ -310,6 +337,7 @@ void api_metrics(struct http_request *request)
         metric_set(app->metrics, METRIC_ID_store_move_failures, (int64_t)stats.move_failures_n);
         metric_set(app->metrics, METRIC_ID_store_reopens, (int64_t)stats.reopens_n);
         metric_set(app->metrics, METRIC_ID_store_bytes, (int64_t)stats.disk_bytes);
+        set_retention_metrics(app->metrics, &stats);
     }
     metric_set(app->metrics, METRIC_ID_upstream_ready, probe_facts(app->probe).ready);
     struct strbuf out;

@@ -24,6 +24,7 @@
 #define WRITES_QUEUE_MAX    10000
 
 #define GET_POST (HTTP_GET | HTTP_POST)
+#define POST_PUT (HTTP_POST | HTTP_PUT)
 
 static const struct http_route routes[] = {
     {GET_POST, "/api/v1/query", POOL_QUERIES, true, api_query},
@@ -46,6 +47,9 @@ static const struct http_route routes[] = {
     {HTTP_GET, "/api/v1/alertmanagers", POOL_QUERIES, true, api_proxied},
     {HTTP_GET, "/api/v1/targets", POOL_QUERIES, true, api_proxied},
     {HTTP_GET, "/api/v1/targets/metadata", POOL_QUERIES, true, api_proxied},
+    {POST_PUT, "/api/v1/admin/tsdb/delete_series", POOL_QUERIES, true, api_delete_series},
+    {POST_PUT, "/api/v1/admin/tsdb/clean_tombstones", POOL_QUERIES, true, api_clean_tombstones},
+    {POST_PUT, "/api/v1/admin/tsdb/snapshot", POOL_QUERIES, true, api_snapshot},
     {HTTP_POST, "/api/v1/read", POOL_CALLBACKS, false, api_read},
     {HTTP_POST, "/api/v1/write", POOL_WRITES, false, api_write},
     /* On the writers' pool, which never waits for the engine: these must answer when queries are stuck. */
@@ -77,11 +81,30 @@ static enum status make_pools(struct app *app, struct error *reterr)
     return OK;
 }
 
+/* What is kept; the rules live as long as the configuration, whose texts they are made of. */
+static enum status retention_of(struct config *config, struct retention *ret, struct error *reterr)
+{
+    struct retention_rule *rules = ARENA_ARRAY(&config->arena, struct retention_rule, config->retention_rules_n + 1);
+    if (!rules)
+        return error_set(reterr, E_NOMEM, "no memory for the rules of retention");
+    for (size_t i = 0; i < config->retention_rules_n; i++)
+        rules[i] = (struct retention_rule){config->retention_rules[i].selector, config->retention_rules[i].time_ms};
+    *ret = (struct retention){.rules = rules,
+                              .rules_n = config->retention_rules_n,
+                              .time_ms = config->storage_retention_time_ms,
+                              .size_bytes = (uint64_t)config->storage_retention_size_bytes};
+    return OK;
+}
+
 /* One connection for whoever may be in the engine at once: fragments, listings, callbacks, and the cursors that a
  * callback keeps open while its reader is slow. */
 static enum status open_backend(struct app *app, struct error *reterr)
 {
     const struct config *config = &app->config;
+    struct retention retention;
+    enum status status = retention_of(&app->config, &retention, reterr);
+    if (status != OK)
+        return status;
     int64_t connections = 2 * config->query_concurrency_max + config->read_threads +
                           2 * config->upstream_connections_max + config->write_threads + 8;
     struct duckdb_options options = {.directory = config->storage_path,
@@ -91,7 +114,8 @@ static enum status open_backend(struct app *app, struct error *reterr)
                                      .out_of_order_window_ms = config->storage_window_ms,
                                      .min_free_bytes = (uint64_t)config->storage_min_free_bytes,
                                      .compact_rows = (uint64_t)config->storage_compact_rows,
-                                     .connections_max = (unsigned)connections};
+                                     .connections_max = (unsigned)connections,
+                                     .retention = retention};
     return duckdb_backend_open(&options, &app->backend, reterr);
 }
 

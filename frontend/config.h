@@ -6,7 +6,8 @@
  * known one; values outside their range name the limit, what was asked and what is allowed.
  *
  * On the command line: --name=value, --name value, --switch, --no-switch; "--" ends the flags; what begins with one
- * dash is an argument, because "-up" is an expression. A flag may be given once. Names have at most one dot.
+ * dash is an argument, because "-up" is an expression. A flag may be given once. The file alone has
+ * storage.retention.rules, a list of {match: SELECTOR, time: DURATION}.
  *
  * Memory   texts live in config.arena.
  * Threads: filled at start, then read-only.
@@ -20,6 +21,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/strbuf.h"
+#include "promql/ast.h"
 
 /* Field types, each with its own reader. A duration is "1h30m" or a number of seconds; bytes are "512MB", in powers of
  * 1024 as Prometheus counts them; the unit of a choice lists its values ("eager|on-read"), its standard one may be "".
@@ -37,11 +39,20 @@ enum command {
     COMMAND_QUERY = 4
 };
 
+/* How long samples of the series that match are kept; 0: for ever. Its regular expressions are not checked yet. */
+struct config_retention_rule {
+    const char *match; /* as it was written */
+    struct expr_selector selector;
+    int64_t time_ms;
+};
+
 struct config {
 #define PARAM(id, name, type, unit, standard, min, max, commands, text) param_##type id;
 #include "frontend/params.def"
 #undef PARAM
     struct arena arena;
+    struct config_retention_rule *retention_rules; /* the first that matches says; then storage.retention.time */
+    size_t retention_rules_n;
     const char *const *arguments; /* what is no flag: the EXPR of explain and query */
     int arguments_n;
 };

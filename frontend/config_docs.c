@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "frontend/config_table.h"
+#include "promql/print.h"
 
 #define HELP_COLUMNS 100
 #define HELP_INDENT  8
@@ -112,6 +113,18 @@ void config_flags_json(struct strbuf *out, const struct config *config)
     strbuf_release(&value);
 }
 
+static void print_retention_rules(struct strbuf *out, const struct config *config)
+{
+    for (size_t i = 0; i < config->retention_rules_n; i++) {
+        strbuf_cstr(out, i ? "" : "  retention.rules:\n");
+        strbuf_cstr(out, "    - match: ");
+        strbuf_json(out, str_from(config->retention_rules[i].match));
+        strbuf_cstr(out, "\n      time: ");
+        promql_print_duration(out, config->retention_rules[i].time_ms);
+        strbuf_char(out, '\n');
+    }
+}
+
 /* Texts are written in JSON's quotes, which are YAML's double quotes too. */
 void config_yaml(struct strbuf *out, const struct config *config)
 {
@@ -138,6 +151,8 @@ void config_yaml(struct strbuf *out, const struct config *config)
         else
             strbuf_str(out, strbuf_view(&value));
         strbuf_char(out, '\n');
+        if (i == PARAM_INDEX_storage_retention_size_bytes)
+            print_retention_rules(out, config);
     }
     strbuf_release(&value);
 }

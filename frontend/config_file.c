@@ -1,4 +1,5 @@
-/* frontend/config_file.c: the YAML file of --config.file: the flags' names, nested at the dot or written with it.
+/* frontend/config_file.c: the YAML file of --config.file: the flags' names, nested at the dots or written with them;
+ * and the list storage.retention.rules, which is no flag.
  *
  *     query: {timeout: 1m}          is          query.timeout: 1m
  *
@@ -11,14 +12,17 @@
 
 #include "base/assert.h"
 #include "frontend/config_table.h"
+#include "promql/parse.h"
 
 #define FILE_MAX_BYTES (1u << 20)
 #define KEY_MAX_BYTES  128
+#define RULES          "storage.retention.rules"
+#define RULES_MAX      100 /* each is looked at for every series that is dropped */
 
 struct file {
     struct config *config;
     const bool *given;
-    bool seen[PARAMS_N];
+    bool seen[PARAMS_N], rules_seen;
     yaml_document_t document;
 };
 
@@ -78,7 +82,84 @@ static enum status value_set(struct file *file, struct str name, const yaml_node
     return status;
 }
 
-/* A family is "query" in "query: {…}"; families do not nest, so this recurses once. */
+/* --- storage.retention.rules --- */
+
+static bool is_key(const yaml_node_t *node, const char *name)
+{
+    return node->type == YAML_SCALAR_NODE && strcmp((const char *)node->data.scalar.value, name) == 0;
+}
+
+static struct str scalar(const yaml_node_t *node)
+{
+    return (struct str){(const char *)node->data.scalar.value, node->data.scalar.length};
+}
+
+static enum status rule_match(struct config *config, const yaml_node_t *value, struct config_retention_rule *rule,
+                              struct error *reterr)
+{
+    rule->match = arena_str(&config->arena, scalar(value)).ptr;
+    if (!rule->match)
+        return error_set(reterr, E_NOMEM, "no memory for a rule");
+    enum status status =
+        promql_parse_selector(&config->arena, scalar(value), &PARSE_LIMITS_DEFAULT, NULL, &rule->selector, reterr);
+    return status == OK ? OK : error_prefix(reterr, "match: ");
+}
+
+static enum status rule_read(struct file *file, const yaml_node_t *mapping, struct config_retention_rule *rule,
+                             struct error *reterr)
+{
+    bool has_time = false;
+    *rule = (struct config_retention_rule){.match = NULL};
+    if (mapping->type != YAML_MAPPING_NODE)
+        return error_set(reterr, E_BAD_DATA, "a rule is {match: SELECTOR, time: DURATION}");
+    for (const yaml_node_pair_t *pair = mapping->data.mapping.pairs.start; pair < mapping->data.mapping.pairs.top;
+         pair++) {
+        const yaml_node_t *key = yaml_document_get_node(&file->document, pair->key);
+        const yaml_node_t *value = yaml_document_get_node(&file->document, pair->value);
+        INVARIANT(key && value);
+        bool is_match = is_key(key, "match") && !rule->match, is_time = is_key(key, "time") && !has_time;
+        if ((!is_match && !is_time) || value->type != YAML_SCALAR_NODE)
+            return error_set(reterr, E_BAD_DATA, "a rule has match and time, once each, and nothing else");
+        has_time = has_time || is_time;
+        if (is_match) {
+            enum status status = rule_match(file->config, value, rule, reterr);
+            if (status != OK)
+                return status;
+        } else if (!promql_parse_api_duration(scalar(value), &rule->time_ms) || rule->time_ms < 0) {
+            return error_set(reterr, E_BAD_DATA, "time: \"" STR_FORMAT "\" is not a duration such as 12h or 15d",
+                             STR_ARG(scalar(value)));
+        }
+    }
+    return rule->match && has_time ? OK : error_set(reterr, E_BAD_DATA, "a rule has match and time, once each");
+}
+
+static enum status rules_read(struct file *file, const yaml_node_t *list, struct error *reterr)
+{
+    struct config *config = file->config;
+    if (list->type != YAML_SEQUENCE_NODE)
+        return error_set(reterr, E_BAD_DATA, RULES " wants a list of {match: SELECTOR, time: DURATION}");
+    if (file->rules_seen)
+        return error_set(reterr, E_BAD_DATA, RULES " is given twice");
+    file->rules_seen = true;
+    size_t n = (size_t)(list->data.sequence.items.top - list->data.sequence.items.start);
+    if (n > RULES_MAX)
+        return error_set(reterr, E_BAD_DATA, RULES " has %zu rules, at most %d are taken", n, RULES_MAX);
+    config->retention_rules = ARENA_ARRAY(&config->arena, struct config_retention_rule, n + 1);
+    if (!config->retention_rules)
+        return error_set(reterr, E_NOMEM, "no memory for " RULES);
+    for (size_t i = 0; i < n; i++) {
+        const yaml_node_t *rule = yaml_document_get_node(&file->document, list->data.sequence.items.start[i]);
+        INVARIANT(rule);
+        if (rule_read(file, rule, &config->retention_rules[i], reterr) != OK)
+            return error_prefix(reterr, RULES ": ");
+    }
+    config->retention_rules_n = n;
+    return OK;
+}
+
+/* --- the tree --- */
+
+/* A family is "query" in "query: {…}", or "storage.retention"; names have few dots, so this recurses a few times. */
 static enum status mapping_read(struct file *file, const char *family, const yaml_node_t *mapping, struct error *reterr)
 {
     for (const yaml_node_pair_t *pair = mapping->data.mapping.pairs.start; pair < mapping->data.mapping.pairs.top;
@@ -92,14 +173,16 @@ static enum status mapping_read(struct file *file, const char *family, const yam
             status = error_set(reterr, E_BAD_DATA, "a key is a flag's name, at most %d bytes", KEY_MAX_BYTES - 1);
         } else {
             snprintf(name, sizeof name, "%s%s%s", family, family[0] ? "." : "", (char *)key->data.scalar.value);
-            bool nested = value->type == YAML_MAPPING_NODE && !family[0] && !strchr(name, '.');
+            bool nested =
+                value->type == YAML_MAPPING_NODE && (is_family(str_from(name)) || (!family[0] && !strchr(name, '.')));
             if (nested) {
                 status = mapping_read(file, name, value, reterr);
                 if (status != OK)
                     return status;
                 continue;
             }
-            status = value_set(file, str_from(name), value, reterr);
+            status = strcmp(name, RULES) == 0 ? rules_read(file, value, reterr)
+                                              : value_set(file, str_from(name), value, reterr);
         }
         if (status != OK)
             return at_line(key, reterr);

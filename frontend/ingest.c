@@ -90,6 +90,7 @@ static void count_samples(struct app *app, const struct write_request *decoded, 
                    {"too_old", done->too_old},
                    {"conflicting", done->conflicting},
                    {"too_far_ahead", done->too_far_ahead},
+                   {"beyond_retention", done->beyond_retention},
                    {"histogram", decoded->histograms_skipped},
                    {"invalid_labels", invalid[WRITE_INVALID_LABELS]},
                    {"too_many_labels", invalid[WRITE_LABELS_TOO_MANY]},
@@ -105,7 +106,8 @@ static void answer_stored(struct write *write, const struct append_request *done
 {
     struct http_request *request = write->request;
     const struct write_request *decoded = &write->decoded;
-    size_t refused = done->out_of_order + done->too_old + done->conflicting + done->too_far_ahead;
+    size_t refused =
+        done->out_of_order + done->too_old + done->conflicting + done->too_far_ahead + done->beyond_retention;
     count_samples(request->app, decoded, done);
     if (!refused && !decoded->invalid_series && !decoded->histograms_skipped) {
         count_answer(request->app, 204);
@@ -119,9 +121,10 @@ static void answer_stored(struct write *write, const struct append_request *done
     http_respond_text(
         request, 400,
         "%s (samples: %zu stored, %zu known, %zu out of order, %zu too old, %zu with another value than stored, %zu "
-        "too far in the future; series with invalid labels: %zu; native histograms not stored: %zu)\n",
+        "too far in the future, %zu older than the retention; series with invalid labels: %zu; native histograms not "
+        "stored: %zu)\n",
         first, done->written, done->duplicates, done->out_of_order, done->too_old, done->conflicting,
-        done->too_far_ahead, decoded->invalid_series, decoded->histograms_skipped);
+        done->too_far_ahead, done->beyond_retention, decoded->invalid_series, decoded->histograms_skipped);
 }
 
 /* --- the committer --- */

@@ -127,6 +127,7 @@ static void prepare_wrong_method(struct exchange *exchange, const char *method, 
                 methods == (HTTP_GET | HTTP_HEAD)               ? "GET, HEAD, OPTIONS"
                 : methods == (HTTP_GET | HTTP_HEAD | HTTP_POST) ? "GET, HEAD, POST, OPTIONS"
                 : methods == HTTP_POST                          ? "POST, OPTIONS"
+                : methods == (HTTP_POST | HTTP_PUT)             ? "POST, PUT, OPTIONS"
                                                                 : "GET, HEAD, POST, PUT, DELETE, OPTIONS");
 }
 

@@ -114,7 +114,8 @@ static bool remember(struct writer *w, struct known_series *series)
         return true;
     if (!writer_reserve((void **)&w->undo, &w->undo_capacity, w->undo_n + 1, sizeof *w->undo))
         return false;
-    w->undo[w->undo_n++] = (struct undo){series, series->has_samples, series->newest_ms, series->newest_bits};
+    w->undo[w->undo_n++] =
+        (struct undo){series, series->has_samples, series->newest_ms, series->newest_bits, series->transaction};
     series->transaction = w->transaction;
     return true;
 }
@@ -172,10 +173,10 @@ void writer_refuse_conflict(struct append_request *request, struct labels labels
     refuse(request, labels, sample, words, "");
 }
 
-/* What samples are measured by, the same for all of a transaction. */
+/* What samples are measured by: the same for all of a transaction, but for oldest_allowed_ms, the series' own. */
 struct bounds {
     int64_t now_ms, future_max_ms;
-    int64_t newest_allowed_ms;
+    int64_t newest_allowed_ms, oldest_allowed_ms;
     int64_t window_ms; /* how much older than its series' newest a sample may be */
 };
 
@@ -212,6 +213,11 @@ static enum verdict judge(struct append_request *request, struct labels labels, 
                         bounds->future_max_ms);
         return TURNED_AWAY;
     }
+    if (sample->time_ms < bounds->oldest_allowed_ms) {
+        request->beyond_retention++;
+        refuse(request, labels, sample, "out of bounds", "");
+        return TURNED_AWAY;
+    }
     if (!known || !known->has_samples || sample->time_ms > known->newest_ms)
         return NEWER;
     if (sample->time_ms < known->newest_ms)
@@ -223,14 +229,30 @@ static enum verdict judge(struct append_request *request, struct labels labels, 
     return TURNED_AWAY;
 }
 
-static enum status stage_series(struct writer *w, struct append_request *request, const struct append_series *series,
-                                const struct bounds *bounds, struct error *reterr)
+/* What may be written to a series; `common` is sure of later samples than its oldest_allowed_ms only. */
+static struct bounds bounds_for(struct duckdb_store *store, const struct append_series *series, struct bounds common)
 {
+    int64_t suspect_ms = common.oldest_allowed_ms;
+    common.oldest_allowed_ms = INT64_MIN;
+    for (size_t i = 0; suspect_ms > INT64_MIN && i < series->samples_n; i++) {
+        if (series->samples[i].time_ms < suspect_ms) {
+            common.oldest_allowed_ms = retention_oldest_ms(store, series->labels);
+            break;
+        }
+    }
+    return common;
+}
+
+static enum status stage_series(struct duckdb_store *store, struct append_request *request,
+                                const struct append_series *series, const struct bounds *common, struct error *reterr)
+{
+    struct writer *w = &store->writer;
     uint64_t hash = labels_hash(series->labels);
     struct known_series *known = catalogue_find(&w->catalogue, series->labels, hash);
+    struct bounds bounds = bounds_for(store, series, *common);
     for (size_t i = 0; i < series->samples_n; i++) {
         const struct sample *sample = &series->samples[i];
-        enum verdict verdict = judge(request, series->labels, sample, known, bounds);
+        enum verdict verdict = judge(request, series->labels, sample, known, &bounds);
         if (verdict == TURNED_AWAY || (verdict == LATE && late_stage(w, known, sample, request)))
             continue;
         if (!known)
@@ -268,7 +290,11 @@ static enum status stage(struct duckdb_store *store, struct metadata_changes *ch
                          size_t n, struct error *reterr)
 {
     const struct duckdb_options *options = &store->options;
-    struct bounds bounds = {wall_clock_ms(), options->future_max_ms, INT64_MAX, options->out_of_order_window_ms};
+    struct bounds bounds = {.now_ms = wall_clock_ms(),
+                            .future_max_ms = options->future_max_ms,
+                            .newest_allowed_ms = INT64_MAX,
+                            .oldest_allowed_ms = retention_suspect_ms(store),
+                            .window_ms = options->out_of_order_window_ms};
     if (options->future_max_ms &&
         __builtin_add_overflow(bounds.now_ms, options->future_max_ms, &bounds.newest_allowed_ms))
         bounds.newest_allowed_ms = INT64_MAX;
@@ -276,10 +302,10 @@ static enum status stage(struct duckdb_store *store, struct metadata_changes *ch
     for (size_t i = 0; status == OK && i < n; i++) {
         struct append_request *request = &requests[i];
         request->written = request->duplicates = request->out_of_order = request->conflicting = 0;
-        request->late = request->too_old = request->too_far_ahead = 0;
+        request->late = request->too_old = request->too_far_ahead = request->beyond_retention = 0;
         request->refused = (struct error){.status = OK};
         for (size_t j = 0; status == OK && j < request->series_n; j++)
-            status = stage_series(&store->writer, request, &request->series[j], &bounds, reterr);
+            status = stage_series(store, request, &request->series[j], &bounds, reterr);
         if (status == OK)
             status = stage_metadata(store, changes, request, reterr);
     }
@@ -438,6 +464,7 @@ static void put_back(struct writer *w)
         undo->series->has_samples = undo->has_samples;
         undo->series->newest_ms = undo->newest_ms;
         undo->series->newest_bits = undo->newest_bits;
+        undo->series->transaction = undo->transaction;
     }
     clear(w);
 }

@@ -71,6 +71,7 @@ static struct known_series *add_with_id(struct catalogue *c, struct labels label
     *series = (struct known_series){.labels = labels, .hash = hash, .id = id};
     c->at[id] = series;
     c->n = id >= c->n ? id + 1 : c->n;
+    c->live_n++;
     slot_put(c, series);
     c->metadata_labels |= labels_get(labels, STR("__type__")).len > 0 || labels_get(labels, STR("__unit__")).len > 0;
     return series;
@@ -80,6 +81,58 @@ struct known_series *catalogue_add(struct catalogue *c, struct labels labels, ui
 {
     struct labels copy = labels_copy(&c->arena, labels);
     return copy.at ? add_with_id(c, copy, hash, c->n) : NULL;
+}
+
+/* The entries behind a hole move up, unless they would then lie before their own place. */
+void catalogue_remove(struct catalogue *c, struct known_series *series)
+{
+    uint64_t mask = c->slots_n - 1, hole = series->hash & mask;
+    while (c->slots[hole] != series->id + 1)
+        hole = (hole + 1) & mask;
+    for (uint64_t slot = (hole + 1) & mask; c->slots[slot]; slot = (slot + 1) & mask) {
+        uint64_t home = c->at[c->slots[slot] - 1]->hash & mask;
+        if (((slot - home) & mask) < ((slot - hole) & mask))
+            continue;
+        c->slots[hole] = c->slots[slot];
+        hole = slot;
+    }
+    c->slots[hole] = 0;
+    c->at[series->id] = NULL;
+    c->live_n--;
+    c->removed_n++;
+}
+
+#define TIDY_MIN 1000 /* removed series; fewer are not worth the copy */
+
+void catalogue_tidy(struct catalogue *c)
+{
+    if (c->removed_n < TIDY_MIN || c->removed_n < c->live_n)
+        return;
+    struct arena arena;
+    struct known_series **at = calloc(c->capacity, sizeof(struct known_series *));
+    bool copied = at != NULL;
+    arena_init(&arena, SIZE_MAX);
+    for (uint32_t i = 0; copied && i < c->n; i++) {
+        if (!c->at[i])
+            continue;
+        at[i] = ARENA_NEW(&arena, struct known_series);
+        copied = at[i] != NULL;
+        if (!copied)
+            break;
+        *at[i] = *c->at[i];
+        at[i]->labels = labels_copy(&arena, c->at[i]->labels);
+        copied = at[i]->labels.at != NULL;
+    }
+    if (!copied) {
+        arena_release(&arena);
+        free(at);
+        return;
+    }
+    arena_release(&c->arena);
+    free(c->at);
+    c->arena = arena;
+    c->at = at;
+    c->removed_n = 0;
 }
 
 static enum status load_series(struct catalogue *c, struct connection *connection, struct totals *totals,
@@ -191,6 +244,6 @@ void catalogue_release(struct catalogue *c)
     free(c->slots);
     c->at = NULL;
     c->slots = NULL;
-    c->n = c->capacity = 0;
+    c->n = c->capacity = c->live_n = c->removed_n = 0;
     c->slots_n = 0;
 }

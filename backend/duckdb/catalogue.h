@@ -4,7 +4,7 @@
  * Loaded when the database is opened, then kept in step by append. A series enters it when its first sample is
  * accepted; a transaction that fails leaves `stored` false, and the next one stores the series again.
  *
- * Memory   one arena; label sets are copied into it.
+ * Memory   one arena; label sets are copied into it. What is removed leaves with catalogue_tidy.
  * Threads  guarded by the backend's writer lock.
  */
 #ifndef PROMSPLIT_BACKEND_DUCKDB_CATALOGUE_H
@@ -31,7 +31,8 @@ struct catalogue {
     uint32_t n, capacity;
     uint32_t *slots; /* open addressing: id + 1, 0 empty */
     uint64_t slots_n;
-    bool metadata_labels; /* see struct backend */
+    uint32_t live_n, removed_n; /* series in it; and those removed whose labels still take room in the arena */
+    bool metadata_labels;       /* see struct backend */
 };
 
 /* What is stored, for statistics and for listings over all times. */
@@ -49,5 +50,12 @@ struct known_series *catalogue_find(const struct catalogue *catalogue, struct la
 
 /* Adds a series that is not known yet, with the next free id; NULL when memory is short or all ids are taken. */
 struct known_series *catalogue_add(struct catalogue *catalogue, struct labels labels, uint64_t hash);
+
+/* Forgets a series. Its number is not given again while the store is open: a reader's snapshot may still know it. */
+void catalogue_remove(struct catalogue *catalogue, struct known_series *series);
+
+/* Copies what is left into a new arena when most of the old one is of removed series; pointers to series are then
+ * others. Without memory for that all stays as it is. */
+void catalogue_tidy(struct catalogue *catalogue);
 
 #endif

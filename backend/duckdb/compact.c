@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backend/duckdb/partition.h"
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "base/assert.h"
@@ -49,28 +50,9 @@ struct partitions {
     uint64_t rows_n; /* in recent; 0: nothing to move */
 };
 
-struct time_span partitions_span(int64_t first, int64_t last)
+static struct time_span span_of(const struct partitions *p)
 {
-    struct time_span span = {first * PARTITION_MS, last * PARTITION_MS};
-    if (first <= 0 && __builtin_sub_overflow(span.min_ms, PARTITION_MS - 1, &span.min_ms))
-        span.min_ms = INT64_MIN;
-    if (last >= 0 && __builtin_add_overflow(span.max_ms, PARTITION_MS - 1, &span.max_ms))
-        span.max_ms = INT64_MAX;
-    return span;
-}
-
-/* *ret_rows_n: rows written or deleted; may be NULL. */
-static enum status execute(struct connection *connection, const char *sql, struct cancel *cancel, uint64_t *ret_rows_n,
-                           struct error *reterr)
-{
-    duckdb_result result;
-    enum status status = engine_query(connection, sql, false, cancel, &result, reterr);
-    if (status != OK)
-        return status;
-    if (ret_rows_n)
-        *ret_rows_n = duckdb_rows_changed(&result);
-    duckdb_destroy_result(&result);
-    return OK;
+    return partitions_span(p->first, p->last);
 }
 
 /* The oldest partitions that recent has rows of, up to number `last` and to MOVE_ROWS rows, of ret_chosen's batches. */
@@ -117,7 +99,7 @@ static enum status choose(struct compactor *c, int64_t last, struct partitions *
 /* The condition on rows of recent to be moved. */
 static void write_taken(struct sql *sql, const struct partitions *p)
 {
-    sql_between(sql, "ts", partitions_span(p->first, p->last));
+    sql_between(sql, "ts", span_of(p));
     sql_words(sql, " AND ");
     schema_within(sql, p->batch);
 }
@@ -136,7 +118,7 @@ static void write_part(struct sql *sql, const char *column)
  * ten times as long. */
 static void write_fresh_chunks(struct sql *sql, const struct partitions *p)
 {
-    struct time_span span = partitions_span(p->first, p->last);
+    struct time_span span = span_of(p);
     sql_words(sql, "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS
                    " AS WITH fresh AS MATERIALIZED (SELECT series, part, tmin, tmax, "
                    "list_select(ts, places) AS ts, list_select(value, places) AS value "
@@ -170,7 +152,7 @@ enum status chunks_replace(struct connection *connection, struct time_span parti
     const char *statements[] = {status == OK ? strbuf_view(&sql.text).ptr : NULL, insert,
                                 "UPDATE moved SET move = move + 1", "DROP TABLE temp.main." FRESH_CHUNKS};
     for (size_t i = 0; status == OK && i < ARRAY_LENGTH(statements); i++)
-        status = execute(connection, statements[i], cancel, NULL, reterr);
+        status = engine_change(connection, statements[i], cancel, NULL, reterr);
     sql_release(&sql);
     return status;
 }
@@ -189,7 +171,7 @@ static enum status move_in_transaction(struct compactor *c, const struct partiti
     for (size_t i = 0; status == OK && i < ARRAY_LENGTH(sql); i++) {
         status = sql_status(&sql[i], reterr);
         if (status == OK)
-            status = execute(c->connection, strbuf_view(&sql[i].text).ptr, &c->cancel, ret_rows_n, reterr);
+            status = engine_change(c->connection, strbuf_view(&sql[i].text).ptr, &c->cancel, ret_rows_n, reterr);
     }
     for (size_t i = 0; i < ARRAY_LENGTH(sql); i++)
         sql_release(&sql[i]);
@@ -213,7 +195,7 @@ static enum status move(struct compactor *c, const struct partitions *chosen, st
 /* Copies the log into the file and drops what is deleted. Appends are held off meanwhile, since the engine refuses a
  * checkpoint beside a transaction that writes; if a reader's old snapshot still needs the rows, a later one drops them.
  */
-static void checkpoint(struct duckdb_store *store)
+void compactor_checkpoint(struct duckdb_store *store)
 {
     pthread_mutex_lock(&store->writer.lock);
     if (engine_execute(store->compactor.connection, "CHECKPOINT " ENGINE_CATALOG, NULL) != OK) {
@@ -270,7 +252,7 @@ static enum status compact_until(struct duckdb_store *store, int64_t last, bool 
         more = atomic_load(&c->waiting_n) > 0;
     }
     if (moved)
-        checkpoint(store);
+        compactor_checkpoint(store);
     if (status != OK)
         look_after_failure(store);
     pthread_mutex_unlock(&c->running);
@@ -363,6 +345,8 @@ static void *work(void *arg)
             status = compact_until(store, INT64_MAX, &more, NULL);
         else if (works && last_closed(store, &last))
             status = compact_until(store, last, &more, NULL);
+        if (works && retention_run(store, NULL) != OK && status == OK)
+            status = E_STORE; /* what is dropped may be the room that a move lacks */
         pthread_mutex_lock(&c->lock);
         /* After a failed move not at once again, or a full disk would see nothing else. */
         if (!c->stop && !more)
@@ -376,7 +360,7 @@ void compactor_appended(struct duckdb_store *store, uint64_t rows_n)
 {
     struct compactor *c = &store->compactor;
     atomic_fetch_add_explicit(&c->recent_n, rows_n, memory_order_relaxed);
-    if (!has_many(store))
+    if (!has_many(store) && !retention_due(store))
         return;
     pthread_mutex_lock(&c->lock);
     c->woken = true;

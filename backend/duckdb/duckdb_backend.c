@@ -33,7 +33,13 @@ static uint64_t file_bytes(const char *directory, const char *name)
     return there ? (uint64_t)file.st_size : 0;
 }
 
-static enum status engine_memory(struct duckdb_store *store, uint64_t *ret_bytes, struct error *reterr)
+uint64_t store_log_bytes(const struct duckdb_store *store)
+{
+    return store->directory ? file_bytes(store->directory, "/" ENGINE_FILE ".wal") : 0;
+}
+
+/* What the engine knows of its memory and its file. */
+static enum status engine_figures(struct duckdb_store *store, struct backend_stats *stats, struct error *reterr)
 {
     struct connection *connection = NULL;
     enum status status = engine_acquire(&store->engine, NULL, &connection, reterr);
@@ -42,8 +48,9 @@ static enum status engine_memory(struct duckdb_store *store, uint64_t *ret_bytes
         status = engine_query(connection, "SELECT sum(memory_usage_bytes)::BIGINT FROM duckdb_memory()", false, NULL,
                               &rows, reterr);
     if (status == OK) {
-        *ret_bytes = (uint64_t)duckdb_value_int64(&rows, 0, 0);
+        stats->memory_bytes = (uint64_t)duckdb_value_int64(&rows, 0, 0);
         duckdb_destroy_result(&rows);
+        status = engine_used_bytes(connection, &stats->used_bytes, reterr);
     }
     engine_release(&store->engine, connection);
     return status;
@@ -59,17 +66,20 @@ static enum status store_stats(struct backend *backend, struct backend_stats *re
         .min_time_ms = totals.min_ms,
         .max_time_ms = totals.max_ms,
     };
-    enum status status = engine_memory(store, &stats.memory_bytes, reterr);
+    enum status status = engine_figures(store, &stats, reterr);
     if (status != OK)
         return status;
     stats.recent_n = atomic_load_explicit(&store->compactor.recent_n, memory_order_relaxed);
     stats.moves_n = atomic_load_explicit(&store->compactor.moves_n, memory_order_relaxed);
     stats.move_failures_n = atomic_load_explicit(&store->compactor.failures_n, memory_order_relaxed);
     stats.reopens_n = atomic_load_explicit(&store->reopens_n, memory_order_relaxed);
+    stats.dropped_partitions_n = atomic_load_explicit(&store->retention.partitions_n, memory_order_relaxed);
+    stats.dropped_samples_n = atomic_load_explicit(&store->retention.samples_n, memory_order_relaxed);
+    stats.dropped_series_n = atomic_load_explicit(&store->retention.series_n, memory_order_relaxed);
+    stats.retention_failures_n = atomic_load_explicit(&store->retention.failures_n, memory_order_relaxed);
     stats.memory_bytes += atomic_load_explicit(&store->engine.budget.used_bytes, memory_order_relaxed);
     if (store->directory)
-        stats.disk_bytes =
-            file_bytes(store->directory, "/" ENGINE_FILE) + file_bytes(store->directory, "/" ENGINE_FILE ".wal");
+        stats.disk_bytes = file_bytes(store->directory, "/" ENGINE_FILE) + store_log_bytes(store);
     *ret_stats = stats;
     return OK;
 }
@@ -95,6 +105,7 @@ static const struct backend_ops OPS = {
     .name = "duckdb",
     .capabilities = &duckdb_capabilities,
     .append = store_append,
+    .delete_series = store_delete_series,
     .run = store_run,
     .raw_open = store_raw_open,
     .raw_next = store_raw_next,
@@ -149,6 +160,8 @@ enum status duckdb_backend_open(const struct duckdb_options *options, struct bac
     if (status == OK)
         status = prepare(store, reterr);
     if (status == OK)
+        status = retention_init(store, &options->retention, reterr);
+    if (status == OK)
         status = compactor_start(store, options->compact_rows, reterr);
     if (status == OK)
         *ret_backend = &store->backend;
@@ -160,4 +173,9 @@ enum status duckdb_backend_open(const struct duckdb_options *options, struct bac
 enum status duckdb_backend_compact(struct backend *backend, struct error *reterr)
 {
     return compactor_run(store_of(backend), reterr);
+}
+
+enum status duckdb_backend_retain(struct backend *backend, struct error *reterr)
+{
+    return retention_run(store_of(backend), reterr);
 }

@@ -7,6 +7,19 @@
 
 #include "backend/backend.h"
 
+/* Samples of a partition of two hours go when all of it is this much older than the newest sample of the store. */
+struct retention_rule {
+    struct expr_selector selector; /* its matchers stay until the store is closed */
+    int64_t time_ms;               /* 0: kept for ever */
+};
+
+struct retention {
+    const struct retention_rule *rules; /* the first that matches a series says; stay until the store is closed */
+    size_t rules_n;
+    int64_t time_ms;     /* of series that no rule matches; 0: kept for ever */
+    uint64_t size_bytes; /* the oldest partitions go, whatever the rules say, while there are more; 0: none do */
+};
+
 struct duckdb_options {
     const char *directory;     /* made if missing; NULL: a database in memory (explain, tests) */
     unsigned threads;          /* the engine's own; 0: one per core */
@@ -17,6 +30,7 @@ struct duckdb_options {
     uint64_t min_free_bytes;    /* of the disk: nothing is written when less would be free */
     unsigned connections_max;   /* queries, cursors and listings at the same time; further callers wait for one */
     uint64_t compact_rows;      /* samples stored as they came that start a compaction; 0: the default (compact.c) */
+    struct retention retention;
 };
 
 MUST_USE enum status duckdb_backend_open(const struct duckdb_options *options, struct backend **ret_backend,
@@ -25,6 +39,9 @@ MUST_USE enum status duckdb_backend_open(const struct duckdb_options *options, s
 /* Brings all samples stored so far into the layout that queries read fastest, which else happens in the background when
  * there are enough. For benchmarks and tests. */
 MUST_USE enum status duckdb_backend_compact(struct backend *backend, struct error *reterr);
+
+/* Drops now what retention no longer keeps, which else happens soon after a partition is beyond it. For tests. */
+MUST_USE enum status duckdb_backend_retain(struct backend *backend, struct error *reterr);
 
 /* Known without opening anything: for explain. */
 extern const struct capabilities duckdb_capabilities;

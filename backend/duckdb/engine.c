@@ -447,6 +447,33 @@ enum status engine_execute(struct connection *connection, const char *sql, struc
     return status;
 }
 
+enum status engine_change(struct connection *connection, const char *sql, struct cancel *cancel, uint64_t *ret_rows_n,
+                          struct error *reterr)
+{
+    duckdb_result result;
+    enum status status = engine_query(connection, sql, false, cancel, &result, reterr);
+    if (status != OK)
+        return status;
+    if (ret_rows_n)
+        *ret_rows_n = duckdb_rows_changed(&result);
+    duckdb_destroy_result(&result);
+    return OK;
+}
+
+enum status engine_used_bytes(struct connection *connection, uint64_t *ret_bytes, struct error *reterr)
+{
+    duckdb_result rows;
+    enum status status = engine_query(connection,
+                                      "SELECT coalesce(sum(used_blocks * block_size), 0)::BIGINT "
+                                      "FROM pragma_database_size() WHERE database_name = '" ENGINE_CATALOG "'",
+                                      false, NULL, &rows, reterr);
+    if (status != OK)
+        return status;
+    *ret_bytes = (uint64_t)duckdb_value_int64(&rows, 0, 0);
+    duckdb_destroy_result(&rows);
+    return OK;
+}
+
 enum status engine_begin(struct connection *connection, struct error *reterr)
 {
     return engine_execute(connection, "BEGIN", reterr);

@@ -129,6 +129,13 @@ MUST_USE enum status engine_query(struct connection *connection, const char *sql
 /* Runs a statement that gives no rows of interest. */
 MUST_USE enum status engine_execute(struct connection *connection, const char *sql, struct error *reterr);
 
+/* Runs a statement that writes or deletes rows; *ret_rows_n: how many. It may be NULL. */
+MUST_USE enum status engine_change(struct connection *connection, const char *sql, struct cancel *cancel,
+                                   uint64_t *ret_rows_n, struct error *reterr);
+
+/* Bytes of the file's blocks that hold something; deleted rows count until a checkpoint. 0 in memory. */
+MUST_USE enum status engine_used_bytes(struct connection *connection, uint64_t *ret_bytes, struct error *reterr);
+
 /* A transaction: engine_end commits if all went well so far, else rolls back; returns the first failure. */
 MUST_USE enum status engine_begin(struct connection *connection, struct error *reterr);
 MUST_USE enum status engine_end(struct connection *connection, enum status so_far, struct error *reterr);

@@ -12,6 +12,7 @@
  */
 #include <stdlib.h>
 
+#include "backend/duckdb/partition.h"
 #include "backend/duckdb/functions.h"
 #include "backend/duckdb/store.h"
 #include "backend/duckdb/stored_value.h"

@@ -21,7 +21,7 @@ enum status store_check_matchers(struct duckdb_store *store, const struct matche
     return status;
 }
 
-static enum status check_query(struct duckdb_store *store, const struct series_query *query, struct error *reterr)
+enum status store_check_query(struct duckdb_store *store, const struct series_query *query, struct error *reterr)
 {
     enum status status = OK;
     for (size_t i = 0; status == OK && i < query->selectors_n; i++)
@@ -29,16 +29,21 @@ static enum status check_query(struct duckdb_store *store, const struct series_q
     return status;
 }
 
-/* "FROM series WHERE …": the series of the query. */
-static void write_chosen(struct sql *sql, struct duckdb_store *store, const struct series_query *query)
+void store_write_selectors(struct sql *sql, const struct series_query *query)
 {
-    sql_words(sql, " FROM series WHERE ");
     for (size_t i = 0; i < query->selectors_n; i++) {
         sql_words(sql, i ? " OR (" : "((");
         sql_matchers(sql, query->selectors[i].matchers, query->selectors[i].matchers_n);
         sql_words(sql, ")");
     }
     sql_words(sql, query->selectors_n ? ")" : "true");
+}
+
+/* "FROM series WHERE …": the series of the query. */
+static void write_chosen(struct sql *sql, struct duckdb_store *store, const struct series_query *query)
+{
+    sql_words(sql, " FROM series WHERE ");
+    store_write_selectors(sql, query);
     /* Every series has a sample, so a span over all of them asks nothing. */
     struct totals totals = writer_totals(&store->writer);
     if (query->span.min_ms <= totals.min_ms && query->span.max_ms >= totals.max_ms)
@@ -137,7 +142,7 @@ enum status store_series(struct backend *backend, const struct series_query *que
                          struct series_list **ret_list, struct error *reterr)
 {
     struct duckdb_store *store = store_of(backend);
-    enum status status = check_query(store, query, reterr);
+    enum status status = store_check_query(store, query, reterr);
     if (status != OK)
         return status;
     struct series_taking taking = {.list = calloc(1, sizeof *taking.list)};
@@ -232,7 +237,7 @@ enum status store_label_names(struct backend *backend, const struct series_query
                               struct string_list **ret_list, struct error *reterr)
 {
     struct duckdb_store *store = store_of(backend);
-    enum status status = check_query(store, query, reterr);
+    enum status status = store_check_query(store, query, reterr);
     if (status != OK)
         return status;
     struct sql sql;
@@ -250,7 +255,7 @@ enum status store_label_values(struct backend *backend, struct str name, const s
                                struct cancel *cancel, struct string_list **ret_list, struct error *reterr)
 {
     struct duckdb_store *store = store_of(backend);
-    enum status status = check_query(store, query, reterr);
+    enum status status = store_check_query(store, query, reterr);
     if (status != OK)
         return status;
     struct sql sql;

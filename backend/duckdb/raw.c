@@ -104,28 +104,12 @@ static int compare_series(const void *a, const void *b)
     return labels_cmp(((const struct raw_series *)a)->labels, ((const struct raw_series *)b)->labels);
 }
 
-/* Samples in the span, by series. Only the runs at its ends are looked into. */
-static void write_counts(struct sql *sql, const struct raw_cursor *c)
-{
-    struct time_span span = c->span;
-    sql_words(sql, "SELECT series, CASE WHEN ");
-    sql_between(sql, "tmin", span);
-    sql_words(sql, " AND ");
-    sql_between(sql, "tmax", span);
-    sql_words(sql, " THEN n ELSE len(list_filter(ts, lambda t: ");
-    sql_between(sql, "t", span);
-    sql_words(sql, ")) END AS n FROM chunks WHERE ");
-    sql_meets(sql, span);
-    sql_words(sql, " UNION ALL SELECT series, 1 AS n FROM recent WHERE ");
-    write_recent(sql, c);
-}
-
 static enum status find_series(struct raw_cursor *c, const struct matcher *at, size_t n, struct error *reterr)
 {
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "SELECT series, n, metric, labels FROM (SELECT series, sum(n)::BIGINT AS n FROM (");
-    write_counts(&sql, c);
+    schema_counts(&sql, c->span, c->batch);
     sql_words(&sql, ") WHERE series IN (SELECT series FROM series WHERE ");
     sql_matchers(&sql, at, n);
     sql_words(&sql, ") GROUP BY series HAVING sum(n) > 0) JOIN series USING (series)");

@@ -92,6 +92,22 @@ void schema_within(struct sql *sql, uint64_t batch)
     sql_words(sql, ")");
 }
 
+void schema_counts(struct sql *sql, struct time_span span, uint64_t batch)
+{
+    sql_words(sql, "SELECT series, CASE WHEN ");
+    sql_between(sql, "tmin", span);
+    sql_words(sql, " AND ");
+    sql_between(sql, "tmax", span);
+    sql_words(sql, " THEN n ELSE len(list_filter(ts, lambda t: ");
+    sql_between(sql, "t", span);
+    sql_words(sql, ")) END AS n FROM chunks WHERE ");
+    sql_meets(sql, span);
+    sql_words(sql, " UNION ALL SELECT series, 1 AS n FROM recent WHERE ");
+    sql_between(sql, "ts", span);
+    sql_words(sql, " AND ");
+    schema_within(sql, batch);
+}
+
 enum status schema_read(struct connection *connection, const char *sql, struct cancel *cancel,
                         duckdb_result *ret_result, struct error *reterr)
 {

@@ -24,6 +24,10 @@ MUST_USE enum status schema_prepare(struct connection *connection, struct error 
 /* The condition on a row of recent to be of that batch or of one before. */
 void schema_within(struct sql *sql, uint64_t batch);
 
+/* "SELECT series, n": samples in the span, several rows a series; recent ones of that batch or before. Only the runs at
+ * the span's ends are looked into. */
+void schema_counts(struct sql *sql, struct time_span span, uint64_t batch);
+
 /* engine_query of one statement that reads samples, all rows at once, over one snapshot: the engine plans a statement
  * by the tables' bounds of one moment and, if no transaction spans both, runs it over a later one; what was empty at
  * the first is then not read at the second. runs and runs_of may be read by it only. */

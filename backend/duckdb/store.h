@@ -6,6 +6,7 @@
 #include "backend/duckdb/engine.h"
 #include "backend/duckdb/metadata.h"
 #include "backend/duckdb/regex.h"
+#include "planner/sql.h"
 
 /* What an accepted sample of the transaction under way replaced in the catalogue. */
 struct undo {
@@ -13,6 +14,7 @@ struct undo {
     bool has_samples;
     int64_t newest_ms;
     uint64_t newest_bits;
+    uint64_t transaction;
 };
 
 struct staged_row {
@@ -57,14 +59,15 @@ struct writer {
     struct totals totals;
 };
 
-/* The thread that moves recent rows into chunks (compact.c). */
+/* The thread that moves recent rows into chunks (compact.c) and drops what is too old (retention.c). */
 struct compactor {
     bool initialised, started;
     pthread_t thread;
     pthread_mutex_t lock; /* guards stop and woken; taken alone or inside the writer's */
     pthread_cond_t wake;
-    bool stop, woken, broken;   /* broken: the engine is to be opened again */
-    pthread_mutex_t running;    /* held by who changes chunks; the writer's lock may be taken inside */
+    bool stop, woken, broken; /* broken: the engine is to be opened again */
+    pthread_mutex_t
+        running; /* held by who moves, drops, deletes or joins late samples; the writer's lock may be taken inside */
     _Atomic unsigned waiting_n; /* appends that wait for it */
     struct connection *connection;
     struct cancel cancel; /* stops the statement under way when the store is closed */
@@ -72,19 +75,21 @@ struct compactor {
     _Atomic uint64_t recent_n, moves_n, failures_n;
 };
 
-/* Chunks never cross the borders of partitions, and a series has one in each at most. Prometheus's blocks are as long:
- * at the usual 15 s a chunk has 480 samples, enough that its row costs nothing beside them, few enough that a query for
- * the last minutes reads little that it does not want. Partitions are numbered ts // PARTITION_MS; number 0 is twice as
- * long, since the division cuts towards zero. */
-#define PARTITION_MS INT64_C(7200000)
-
 #define FRESH_CHUNKS "fresh_chunks" /* temporary: chunks about to be stored */
+
+/* Which samples are kept, and what was done about the others (retention.c). */
+struct retention_state {
+    struct retention keep;
+    _Atomic int64_t due_ms; /* the newest sample's time from which on there is something to drop */
+    _Atomic uint64_t partitions_n, samples_n, series_n, failures_n;
+};
 
 struct duckdb_store {
     struct backend backend; /* first: the public face */
     struct engine engine;
     struct writer writer;
     struct compactor compactor;
+    struct retention_state retention;
     struct metadata_table metadata;
     struct regex_cache regex;
     struct duckdb_options options; /* its directory is the one below */
@@ -96,6 +101,8 @@ static inline struct duckdb_store *store_of(struct backend *backend)
 {
     return (struct duckdb_store *)backend;
 }
+
+uint64_t store_log_bytes(const struct duckdb_store *store); /* of the log on disk; duckdb_backend.c */
 
 /* append.c */
 MUST_USE enum status writer_init(struct writer *writer, struct engine *engine, struct error *reterr);
@@ -140,12 +147,24 @@ MUST_USE enum status compactor_run(struct duckdb_store *store, struct error *ret
 MUST_USE enum status compactor_recount(struct compactor *compactor,
                                        struct error *reterr); /* recent_n; holding running */
 
-struct time_span partitions_span(int64_t first, int64_t last); /* of the partitions of these numbers */
 /* In a transaction, holding running: the chunks of FRESH_CHUNKS take the place of those stored, each of the one of its
  * series whose tmin it `replaces`, and count as moved. Drops FRESH_CHUNKS, which has the columns metric, series, tmin,
  * tmax, n, ts, value, replaces. `partitions`: where they are. */
 MUST_USE enum status chunks_replace(struct connection *connection, struct time_span partitions, struct cancel *cancel,
                                     struct error *reterr);
+void compactor_checkpoint(struct duckdb_store *store); /* `running` is held */
+
+/* retention.c. Those about one sample or series are for the writer, under its lock. */
+MUST_USE enum status retention_init(struct duckdb_store *store, const struct retention *keep, struct error *reterr);
+MUST_USE enum status retention_run(struct duckdb_store *store, struct error *reterr); /* drops what is due, now */
+bool retention_due(struct duckdb_store *store);
+void retention_look_again(struct duckdb_store *store); /* the newest sample may be an older one now */
+int64_t retention_oldest_ms(struct duckdb_store *store, struct labels labels); /* that is taken; INT64_MIN: any */
+int64_t retention_suspect_ms(struct duckdb_store *store);                      /* for older ones that is to be asked */
+
+/* delete.c */
+enum status store_delete_series(struct backend *backend, const struct series_query *query, struct cancel *cancel,
+                                uint64_t *ret_samples_n, struct error *reterr);
 
 /* run.c */
 enum status store_run(struct backend *backend, const struct fragment *fragment, const struct run_limits *limits,
@@ -165,8 +184,14 @@ enum status store_label_names(struct backend *backend, const struct series_query
 enum status store_label_values(struct backend *backend, struct str name, const struct series_query *query,
                                struct cancel *cancel, struct string_list **ret_list, struct error *reterr);
 
+/* The condition on a series to match any of the query's selectors. */
+void store_write_selectors(struct sql *sql, const struct series_query *query);
+
 /* E_BAD_DATA if a regular expression among the matchers is wrong. */
 MUST_USE enum status store_check_matchers(struct duckdb_store *store, const struct matcher *at, size_t n,
                                           struct error *reterr);
+
+MUST_USE enum status store_check_query(struct duckdb_store *store, const struct series_query *query,
+                                       struct error *reterr);
 
 #endif

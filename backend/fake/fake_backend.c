@@ -266,7 +266,7 @@ static enum status fake_append(struct backend *backend, struct append_request *r
     for (size_t i = 0; i < n; i++) {
         struct append_request *request = &requests[i];
         request->written = request->duplicates = request->out_of_order = request->conflicting = 0;
-        request->late = request->too_old = request->too_far_ahead = 0;
+        request->late = request->too_old = request->too_far_ahead = request->beyond_retention = 0;
         request->refused = (struct error){.status = OK};
         for (size_t j = 0; j < request->series_n; j++) {
             struct fake_series *series = series_of(fake, request->series[j].labels);
@@ -276,6 +276,36 @@ static enum status fake_append(struct backend *backend, struct append_request *r
         for (size_t j = 0; j < request->metadata_n; j++)
             append_metadata(fake, &request->metadata[j]);
     }
+    leave(fake);
+    return OK;
+}
+
+static enum status fake_delete_series(struct backend *backend, const struct series_query *query, struct cancel *cancel,
+                                      uint64_t *ret_samples_n, struct error *reterr)
+{
+    struct fake_backend *fake = fake_of(backend);
+    enum status status = enter(fake, FAKE_DELETE_SERIES, cancel, reterr);
+    if (status != OK)
+        return status;
+    size_t series_kept = 0;
+    *ret_samples_n = 0;
+    for (size_t i = 0; i < fake->series_n; i++) {
+        struct fake_series *series = &fake->series[i];
+        bool taken = query_takes(query, series);
+        size_t kept = 0;
+        for (size_t k = 0; k < series->n; k++) {
+            int64_t time_ms = series->samples[k].time_ms;
+            if (!taken || time_ms < query->span.min_ms || time_ms > query->span.max_ms)
+                series->samples[kept++] = series->samples[k];
+        }
+        *ret_samples_n += series->n - kept;
+        series->n = kept;
+        if (kept > 0)
+            fake->series[series_kept++] = *series;
+        else
+            free(series->samples);
+    }
+    fake->series_n = series_kept;
     leave(fake);
     return OK;
 }
@@ -619,6 +649,7 @@ static const struct backend_ops OPS = {
     .name = "fake",
     .capabilities = &duckdb_capabilities,
     .append = fake_append,
+    .delete_series = fake_delete_series,
     .run = fake_run,
     .raw_open = fake_raw_open,
     .raw_next = fake_raw_next,

@@ -13,6 +13,7 @@
 
 enum fake_call {
     FAKE_APPEND,
+    FAKE_DELETE_SERIES,
     FAKE_RUN,
     FAKE_RAW_OPEN,
     FAKE_RAW_NEXT,

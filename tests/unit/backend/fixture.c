@@ -41,6 +41,7 @@ void fixture_open(struct fixture *fixture)
         .compact_rows = fixture->compact_rows,
         .min_free_bytes = fixture->min_free_bytes,
         .out_of_order_window_ms = fixture->out_of_order_window_ms,
+        .retention = fixture->retention,
     };
     struct error error;
     if (duckdb_backend_open(&options, &fixture->backend, &error) != OK)
@@ -116,6 +117,20 @@ struct append_request append(struct fixture *fixture, const char *series, const 
         fail_msg("append: %s", error.message);
     request.series = NULL;
     return request;
+}
+
+void compact(struct fixture *fixture)
+{
+    struct error error;
+    if (duckdb_backend_compact(fixture->backend, &error) != OK)
+        fail_msg("compact: %s", error.message);
+}
+
+struct backend_stats stats_of(struct fixture *fixture)
+{
+    struct backend_stats stats;
+    assert_int_equal(fixture->backend->ops->stats(fixture->backend, &stats, NULL), OK);
+    return stats;
 }
 
 struct expr_selector selector_of(struct arena *arena, const char *text)

@@ -17,6 +17,7 @@ struct fixture {
     uint64_t compact_rows;
     uint64_t min_free_bytes;
     int64_t out_of_order_window_ms;
+    struct retention retention;
     struct backend *backend;
     struct arena arena; /* labels and texts of the test */
 };
@@ -40,6 +41,11 @@ struct append_request append(struct fixture *fixture, const char *series, const 
 #define APPEND(fixture, series, ...)                                                                                   \
     append(fixture, series, (const struct sample[]){__VA_ARGS__},                                                      \
            sizeof((const struct sample[]){__VA_ARGS__}) / sizeof(struct sample))
+
+struct backend_stats stats_of(struct fixture *fixture);
+
+/* duckdb_backend_compact; fails the test when that fails. */
+void compact(struct fixture *fixture);
 
 /* Matchers of a text: "job=a", "job!=a", "job=~a", "job!~a", separated by spaces. */
 struct expr_selector selector_of(struct arena *arena, const char *text);

@@ -83,20 +83,6 @@ static void append_part(struct fixture *f, struct world *w, int first, int last,
     assert_int_equal(request.refused.status, OK);
 }
 
-static void compact(struct fixture *f)
-{
-    struct error error;
-    if (duckdb_backend_compact(f->backend, &error) != OK)
-        fail_msg("compact: %s", error.message);
-}
-
-static struct backend_stats stats_of(struct fixture *f)
-{
-    struct backend_stats stats;
-    assert_int_equal(f->backend->ops->stats(f->backend, &stats, NULL), OK);
-    return stats;
-}
-
 /* --- window functions --- */
 
 static const struct window_grid GRIDS[] = {

@@ -1,9 +1,15 @@
-/* tests/unit/backend/test_duckdb_crash.c: what append acknowledged survives kill -9.
+/* tests/unit/backend/test_duckdb_crash.c: what append acknowledged survives kill -9, what was deleted stays deleted.
  *
- * A child writes rounds of samples and tells each acknowledged round through a pipe; the parent kills it at a random
- * moment, opens the store and looks for every acknowledged round. The child's rounds are small and large, so that
- * commits, checkpoints, compactions and first writes of series are all hit. Rounds are told apart by value and time, so
- * a sample lost or stored twice is seen. Each round has late samples too, most of them into chunks.
+ * A child writes rounds of samples, deletes some of them and tells the parent through a pipe what was acknowledged;
+ * the parent kills it at a random moment, opens the store and compares it with a model. Rounds are small and large, so
+ * that commits, checkpoints, compactions, drops by retention, deletions and first writes of series are all hit. Rounds
+ * are told apart by value and time, so a sample lost or stored twice is seen.
+ *
+ * What must hold after each kill: a round that was acknowledged is there, once, whole, unless retention or a deletion
+ * took it; the one round or deletion that was under way is there as a whole or not at all, for all its series; and
+ * retention cut at the beginning of a partition, no later than it may, the same for all series.
+ *
+ * PROMSPLIT_KILLS=200 asks for so many kills; PROMSPLIT_SEED repeats a run's moments, as far as a clock can.
  */
 #include <inttypes.h>
 #include <setjmp.h>
@@ -25,177 +31,343 @@
 #define KILLS        12
 #define MOVES        2 /* done by each child of those that live longer */
 #define SERIES       40
-#define COMPACT_ROWS 20000                       /* so that a compaction is nearly always under way */
-#define SAMPLE_MS    5000                        /* between samples: partitions fill in some rounds */
-#define BATCH        2500                        /* samples a series and round, at most */
-#define LATE         4                           /* samples of a series and round that come late */
-#define LATE_MS      (INT64_C(2000) * SAMPLE_MS) /* by so much at most */
+#define COMPACT_ROWS 20000 /* so that a compaction is nearly always under way */
+#define SAMPLE_MS    5000  /* between samples: partitions fill in some rounds */
+#define BATCH        2500  /* samples a series and round, at most */
+#define PARTITION_MS INT64_C(7200000)
+#define KEEP_MS      (8 * PARTITION_MS)
+#define CUT_FIRST    2 /* of the series that deletions cut pieces out of */
+#define CUT_LAST     5
+#define ROUNDS_MAX   20000
 
-/* What a child tells its parent. */
-struct told {
-    uint32_t round; /* acknowledged */
-    uint32_t moves_n;
+/* --- what a round does is fixed by its number, so that the parent knows what to look for --- */
+
+enum deletion {
+    NO_DELETION,
+    CUT,     /* a span out of series CUT_FIRST to CUT_LAST */
+    WIPE_NEW /* all of two of the series that some round began */
 };
 
-/* Samples of a round are fixed by its number, so that the parent knows what to look for. */
 static size_t round_samples(uint32_t round)
 {
     struct random r = random_from(round + 1);
     return random_below(&r, 3) ? 1 + random_below(&r, 20) : 1 + random_below(&r, BATCH);
 }
 
-/* The late samples of a round lie between others before its begin; each round's have a phase of their own. The value
- * has the round's number, and a half. The first rounds have none. */
-static size_t round_late(uint32_t round, int64_t begin_ms, struct sample *late)
+/* After the round whose last sample is at `now_ms`. *ret_span: of a cut; *ret_first: the series' round, of two. */
+static enum deletion round_deletion(uint32_t round, int64_t now_ms, struct time_span *ret_span, uint32_t *ret_first)
 {
-    struct random r = random_from(round + 1);
-    for (size_t k = 0; k < LATE && begin_ms > LATE_MS; k++) {
-        int64_t places = (LATE_MS / SAMPLE_MS - 1) / LATE; /* each has some of its own */
-        int64_t back = (int64_t)k * places + (int64_t)random_below(&r, (uint64_t)places) + 1;
-        late[k] = (struct sample){begin_ms - back * SAMPLE_MS + 1 + round % (SAMPLE_MS - 1), round + 0.5};
-    }
-    return begin_ms > LATE_MS ? LATE : 0;
+    struct random r = random_from(round + UINT64_C(1000003));
+    uint64_t choice = random_below(&r, 8);
+    int64_t back_ms = (int64_t)random_below(&r, (uint64_t)KEEP_MS), length_ms = (int64_t)random_below(&r, 20000000);
+    *ret_first = (uint32_t)random_below(&r, round + 1);
+    *ret_span = (struct time_span){now_ms - back_ms, now_ms - back_ms + length_ms};
+    return choice == 0 ? CUT : choice == 1 ? WIPE_NEW : NO_DELETION;
 }
 
-static void write_until_killed(const char *directory, uint32_t first_round, int64_t first_ms, int acknowledge)
+/* --- the child --- */
+
+/* What a child tells its parent. */
+struct told {
+    uint32_t round;
+    bool deleted; /* the round's deletion is acknowledged, too */
+    uint32_t moves_n;
+};
+
+static void delete_or_exit(struct backend *backend, struct arena *arena, const char *matchers, struct time_span span)
+{
+    struct expr_selector selector = selector_of(arena, matchers);
+    struct series_query query = {&selector, 1, span, 0};
+    uint64_t samples_n;
+    if (backend->ops->delete_series(backend, &query, NULL, &samples_n, NULL) != OK)
+        _exit(5);
+}
+
+static void append_or_exit(struct backend *backend, struct arena *arena, uint32_t round, int64_t *time_ms)
+{
+    static struct append_series series[SERIES];
+    static struct sample samples[BATCH];
+    size_t n = round_samples(round);
+    for (size_t k = 0; k < n; k++)
+        samples[k] = (struct sample){ *time_ms += SAMPLE_MS, round};
+    for (int i = 0; i < SERIES; i++) {
+        char text[48];
+        snprintf(text, sizeof text, i ? "m;i=%d" : "m;new=%d", i ? i : (int)round); /* a new series each round */
+        series[i] = (struct append_series){labels_of(arena, text), samples, n};
+    }
+    struct append_request request = {.series = series, .series_n = SERIES};
+    if (backend->ops->append(backend, &request, 1, NULL) != OK || request.written != SERIES * n)
+        _exit(2);
+}
+
+static void tell_or_exit(struct backend *backend, int acknowledge, uint32_t round, bool deleted)
+{
+    struct backend_stats stats;
+    if (backend->ops->stats(backend, &stats, NULL) != OK || stats.move_failures_n + stats.retention_failures_n > 0)
+        _exit(3);
+    struct told told = {round, deleted, (uint32_t)stats.moves_n};
+    if (write(acknowledge, &told, sizeof told) != sizeof told)
+        _exit(4);
+}
+
+static void write_until_killed(const char *directory, uint32_t first_round, int64_t time_ms, int acknowledge)
 {
     struct duckdb_options options = {.directory = directory,
                                      .threads = 2,
                                      .connections_max = 2,
                                      .compact_rows = COMPACT_ROWS,
-                                     .out_of_order_window_ms = LATE_MS + INT64_C(1) * BATCH * SAMPLE_MS};
-    static struct append_series series[SERIES];
-    static struct sample samples[BATCH + LATE];
-    struct arena arena;
+                                     .retention = {.time_ms = KEEP_MS}};
     struct backend *backend = NULL;
-    arena_init(&arena, SIZE_MAX);
     if (duckdb_backend_open(&options, &backend, NULL) != OK)
         _exit(1);
-    int64_t time_ms = first_ms;
-    for (uint32_t round = first_round;; round++) {
-        size_t n = round_samples(round), late_n = round_late(round, time_ms, samples + n);
-        for (size_t k = 0; k < n; k++)
-            samples[k] = (struct sample){time_ms += SAMPLE_MS, round};
-        for (int i = 0; i < SERIES; i++) {
-            char text[48];
-            snprintf(text, sizeof text, i ? "m;i=%d" : "m;new=%d", i ? i : (int)round); /* a new series each round */
-            series[i] = (struct append_series){labels_of(&arena, text), samples, n + late_n};
-        }
-        struct append_request request = {.series = series, .series_n = SERIES};
-        if (backend->ops->append(backend, &request, 1, NULL) != OK || request.written != SERIES * (n + late_n))
-            _exit(2);
-        struct backend_stats stats;
-        if (backend->ops->stats(backend, &stats, NULL) != OK)
-            _exit(3);
-        struct told told = {round, (uint32_t)stats.moves_n};
-        if (write(acknowledge, &told, sizeof told) != sizeof told)
-            _exit(4);
+    for (uint32_t round = first_round; round < ROUNDS_MAX; round++) {
+        struct arena arena;
+        arena_init(&arena, SIZE_MAX);
+        append_or_exit(backend, &arena, round, &time_ms);
+        tell_or_exit(backend, acknowledge, round, false);
+        struct time_span span;
+        uint32_t first;
+        char matchers[64];
+        enum deletion deletion = round_deletion(round, time_ms, &span, &first);
+        if (deletion == CUT)
+            delete_or_exit(backend, &arena, "__name__=m i=~[2-5]", span);
+        snprintf(matchers, sizeof matchers, "new=~%u|%u", first, first + 1);
+        if (deletion == WIPE_NEW)
+            delete_or_exit(backend, &arena, matchers, (struct time_span){INT64_MIN, INT64_MAX});
+        if (deletion != NO_DELETION)
+            tell_or_exit(backend, acknowledge, round, true);
+        arena_release(&arena);
+    }
+    _exit(6);
+}
+
+/* --- the model --- */
+
+struct model {
+    uint32_t rounds;
+    int64_t now_ms;
+    int64_t round_end_ms[ROUNDS_MAX];
+    bool wiped[ROUNDS_MAX + 1]; /* the series that this round began */
+    uint8_t *cut;               /* by sample number, time / SAMPLE_MS: cut out of some series */
+    size_t cut_room;
+};
+
+static void model_add_round(struct model *m)
+{
+    assert_true(m->rounds < ROUNDS_MAX);
+    m->now_ms += (int64_t)round_samples(m->rounds) * SAMPLE_MS;
+    m->round_end_ms[m->rounds++] = m->now_ms;
+    size_t wanted = (size_t)(m->now_ms / SAMPLE_MS) + 1;
+    if (wanted > m->cut_room) {
+        m->cut = realloc(m->cut, 2 * wanted);
+        assert_non_null(m->cut);
+        memset(m->cut + m->cut_room, 0, 2 * wanted - m->cut_room);
+        m->cut_room = 2 * wanted;
     }
 }
 
-/* Whether that late sample, met behind the time of the newest sample so far, can be one. */
-static bool is_late(const struct sample *late, uint32_t round, int64_t time_ms)
+/* The deletion of the last round. */
+static void model_delete(struct model *m)
 {
-    uint32_t of = (uint32_t)late->value;
-    return late->value == of + 0.5 && of >= round && late->time_ms == time_ms + 1 + of % (SAMPLE_MS - 1);
+    struct time_span span;
+    uint32_t first, round = m->rounds - 1;
+    enum deletion deletion = round_deletion(round, m->now_ms, &span, &first);
+    for (int64_t k = 1; deletion == CUT && k * SAMPLE_MS <= m->now_ms; k++)
+        m->cut[k] |= k * SAMPLE_MS >= span.min_ms && k * SAMPLE_MS <= span.max_ms;
+    for (uint32_t i = first; deletion == WIPE_NEW && i < first + 2 && i < m->rounds; i++)
+        m->wiped[i] = true;
 }
 
-/* Samples of one series, all of them; checks that they are whole rounds in order, with their late samples. */
-static size_t stored_rounds(struct fixture *f, const char *matchers)
+/* --- the store against it --- */
+
+/* Times of one series; checks that values are those of their rounds. */
+static size_t read_times(struct fixture *f, const struct model *m, const char *matchers, int64_t **ret_times)
 {
     struct expr_selector selector = selector_of(&f->arena, matchers);
     struct raw_cursor *cursor = NULL;
     struct raw_block block;
+    size_t n = 0, room = (size_t)(KEEP_MS / SAMPLE_MS) * 4 + (size_t)(m->now_ms / SAMPLE_MS) + 2 * BATCH;
+    int64_t *times = malloc(room * sizeof *times);
+    uint32_t round = 0;
+    assert_non_null(times);
     assert_int_equal(f->backend->ops->raw_open(f->backend, selector.matchers, selector.matchers_n,
                                                (struct time_span){INT64_MIN, INT64_MAX}, NULL, &cursor, NULL),
                      OK);
-    uint32_t round = 0;
-    size_t of_round = 0, late_n = 0, late_wanted = 0;
-    int64_t time_ms = 0;
-    struct sample late[LATE];
     while (f->backend->ops->raw_next(cursor, &block, NULL) == OK && block.samples_n > 0) {
         for (size_t i = 0; i < block.samples_n; i++) {
-            if (block.samples[i].time_ms % SAMPLE_MS != 0) {
-                assert_true(is_late(&block.samples[i], round, time_ms));
-                late_n++;
-                continue;
-            }
-            late_wanted += of_round == 0 ? round_late(round, time_ms, late) : 0;
-            assert_int_equal(block.samples[i].time_ms, time_ms += SAMPLE_MS);
-            assert_true(block.samples[i].value == round);
-            if (++of_round == round_samples(round)) {
+            while (round < m->rounds && m->round_end_ms[round] < block.samples[i].time_ms)
                 round++;
-                of_round = 0;
-            }
+            assert_true(block.samples[i].value == round);
+            assert_true(n < room);
+            times[n++] = block.samples[i].time_ms;
         }
     }
-    assert_int_equal(of_round, 0); /* no torn round */
-    assert_int_equal(late_n, late_wanted);
     f->backend->ops->raw_close(cursor);
-    return round;
+    *ret_times = times;
+    return n;
 }
 
-static size_t stored_new_series(struct fixture *f)
+/* All samples from cut_ms on, but those cut out. */
+static bool is_as_modelled(struct fixture *f, const struct model *m, int series, int64_t cut_ms)
 {
+    char matchers[48];
+    snprintf(matchers, sizeof matchers, "__name__=m i=%d", series);
+    int64_t *times;
+    size_t n = read_times(f, m, matchers, &times), at = 0;
+    bool right = true, pieces = series >= CUT_FIRST && series <= CUT_LAST;
+    for (int64_t k = 1; k * SAMPLE_MS <= m->now_ms; k++) {
+        if (k * SAMPLE_MS < cut_ms || (pieces && m->cut[k]))
+            continue;
+        right = right && at < n && times[at] == k * SAMPLE_MS;
+        at++;
+    }
+    free(times);
+    return right && at == n;
+}
+
+static bool new_series_are_as_modelled(struct fixture *f, const struct model *m, int64_t cut_ms)
+{
+    static bool listed[ROUNDS_MAX];
     struct expr_selector selector = selector_of(&f->arena, "new=~.+");
     struct series_query query = {&selector, 1, {INT64_MIN, INT64_MAX}, 0};
     struct series_list *list = NULL;
     assert_int_equal(f->backend->ops->series(f->backend, &query, NULL, &list, NULL), OK);
-    size_t n = list->n;
+    bool right = true;
+    memset(listed, 0, sizeof listed);
+    for (size_t i = 0; i < list->n; i++) {
+        uint32_t round = (uint32_t)atoi(labels_get(list->at[i], STR("new")).ptr);
+        right = right && round < m->rounds && !listed[round];
+        if (right)
+            listed[round] = true;
+    }
     series_list_free(list);
-    return n;
+    for (uint32_t round = 0; round < m->rounds; round++)
+        right = right && listed[round] == (m->round_end_ms[round] >= cut_ms && !m->wiped[round]);
+    return right;
+}
+
+static bool all_is_as_modelled(struct fixture *f, const struct model *m, int64_t cut_ms)
+{
+    static const int LOOKED_AT[] = {1, CUT_FIRST, CUT_FIRST + 1, CUT_LAST, SERIES - 1};
+    for (size_t i = 0; i < sizeof LOOKED_AT / sizeof *LOOKED_AT; i++) {
+        if (!is_as_modelled(f, m, LOOKED_AT[i], cut_ms))
+            return false;
+    }
+    return new_series_are_as_modelled(f, m, cut_ms);
+}
+
+/* From which time on samples are there, by a series that nobody deletes from. */
+static int64_t find_cut_ms(struct fixture *f, struct model *m)
+{
+    int64_t *times;
+    size_t n = read_times(f, m, "__name__=m i=1", &times);
+    assert_true(n > 0 && times[n - 1] == m->now_ms);
+    int64_t first_ms = times[0], cut_ms = first_ms / PARTITION_MS * PARTITION_MS;
+    free(times);
+    assert_true(first_ms == SAMPLE_MS || first_ms == cut_ms + (SAMPLE_MS - cut_ms % SAMPLE_MS) % SAMPLE_MS);
+    assert_true(cut_ms <= m->now_ms - KEEP_MS || cut_ms == 0);
+    return cut_ms;
+}
+
+/* Whether the round after the last that was told of is there. */
+static bool has_one_more(struct fixture *f, const struct model *m)
+{
+    struct backend_stats stats;
+    assert_int_equal(f->backend->ops->stats(f->backend, &stats, NULL), OK);
+    int64_t newest_ms = m->rounds || stats.samples_n ? stats.max_time_ms : 0;
+    if (newest_ms == m->now_ms)
+        return false;
+    assert_int_equal(newest_ms, m->now_ms + (int64_t)round_samples(m->rounds) * SAMPLE_MS);
+    return true;
+}
+
+/* Brings the model to what is stored, and compares. `deleted`: so was the deletion of the last acknowledged round. */
+static void check(struct fixture *f, struct model *m, bool deleted)
+{
+    bool one_more = has_one_more(f, m);
+    if (m->rounds > 0 && (deleted || one_more))
+        model_delete(m); /* the child came to it before the next round */
+    if (one_more)
+        model_add_round(m);
+    int64_t cut_ms = find_cut_ms(f, m);
+    bool right = all_is_as_modelled(f, m, cut_ms);
+    if (!right && (one_more || !deleted)) { /* committed, not yet told */
+        model_delete(m);
+        right = all_is_as_modelled(f, m, cut_ms);
+    }
+    assert_true(right);
+    struct time_span span;
+    uint32_t first;
+    print_message("%u rounds, to %" PRId64 " min, from %" PRId64 " min%s%s\n", m->rounds, m->now_ms / 60000,
+                  cut_ms / 60000, one_more ? ", one not told" : "",
+                  round_deletion(m->rounds - 1, m->now_ms, &span, &first) ? ", a deletion at the end" : "");
+}
+
+/* --- kills --- */
+
+/* One child's life; true if the last acknowledged round's deletion is acknowledged, too. */
+static bool live_and_die(struct fixture *f, struct model *m, struct random *r, bool lives_longer)
+{
+    int pipe_ends[2];
+    assert_int_equal(pipe(pipe_ends), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        close(pipe_ends[0]);
+        write_until_killed(f->directory, m->rounds, m->now_ms, pipe_ends[1]);
+    }
+    close(pipe_ends[1]);
+    struct told told = {.moves_n = 0};
+    uint32_t before = m->rounds, moves_wanted = lives_longer ? MOVES : 0;
+    bool deleted = false;
+    int64_t kill_at_ms = monotonic_ms() + 50 + (int64_t)random_below(r, 700);
+    while (read(pipe_ends[0], &told, sizeof told) == sizeof told) {
+        if (told.round >= m->rounds) {
+            if (m->rounds > before) /* of this child; it did what the last round says before it went on */
+                model_delete(m);
+            model_add_round(m);
+        }
+        deleted = told.deleted;
+        if (monotonic_ms() >= kill_at_ms && told.moves_n >= moves_wanted) {
+            usleep((useconds_t)random_below(r, 5000)); /* into the midst of what comes next */
+            kill(child, SIGKILL);
+        }
+    }
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    close(pipe_ends[0]);
+    if (!WIFSIGNALED(how) || WTERMSIG(how) != SIGKILL)
+        fail_msg("the child ended by itself with %d", WEXITSTATUS(how));
+    assert_true(m->rounds > before);
+    return deleted;
 }
 
 static void test_acknowledged_rounds_survive(void **state)
 {
+    const char *kills_text = getenv("PROMSPLIT_KILLS"), *seed_text = getenv("PROMSPLIT_SEED");
+    int kills = kills_text ? atoi(kills_text) : KILLS;
+    uint64_t seed = seed_text ? strtoull(seed_text, NULL, 10) : (uint64_t)getpid();
+    static struct model model;
     struct fixture f;
+    struct random r = random_from(seed);
+    print_message("%d kills, PROMSPLIT_SEED=%" PRIu64 "\n", kills, seed);
     fixture_init_on_disk(&f);
     fixture_close(&f);
-    struct random r = random_from((uint64_t)getpid());
-    uint32_t rounds = 0;
-    int64_t time_ms = 0;
-    for (int kills = 0; kills < KILLS; kills++) {
-        int pipe_ends[2];
-        assert_int_equal(pipe(pipe_ends), 0);
-        pid_t child = fork();
-        assert_true(child >= 0);
-        if (child == 0) {
-            close(pipe_ends[0]);
-            write_until_killed(f.directory, rounds, time_ms, pipe_ends[1]);
-        }
-        close(pipe_ends[1]);
-        struct told told = {.moves_n = 0};
-        uint32_t acknowledged = rounds;
+    for (int i = 0; i < kills; i++) {
         /* Most die young; every fourth lives to finish moves, and dies in a later one or between. */
-        uint32_t moves_wanted = kills % 4 == 3 ? MOVES : 0;
-        int64_t kill_at_ms = monotonic_ms() + 50 + (int64_t)random_below(&r, 700);
-        while (read(pipe_ends[0], &told, sizeof told) == sizeof told) {
-            acknowledged = told.round + 1;
-            if (monotonic_ms() >= kill_at_ms && told.moves_n >= moves_wanted) {
-                usleep((useconds_t)random_below(&r, 5000)); /* into the middle of a later round */
-                kill(child, SIGKILL);
-            }
-        }
-        int how;
-        assert_int_equal(waitpid(child, &how, 0), child);
-        assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
-        close(pipe_ends[0]);
-        fixture_open(&f);
-        size_t stored = stored_rounds(&f, "__name__=m i=1");
-        print_message("kill %d: %u rounds acknowledged, %zu stored\n", kills + 1, acknowledged, stored);
-        assert_true(acknowledged > rounds);
-        assert_true(stored == acknowledged || stored == acknowledged + 1); /* committed, not yet told */
-        assert_int_equal(stored_rounds(&f, "__name__=m i=39"), stored);
-        assert_int_equal(stored_new_series(&f), stored);
+        bool deleted = live_and_die(&f, &model, &r, i % 4 == 3);
+        fixture_open(&f); /* keeps everything: what is there is what the child left */
+        print_message("kill %d: ", i + 1);
+        check(&f, &model, deleted);
         fixture_close(&f);
-        for (; rounds < stored; rounds++)
-            time_ms += (int64_t)round_samples(rounds) * SAMPLE_MS;
+        arena_reset(&f.arena);
     }
     fixture_open(&f);
     struct backend_stats stats;
     assert_int_equal(f.backend->ops->stats(f.backend, &stats, NULL), OK);
     assert_true(stats.recent_n < stats.samples_n); /* the moves that were finished are */
     print_message("%" PRIu64 " samples, %" PRIu64 " of them recent\n", stats.samples_n, stats.recent_n);
+    free(model.cut);
     fixture_release(&f);
 }
 

@@ -54,6 +54,23 @@ static void test_samples(void **state)
     assert_int_equal(stats.samples_n, 3);
 }
 
+static void test_deletion(void **state)
+{
+    struct fixture *f = *state;
+    APPEND(f, "up;job=a", {1000, 1}, {2000, 2}, {3000, 3});
+    APPEND(f, "up;job=b", {2000, 2});
+    APPEND(f, "down", {2000, 2});
+    struct expr_selector selector = selector_of(&f->arena, "__name__=up");
+    struct series_query query = {&selector, 1, {2000, 9000}, 0};
+    uint64_t samples_n = 0;
+    assert_int_equal(f->backend->ops->delete_series(f->backend, &query, NULL, &samples_n, NULL), OK);
+    assert_int_equal(samples_n, 3);
+    assert_int_equal(stats_of(f).series_n, 2);
+    assert_int_equal(stats_of(f).samples_n, 2);
+    assert_int_equal(APPEND(f, "up;job=a", {1500, 4}).written, 1);
+    assert_int_equal(fake_calls(f->backend, FAKE_DELETE_SERIES), 1);
+}
+
 static void test_listings(void **state)
 {
     struct fixture *f = *state;
@@ -135,6 +152,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_samples, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_deletion, setup, teardown),
         cmocka_unit_test_setup_teardown(test_listings, setup, teardown),
         cmocka_unit_test_setup_teardown(test_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_faults, setup, teardown),

@@ -226,6 +226,54 @@ static void labels_and_series(void **state)
     check_rows(rows, ARRAY_LENGTH(rows));
 }
 
+static void admin(void **state)
+{
+    static const char off[] = "{\"status\":\"error\",\"errorType\":\"unavailable\",\"error\":\"admin APIs disabled\"}";
+    static const struct row refused[] = {
+        {api_delete_series, "", "match[]=up", 503, off},
+        {api_clean_tombstones, "", "", 503, off},
+        {api_snapshot, "", "", 503, off},
+    };
+    static const struct row wrong[] = {
+        {api_delete_series, "", "start=1", 400, BAD_BODY("no match[] parameter provided")},
+        {api_delete_series, "", "match[]=up&start=x", 400,
+         BAD_BODY("invalid parameter \\\"start\\\": invalid time value for 'start': cannot parse \\\"x\\\" to a valid "
+                  "timestamp")},
+        {api_delete_series, "", "match[]={job=\"\"}", 400,
+         BAD_BODY("invalid parameter \\\"match[]\\\": match[] must contain at least one non-empty matcher")},
+        {api_snapshot, "", "", 422,
+         "{\"status\":\"error\",\"errorType\":\"execution\",\"error\":\"snapshots are not made here: stop the program "
+         "and "
+         "copy the storage directory\"}"},
+    };
+    static const struct {
+        void (*handle)(struct http_request *);
+        const char *form, *left; /* series afterwards */
+    } right[] = {
+        {api_clean_tombstones, "", "[\"api\",\"db\"]"},
+        {api_delete_series, "match[]=up&end=0.5", "[\"api\",\"db\"]"},
+        {api_delete_series, "match[]=up{job=\"db\"}&match[]=none&start=9&end=9", "[\"api\"]"},
+        {api_delete_series, "match[]={__name__=~\".+\"}", "[]"},
+    };
+    check_rows(refused, ARRAY_LENGTH(refused));
+    app.config.web_admin_api = true;
+    check_rows(wrong, ARRAY_LENGTH(wrong));
+    for (size_t i = 0; i < ARRAY_LENGTH(right); i++) {
+        struct exchange exchange;
+        ask(&exchange, right[i].handle, "/api/v1/x", "", right[i].form);
+        assert_int_equal(exchange.code, 204);
+        done(&exchange);
+        ask(&exchange, api_label_values, "/api/v1/x", "job", "");
+        assert_non_null(strstr(exchange.body, right[i].left));
+        done(&exchange);
+    }
+    fake_fail(app.backend, FAKE_DELETE_SERIES, 1, E_STORE);
+    struct exchange exchange;
+    ask(&exchange, api_delete_series, "/api/v1/x", "", "match[]=up");
+    assert_int_equal(exchange.code, 500);
+    done(&exchange);
+}
+
 static void metadata(void **state)
 {
     static const struct row rows[] = {
@@ -452,6 +500,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(labels_and_series, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(admin, set_up, tear_down),
         cmocka_unit_test_setup_teardown(metadata, set_up, tear_down),
         cmocka_unit_test_setup_teardown(expressions, set_up, tear_down),
         cmocka_unit_test_setup_teardown(explain_follows_upstream_and_flags, set_up, tear_down),

@@ -192,6 +192,8 @@ static void good_files(void **state)
         {"query: {timeout: 1m}", "|--query.timeout=3m", "query.timeout", "3m"},
         {"web: {page: false}", "", "web.page", "false"},
         {"planner: {push: \"rate,sum\"}", "", "planner.push", "rate,sum"},
+        {"storage:\n  retention:\n    time: 15d\n    rules: []\n", "", "storage.retention.time", "15d"},
+        {"storage: {retention: {size: 10GB}, retention.time: 1y}", "", "storage.retention.size", "10GB"},
         {"---\nlog: {level: warn}\n...\n", "", "log.level", "warn"},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
@@ -223,6 +225,24 @@ static void bad_files(void **state)
          "line 3: query is the first part of flags' names: wanted is query: {name: value, …}"},
         {"- a\n- b\n", "", "a mapping of flags' names to values is expected"},
         {"? [a]\n: b\n", "", "line 1: a key is a flag's name, at most 127 bytes"},
+        {"storage: {retention: {tim: 1d}}", "",
+         "line 1: unknown key storage.retention.tim; did you mean storage.retention.time?"},
+        {"storage: {retention: 1d}", "",
+         "line 1: storage.retention is the first part of flags' names: wanted is storage.retention: {name: value, …}"},
+        {"storage.retention.rules: 1d", "",
+         "line 1: storage.retention.rules wants a list of {match: SELECTOR, time: DURATION}"},
+        {"storage.retention.rules: []\nstorage: {retention: {rules: []}}", "",
+         "line 2: storage.retention.rules is given twice"},
+        {"storage.retention.rules: [{match: up}]", "",
+         "line 1: storage.retention.rules: a rule has match and time, once each"},
+        {"storage.retention.rules: [{match: up, time: 1d, size: 5}]", "",
+         "line 1: storage.retention.rules: a rule has match and time, once each, and nothing else"},
+        {"storage.retention.rules: [up]", "",
+         "line 1: storage.retention.rules: a rule is {match: SELECTOR, time: DURATION}"},
+        {"storage.retention.rules: [{match: up, time: soon}]", "",
+         "line 1: storage.retention.rules: time: \"soon\" is not a duration such as 12h or 15d"},
+        {"storage.retention.rules: [{match: '{job=\"\"}', time: 1d}]", "",
+         "line 1: storage.retention.rules: match: match[] must contain at least one non-empty matcher"},
         {"query: {timeout: 1m", "", "line 2: did not find expected ',' or '}'"},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
@@ -285,6 +305,32 @@ static void what_is_shown_as_yaml_can_be_read_back(void **state)
     config_release(&again);
 }
 
+static void retention_rules_are_read_and_shown(void **state)
+{
+    static const char text[] = "storage:\n  retention:\n    rules:\n      - {match: 'up{job=~\"a|b\"}', time: 1y}\n"
+                               "      - match: '{__name__=~\"node_.*\"}'\n        time: 0\n";
+    struct config config, again;
+    struct error error = {0};
+    struct strbuf yaml;
+    char path[64];
+    if (parse_file(&config, text, sizeof text - 1, "", &error, path) != OK)
+        fail_msg("%s", error.message);
+    assert_int_equal(config.retention_rules_n, 2);
+    assert_int_equal(config.retention_rules[0].selector.matchers_n, 2);
+    assert_true(config.retention_rules[0].time_ms == INT64_C(365) * 86400000);
+    assert_int_equal(config.retention_rules[1].time_ms, 0);
+    strbuf_init(&yaml, 1u << 20);
+    config_yaml(&yaml, &config);
+    if (parse_file(&again, yaml.ptr, yaml.len, "", &error, path) != OK)
+        fail_msg("%s\n%s", error.message, yaml.ptr);
+    assert_int_equal(again.retention_rules_n, 2);
+    assert_string_equal(again.retention_rules[0].match, "up{job=~\"a|b\"}");
+    assert_true(again.retention_rules[0].time_ms == config.retention_rules[0].time_ms);
+    strbuf_release(&yaml);
+    config_release(&config);
+    config_release(&again);
+}
+
 static void help_names_every_flag_of_its_command_and_no_other(void **state)
 {
     for (enum command c = COMMAND_SERVE; c <= COMMAND_QUERY; c <<= 1) {
@@ -333,6 +379,7 @@ int main(void)
         cmocka_unit_test(bad_files),
         cmocka_unit_test(a_file_may_not_hold_nul_bytes_or_be_huge),
         cmocka_unit_test(what_is_shown_as_yaml_can_be_read_back),
+        cmocka_unit_test(retention_rules_are_read_and_shown),
         cmocka_unit_test(help_names_every_flag_of_its_command_and_no_other),
         cmocka_unit_test(documents_have_a_row_for_every_flag),
     };

@@ -1,0 +1,148 @@
+/* backend/duckdb/delete.c: deletes samples of chosen series in a span of time, at once and for good.
+ *
+ * What is deleted is what was committed when the call began; samples that come while it runs stay. Chunks inside the
+ * span go; those that reach over its ends are written anew without what lies in it, so that each still has all samples
+ * of its series from tmin to tmax, and a series still has one chunk in a partition. As with a move, the new chunks
+ * count once `moved` has their number (schema.h). All is one transaction of removal.h.
+ */
+#include <unistd.h>
+
+#include "backend/duckdb/removal.h"
+#include "backend/duckdb/schema.h"
+#include "base/assert.h"
+
+#define NAP_US 5000
+
+static void write_inside(struct sql *sql, struct time_span span)
+{
+    sql_between(sql, "tmin", span);
+    sql_words(sql, " AND ");
+    sql_between(sql, "tmax", span);
+}
+
+static void write_is_doomed(struct sql *sql)
+{
+    sql_words(sql, " AND series IN (SELECT series FROM " REMOVAL_DOOMED ")");
+}
+
+static enum status doom(struct removal *r, const struct series_query *query, struct error *reterr)
+{
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "SELECT series, sum(n)::BIGINT AS n FROM (");
+    schema_counts(&sql, query->span, r->batch);
+    sql_words(&sql, ") WHERE series IN (SELECT series FROM series WHERE ");
+    store_write_selectors(&sql, query);
+    sql_words(&sql, ") GROUP BY series HAVING sum(n) > 0");
+    return removal_doom(r, &sql, reterr);
+}
+
+/* Of the chunks over the span's ends, those that lose something: what they keep. */
+static enum status cut_ends(struct removal *r, struct time_span span, struct error *reterr)
+{
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "CREATE OR REPLACE TEMP TABLE cut AS SELECT metric, series, tmin, list_select(ts, kept) AS ts, "
+                    "list_select(value, kept) AS value FROM (SELECT metric, series, tmin, ts, value, n, "
+                    "list_filter(range(1, n::BIGINT + 1), lambda i: NOT (");
+    sql_between(&sql, "ts[i]", span);
+    sql_words(&sql, ")) AS kept FROM chunks WHERE ");
+    sql_meets(&sql, span);
+    sql_words(&sql, " AND NOT (");
+    write_inside(&sql, span);
+    sql_words(&sql, ")");
+    write_is_doomed(&sql);
+    sql_words(&sql, ") WHERE len(kept) < n");
+    return removal_change(r, &sql, NULL, reterr);
+}
+
+static enum status delete_chunks(struct removal *r, struct time_span span, struct error *reterr)
+{
+    struct sql inside, ends;
+    sql_init(&inside, SQL_BYTES_MAX);
+    sql_words(&inside, "DELETE FROM stored_chunks WHERE ");
+    write_inside(&inside, span);
+    write_is_doomed(&inside);
+    enum status status = removal_change(r, &inside, NULL, reterr);
+    if (status != OK)
+        return status;
+    sql_init(&ends, SQL_BYTES_MAX);
+    sql_words(&ends, "DELETE FROM stored_chunks AS old USING temp.main.cut AS cut WHERE cut.series = old.series AND "
+                     "cut.tmin = old.tmin");
+    return removal_change(r, &ends, NULL, reterr);
+}
+
+static enum status put_ends_back(struct removal *r, struct error *reterr)
+{
+    static const char *const STATEMENTS[] = {
+        ("INSERT INTO stored_chunks SELECT md5_number_lower(metric) AS metric_key, metric, series, ts[1] AS tmin, "
+         "ts[-1] AS tmax, len(ts) AS n, ts, value, (SELECT move + 1 FROM moved) FROM temp.main.cut "
+         "ORDER BY metric_key, series, tmin"),
+        "UPDATE moved SET move = move + 1",
+        "DROP TABLE temp.main.cut",
+    };
+    enum status status = OK;
+    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(STATEMENTS); i++)
+        status = engine_change(r->connection, STATEMENTS[i], r->cancel, NULL, reterr);
+    return status;
+}
+
+static enum status delete_recent(struct removal *r, struct time_span span, struct error *reterr)
+{
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "DELETE FROM recent WHERE ");
+    sql_between(&sql, "ts", span);
+    sql_words(&sql, " AND ");
+    schema_within(&sql, r->batch);
+    write_is_doomed(&sql);
+    return removal_change(r, &sql, &r->recent_n, reterr);
+}
+
+static enum status take_out(struct removal *r, const struct series_query *query, struct error *reterr)
+{
+    r->cut_ms = query->span.min_ms;
+    enum status status = doom(r, query, reterr);
+    if (status != OK || r->samples_n == 0)
+        return status;
+    status = cut_ends(r, query->span, reterr);
+    if (status == OK)
+        status = delete_chunks(r, query->span, reterr);
+    if (status == OK)
+        status = put_ends_back(r, reterr);
+    return status == OK ? delete_recent(r, query->span, reterr) : status;
+}
+
+/* A move may be under way for seconds; the caller's patience is looked after meanwhile. */
+static enum status wait_for_turn(struct compactor *c, struct cancel *cancel, struct error *reterr)
+{
+    enum status status;
+    while ((status = cancel_check(cancel, reterr)) == OK && pthread_mutex_trylock(&c->running) != 0)
+        usleep(NAP_US);
+    return status;
+}
+
+enum status store_delete_series(struct backend *backend, const struct series_query *query, struct cancel *cancel,
+                                uint64_t *ret_samples_n, struct error *reterr)
+{
+    struct duckdb_store *store = store_of(backend);
+    struct compactor *c = &store->compactor;
+    struct removal removal;
+    PRE(query->limit == 0);
+    enum status status = store_check_query(store, query, reterr);
+    if (status == OK)
+        status = wait_for_turn(c, cancel, reterr);
+    if (status != OK)
+        return status;
+    status = removal_begin(&removal, store, cancel, reterr);
+    if (status == OK)
+        status = removal_end(&removal, take_out(&removal, query, reterr), reterr);
+    if (status == OK && removal.samples_n > 0) {
+        retention_look_again(store);
+        compactor_checkpoint(store);
+    }
+    pthread_mutex_unlock(&c->running);
+    if (status == OK)
+        *ret_samples_n = removal.samples_n;
+    return status;
+}

@@ -1,0 +1,303 @@
+/* backend/duckdb/removal.c: see removal.h. */
+#include "backend/duckdb/removal.h"
+
+#include <stdlib.h>
+
+#include "backend/duckdb/schema.h"
+#include "backend/duckdb/stored_value.h"
+#include "base/assert.h"
+#include "base/float_text.h"
+
+#define REMAINING "temp.main.remaining"
+#define GONE      "temp.main.gone"
+
+struct newest_sample {
+    uint32_t id;
+    int64_t time_ms;
+    double value;
+};
+
+/* What is known before the last step. */
+struct outcome {
+    uint32_t *gone; /* series that have no sample left, as far as the transaction sees */
+    size_t gone_n;
+    struct newest_sample *newest; /* of series that keep some */
+    size_t newest_n;
+    struct time_span bounds; /* of all that is left; INT64_MAX, INT64_MIN: nothing */
+};
+
+static enum status no_memory(struct error *reterr)
+{
+    return error_set(reterr, E_NOMEM, "no memory to take samples out");
+}
+
+static enum status execute(struct removal *r, const char *sql, struct error *reterr)
+{
+    return engine_change(r->connection, sql, r->cancel, NULL, reterr);
+}
+
+static enum status query(struct removal *r, struct sql *sql, duckdb_result *ret_rows, struct error *reterr)
+{
+    enum status status = sql_status(sql, reterr);
+    if (status == OK)
+        status = engine_query(r->connection, strbuf_view(&sql->text).ptr, false, r->cancel, ret_rows, reterr);
+    sql_release(sql);
+    return status;
+}
+
+enum status removal_begin(struct removal *r, struct duckdb_store *store, struct cancel *cancel, struct error *reterr)
+{
+    *r = (struct removal){.store = store,
+                          .connection = store->compactor.connection,
+                          .cancel = cancel,
+                          .batch = writer_totals(&store->writer).batch,
+                          .cut_ms = INT64_MAX};
+    return engine_begin(r->connection, reterr);
+}
+
+enum status removal_change(struct removal *r, struct sql *sql, uint64_t *ret_rows_n, struct error *reterr)
+{
+    enum status status = sql_status(sql, reterr);
+    if (status == OK)
+        status = engine_change(r->connection, strbuf_view(&sql->text).ptr, r->cancel, ret_rows_n, reterr);
+    sql_release(sql);
+    return status;
+}
+
+enum status removal_doom(struct removal *r, struct sql *chosen, struct error *reterr)
+{
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "CREATE OR REPLACE TEMP TABLE doomed AS ");
+    enum status status = sql_status(chosen, reterr);
+    if (status == OK)
+        sql_words(&sql, strbuf_view(&chosen->text).ptr);
+    sql_release(chosen);
+    if (status != OK) {
+        sql_release(&sql);
+        return status;
+    }
+    status = removal_change(r, &sql, NULL, reterr);
+    duckdb_result rows;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "SELECT coalesce(sum(n), 0)::BIGINT FROM " REMOVAL_DOOMED);
+    if (status == OK)
+        status = query(r, &sql, &rows, reterr);
+    else
+        sql_release(&sql);
+    if (status != OK)
+        return status;
+    r->samples_n = (uint64_t)duckdb_value_int64(&rows, 0, 0);
+    duckdb_destroy_result(&rows);
+    return OK;
+}
+
+/* --- what is left --- */
+
+static enum status find_remaining(struct removal *r, struct error *reterr)
+{
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "CREATE OR REPLACE TEMP TABLE remaining AS SELECT series, max(tmax) AS newest FROM "
+                    "(SELECT series, tmax FROM chunks UNION ALL SELECT series, ts AS tmax FROM recent WHERE ");
+    schema_within(&sql, r->batch);
+    sql_words(&sql, ") WHERE series IN (SELECT series FROM " REMOVAL_DOOMED ") GROUP BY series");
+    return removal_change(r, &sql, NULL, reterr);
+}
+
+static enum status find_gone(struct removal *r, struct outcome *o, struct error *reterr)
+{
+    struct sql sql;
+    duckdb_result rows;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "SELECT series FROM " REMOVAL_DOOMED " WHERE series NOT IN (SELECT series FROM " REMAINING ")");
+    enum status status = query(r, &sql, &rows, reterr);
+    if (status != OK)
+        return status;
+    o->gone = malloc(((size_t)duckdb_row_count(&rows) + 1) * sizeof *o->gone);
+    duckdb_data_chunk chunk = NULL;
+    while (o->gone && (status = engine_fetch(&rows, r->cancel, &chunk, reterr)) == OK && chunk) {
+        const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
+        for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++)
+            o->gone[o->gone_n++] = ids[i];
+        duckdb_destroy_data_chunk(&chunk);
+    }
+    duckdb_destroy_result(&rows);
+    return o->gone ? status : no_memory(reterr);
+}
+
+/* The newest samples of series whose own newest may have gone; the others' are as they were. */
+static enum status find_newest(struct removal *r, struct outcome *o, struct error *reterr)
+{
+    struct sql sql;
+    duckdb_result rows;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "SELECT series, newest, value FROM " REMAINING " JOIN (SELECT series, tmax AS newest, "
+                    "value[n] AS value FROM chunks UNION ALL SELECT series, ts, value FROM recent WHERE ");
+    schema_within(&sql, r->batch);
+    sql_words(&sql, ") USING (series, newest) WHERE newest < ");
+    sql_i64(&sql, r->cut_ms);
+    enum status status = query(r, &sql, &rows, reterr);
+    if (status != OK)
+        return status;
+    o->newest = malloc(((size_t)duckdb_row_count(&rows) + 1) * sizeof *o->newest);
+    duckdb_data_chunk chunk = NULL;
+    while (o->newest && (status = engine_fetch(&rows, r->cancel, &chunk, reterr)) == OK && chunk) {
+        const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
+        const int64_t *times = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
+        const double *values = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 2));
+        for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++)
+            o->newest[o->newest_n++] = (struct newest_sample){ids[i], times[i], values[i]};
+        duckdb_destroy_data_chunk(&chunk);
+    }
+    duckdb_destroy_result(&rows);
+    return o->newest ? status : no_memory(reterr);
+}
+
+/* Widens *bounds by one row of a least and a greatest time, or NULLs. */
+static enum status widen(struct removal *r, struct sql *sql, struct time_span *bounds, struct error *reterr)
+{
+    duckdb_result rows;
+    enum status status = query(r, sql, &rows, reterr);
+    if (status != OK)
+        return status;
+    if (!duckdb_value_is_null(&rows, 0, 0)) {
+        int64_t min_ms = duckdb_value_int64(&rows, 0, 0), max_ms = duckdb_value_int64(&rows, 1, 0);
+        bounds->min_ms = min_ms < bounds->min_ms ? min_ms : bounds->min_ms;
+        bounds->max_ms = max_ms > bounds->max_ms ? max_ms : bounds->max_ms;
+    }
+    duckdb_destroy_result(&rows);
+    return OK;
+}
+
+static enum status find_bounds(struct removal *r, struct outcome *o, struct error *reterr)
+{
+    struct sql chunks, recent;
+    o->bounds = (struct time_span){INT64_MAX, INT64_MIN};
+    sql_init(&chunks, SQL_BYTES_MAX);
+    sql_words(&chunks, "SELECT min(tmin), max(tmax) FROM chunks");
+    enum status status = widen(r, &chunks, &o->bounds, reterr);
+    if (status != OK)
+        return status;
+    sql_init(&recent, SQL_BYTES_MAX);
+    sql_words(&recent, "SELECT min(ts), max(ts) FROM recent WHERE ");
+    schema_within(&recent, r->batch);
+    return widen(r, &recent, &o->bounds, reterr);
+}
+
+static enum status look(struct removal *r, struct outcome *o, struct error *reterr)
+{
+    enum status status = find_remaining(r, reterr);
+    if (status == OK)
+        status = find_gone(r, o, reterr);
+    if (status == OK && r->cut_ms != INT64_MAX)
+        status = find_newest(r, o, reterr);
+    return status == OK ? find_bounds(r, o, reterr) : status;
+}
+
+/* --- the last step, under the writer's lock --- */
+
+/* The series as append left it, unless a later transaction wrote to it. */
+static struct known_series *untouched(struct removal *r, uint32_t id)
+{
+    struct catalogue *catalogue = &r->store->writer.catalogue;
+    struct known_series *series = id < catalogue->n ? catalogue->at[id] : NULL;
+    return series && series->transaction <= r->batch ? series : NULL;
+}
+
+static enum status write_gone(struct removal *r, struct outcome *o, struct error *reterr)
+{
+    duckdb_appender appender = NULL;
+    enum status status = execute(r, "CREATE OR REPLACE TEMP TABLE gone (series UINTEGER)", reterr);
+    if (status != OK)
+        return status;
+    bool well = duckdb_appender_create_ext(r->connection->handle, "temp", "main", "gone", &appender) == DuckDBSuccess;
+    size_t kept = 0;
+    for (size_t i = 0; well && i < o->gone_n; i++) {
+        if (!untouched(r, o->gone[i]))
+            continue;
+        o->gone[kept++] = o->gone[i];
+        well = duckdb_append_uint32(appender, o->gone[i]) == DuckDBSuccess &&
+               duckdb_appender_end_row(appender) == DuckDBSuccess;
+    }
+    if (!well || duckdb_appender_close(appender) != DuckDBSuccess)
+        status = engine_error(duckdb_appender_error(appender), NULL, reterr);
+    duckdb_appender_destroy(&appender);
+    o->gone_n = kept;
+    return status;
+}
+
+static enum status drop_series(struct removal *r, struct outcome *o, struct error *reterr)
+{
+    static const char *const STATEMENTS[] = {
+        "DELETE FROM series WHERE series IN (SELECT series FROM " GONE ")",
+        "DROP TABLE " GONE,
+        "DROP TABLE " REMAINING,
+        "DROP TABLE " REMOVAL_DOOMED,
+    };
+    enum status status = write_gone(r, o, reterr);
+    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(STATEMENTS); i++)
+        status = execute(r, STATEMENTS[i], reterr);
+    return status;
+}
+
+/* What appends of meanwhile wrote is left, too. If it cannot be read the bounds stay as they were: too wide is right.
+ */
+static void settle_totals(struct removal *r, const struct outcome *o)
+{
+    struct writer *w = &r->store->writer;
+    struct time_span bounds = o->bounds;
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "SELECT min(ts), max(ts) FROM recent WHERE NOT ");
+    schema_within(&sql, r->batch);
+    if (w->totals.batch == r->batch)
+        sql_release(&sql);
+    else if (widen(r, &sql, &bounds, NULL) != OK)
+        bounds = (struct time_span){w->totals.min_ms, w->totals.max_ms};
+    pthread_mutex_lock(&w->totals_lock);
+    w->totals.samples_n -= r->samples_n;
+    w->totals.series_n -= o->gone_n;
+    w->totals.min_ms = bounds.min_ms;
+    w->totals.max_ms = bounds.max_ms;
+    pthread_mutex_unlock(&w->totals_lock);
+}
+
+static void settle(struct removal *r, const struct outcome *o)
+{
+    struct catalogue *catalogue = &r->store->writer.catalogue;
+    for (size_t i = 0; i < o->newest_n; i++) {
+        struct known_series *series = untouched(r, o->newest[i].id);
+        if (!series)
+            continue;
+        series->newest_ms = o->newest[i].time_ms;
+        series->newest_bits = double_bits(stored_value(o->newest[i].value));
+    }
+    for (size_t i = 0; i < o->gone_n; i++)
+        catalogue_remove(catalogue, catalogue->at[o->gone[i]]);
+    catalogue_tidy(catalogue);
+    r->series_n = o->gone_n;
+    settle_totals(r, o);
+    atomic_fetch_sub_explicit(&r->store->compactor.recent_n, r->recent_n, memory_order_relaxed);
+}
+
+enum status removal_end(struct removal *r, enum status so_far, struct error *reterr)
+{
+    struct outcome outcome = {.gone = NULL};
+    if (so_far == OK && r->samples_n == 0)
+        return engine_execute(r->connection, "ROLLBACK", reterr);
+    if (so_far == OK)
+        so_far = look(r, &outcome, reterr);
+    if (so_far != OK) {
+        so_far = engine_end(r->connection, so_far, reterr);
+    } else {
+        pthread_mutex_lock(&r->store->writer.lock);
+        so_far = engine_end(r->connection, drop_series(r, &outcome, reterr), reterr);
+        if (so_far == OK)
+            settle(r, &outcome);
+        pthread_mutex_unlock(&r->store->writer.lock);
+    }
+    free(outcome.gone);
+    free(outcome.newest);
+    return so_far;
+}

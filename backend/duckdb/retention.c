@@ -1,0 +1,414 @@
+/* backend/duckdb/retention.c: drops the oldest partitions: by age, globally or by rules over label sets, and by size.
+ *
+ * Age is counted from the newest sample of the store, as Prometheus counts from its newest block; a partition goes when
+ * all of it is beyond, so samples stay visible to every reader until they are gone for all. Rows go in transactions of
+ * removal.h, oldest first, of a partition each or of as many small ones as DROP_ROWS allows; a crash leaves the state
+ * between two of them. A transaction deletes everything older than the end of its last partition, not only what it
+ * counted, and appends refuse what is older than the retention: a late row does not stay behind.
+ *
+ * Size is that of the file's blocks in use and of the log. Deleted rows give their blocks back at the next checkpoint,
+ * if no reader's old snapshot needs them, else at a later one; until then the table's own count of rows tells how much
+ * of what is in use is already on its way out. What a partition holds is its share of the samples.
+ */
+#include <stdlib.h>
+
+#include "backend/duckdb/partition.h"
+#include "backend/duckdb/removal.h"
+#include "backend/duckdb/schema.h"
+#include "base/assert.h"
+
+/* Rows of one transaction, unless a single partition has more: bounds how long appends wait for its commit. */
+#define DROP_ROWS UINT64_C(500000)
+
+/* What one round looks at. `until` is by class: the rules, then what none of them matches; earlier times are dropped.
+ */
+struct round {
+    struct duckdb_store *store;
+    struct cancel *cancel;
+    int64_t *until;
+    size_t classes_n;
+    int64_t cap_ms; /* of all classes, in the transaction under way */
+    bool dropped;
+};
+
+/* A partition that has rows to drop. */
+struct old_partition {
+    int64_t number;
+    uint64_t rows_n, chunks_n, samples_n; /* rows of both tables; those of chunks among them */
+};
+
+struct old_partitions {
+    struct old_partition *at; /* oldest first */
+    size_t n, capacity;
+};
+
+static int64_t before(int64_t time_ms, int64_t by_ms)
+{
+    int64_t earlier;
+    return __builtin_sub_overflow(time_ms, by_ms, &earlier) ? INT64_MIN : earlier;
+}
+
+/* --- what may be written --- */
+
+static int64_t class_time_ms(const struct retention *keep, size_t class)
+{
+    return class < keep->rules_n ? keep->rules[class].time_ms : keep->time_ms;
+}
+
+static bool matches(struct regex_engine regex, const struct matcher *matcher, struct labels labels)
+{
+    struct str value = labels_get(labels, matcher->name);
+    bool negated = matcher->op == MATCH_NOT_EQUAL || matcher->op == MATCH_NOT_REGEX;
+    bool is_regex = matcher->op == MATCH_REGEX || matcher->op == MATCH_NOT_REGEX;
+    bool equal = is_regex ? regex.matches(regex.arg, matcher->value, value) : str_eq(value, matcher->value);
+    return equal != negated;
+}
+
+static size_t class_of(struct duckdb_store *store, struct labels labels)
+{
+    const struct retention *keep = &store->retention.keep;
+    struct regex_engine regex = regex_of(&store->regex);
+    for (size_t i = 0; i < keep->rules_n; i++) {
+        const struct expr_selector *selector = &keep->rules[i].selector;
+        bool all = true;
+        for (size_t k = 0; all && k < selector->matchers_n; k++)
+            all = matches(regex, &selector->matchers[k], labels);
+        if (all)
+            return i;
+    }
+    return keep->rules_n;
+}
+
+int64_t retention_suspect_ms(struct duckdb_store *store)
+{
+    const struct retention *keep = &store->retention.keep;
+    int64_t newest_ms = store->writer.totals.max_ms, suspect_ms = INT64_MIN;
+    for (size_t i = 0; i <= keep->rules_n; i++) {
+        int64_t time_ms = class_time_ms(keep, i);
+        if (time_ms && before(newest_ms, time_ms) > suspect_ms)
+            suspect_ms = before(newest_ms, time_ms);
+    }
+    return suspect_ms;
+}
+
+int64_t retention_oldest_ms(struct duckdb_store *store, struct labels labels)
+{
+    int64_t time_ms = class_time_ms(&store->retention.keep, class_of(store, labels));
+    return time_ms ? before(store->writer.totals.max_ms, time_ms) : INT64_MIN;
+}
+
+/* --- one transaction --- */
+
+/* The condition on rows with a column of times, and a column series, to be dropped. */
+static void write_old(struct sql *sql, const struct round *round, const char *time)
+{
+    const struct retention *keep = &round->store->retention.keep;
+    sql_words(sql, time);
+    sql_words(sql, " < ");
+    sql_i64(sql, round->cap_ms);
+    if (round->classes_n == 1)
+        return;
+    sql_words(sql, " AND (false");
+    for (size_t i = 0; i < round->classes_n; i++) {
+        int64_t until = round->until[i] < round->cap_ms ? round->until[i] : round->cap_ms;
+        if (until == INT64_MIN)
+            continue;
+        sql_words(sql, " OR (");
+        sql_words(sql, time);
+        sql_words(sql, " < ");
+        sql_i64(sql, until);
+        sql_words(sql, " AND series IN (SELECT series FROM series WHERE true");
+        for (size_t k = 0; k < i && k < keep->rules_n; k++) {
+            sql_words(sql, " AND NOT (");
+            sql_matchers(sql, keep->rules[k].selector.matchers, keep->rules[k].selector.matchers_n);
+            sql_words(sql, ")");
+        }
+        if (i < keep->rules_n) {
+            sql_words(sql, " AND ");
+            sql_matchers(sql, keep->rules[i].selector.matchers, keep->rules[i].selector.matchers_n);
+        }
+        sql_words(sql, "))");
+    }
+    sql_words(sql, ")");
+}
+
+static void write_old_recent(struct sql *sql, const struct round *round, uint64_t batch)
+{
+    write_old(sql, round, "ts");
+    sql_words(sql, " AND ");
+    schema_within(sql, batch);
+}
+
+static enum status take_out(struct removal *r, const struct round *round, struct error *reterr)
+{
+    struct sql doomed, chunks, recent;
+    sql_init(&doomed, SQL_BYTES_MAX);
+    sql_words(&doomed, "SELECT series, sum(n)::BIGINT AS n FROM (SELECT series, n FROM chunks WHERE ");
+    write_old(&doomed, round, "tmin");
+    sql_words(&doomed, " UNION ALL SELECT series, 1 AS n FROM recent WHERE ");
+    write_old_recent(&doomed, round, r->batch);
+    sql_words(&doomed, ") GROUP BY series");
+    enum status status = removal_doom(r, &doomed, reterr);
+    if (status != OK)
+        return status;
+    sql_init(&chunks, SQL_BYTES_MAX);
+    sql_words(&chunks, "DELETE FROM stored_chunks WHERE ");
+    write_old(&chunks, round, "tmin");
+    status = removal_change(r, &chunks, NULL, reterr);
+    if (status != OK)
+        return status;
+    sql_init(&recent, SQL_BYTES_MAX);
+    sql_words(&recent, "DELETE FROM recent WHERE ");
+    write_old_recent(&recent, round, r->batch);
+    return removal_change(r, &recent, &r->recent_n, reterr);
+}
+
+/* Drops all that is older than the end of partition `last`, as far as its class lets it. */
+static enum status drop(struct round *round, int64_t last, size_t partitions_n, struct error *reterr)
+{
+    struct retention_state *state = &round->store->retention;
+    struct removal r;
+    round->cap_ms = partitions_span(last + 1, last + 1).min_ms;
+    enum status status = removal_begin(&r, round->store, round->cancel, reterr);
+    if (status == OK)
+        status = removal_end(&r, take_out(&r, round, reterr), reterr);
+    if (status != OK)
+        return status;
+    round->dropped = round->dropped || r.samples_n > 0;
+    atomic_fetch_add_explicit(&state->partitions_n, partitions_n, memory_order_relaxed);
+    atomic_fetch_add_explicit(&state->samples_n, r.samples_n, memory_order_relaxed);
+    atomic_fetch_add_explicit(&state->series_n, r.series_n, memory_order_relaxed);
+    return OK;
+}
+
+/* --- which partitions --- */
+
+static enum status take_partitions(struct old_partitions *found, duckdb_data_chunk chunk, struct error *reterr)
+{
+    const int64_t *column[4];
+    for (idx_t i = 0; i < ARRAY_LENGTH(column); i++)
+        column[i] = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, i));
+    idx_t n = duckdb_data_chunk_get_size(chunk);
+    if (found->n + n > found->capacity) {
+        size_t capacity = 2 * (found->n + n);
+        struct old_partition *grown = realloc(found->at, capacity * sizeof *grown);
+        if (!grown)
+            return error_set(reterr, E_NOMEM, "no memory for a list of partitions");
+        found->at = grown;
+        found->capacity = capacity;
+    }
+    for (idx_t i = 0; i < n; i++)
+        found->at[found->n++] = (struct old_partition){column[0][i], (uint64_t)column[1][i], (uint64_t)column[2][i],
+                                                       (uint64_t)column[3][i]};
+    return OK;
+}
+
+static void write_part(struct sql *sql, const char *time)
+{
+    sql_words(sql, "SELECT ");
+    sql_words(sql, time);
+    sql_words(sql, " // ");
+    sql_i64(sql, PARTITION_MS);
+    sql_words(sql, " AS part, ");
+}
+
+static enum status find_partitions(const struct round *round, struct old_partitions *found, struct error *reterr)
+{
+    struct connection *connection = round->store->compactor.connection;
+    struct sql sql;
+    duckdb_result rows;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "SELECT part, count(*)::BIGINT, sum(chunk)::BIGINT, sum(n)::BIGINT FROM (");
+    write_part(&sql, "tmin");
+    sql_words(&sql, "1 AS chunk, n FROM chunks WHERE ");
+    write_old(&sql, round, "tmin");
+    sql_words(&sql, " UNION ALL ");
+    write_part(&sql, "ts");
+    sql_words(&sql, "0, 1 FROM recent WHERE ");
+    write_old_recent(&sql, round, writer_totals(&round->store->writer).batch);
+    sql_words(&sql, ") GROUP BY part ORDER BY part");
+    enum status status = sql_status(&sql, reterr);
+    if (status == OK)
+        status = schema_read(connection, strbuf_view(&sql.text).ptr, round->cancel, &rows, reterr);
+    sql_release(&sql);
+    if (status != OK)
+        return status;
+    duckdb_data_chunk chunk = NULL;
+    while (status == OK && (status = engine_fetch(&rows, round->cancel, &chunk, reterr)) == OK && chunk) {
+        status = take_partitions(found, chunk, reterr);
+        duckdb_destroy_data_chunk(&chunk);
+    }
+    duckdb_destroy_result(&rows);
+    return status;
+}
+
+/* The first n of the partitions, in transactions of bounded size. */
+static enum status drop_first(struct round *round, const struct old_partitions *found, size_t n, struct error *reterr)
+{
+    enum status status = OK;
+    for (size_t first = 0, i = 0; status == OK && first < n; first = i) {
+        uint64_t rows_n = 0;
+        for (i = first; i < n && (i == first || rows_n + found->at[i].rows_n <= DROP_ROWS); i++)
+            rows_n += found->at[i].rows_n;
+        status = drop(round, found->at[i - 1].number, i - first, reterr);
+    }
+    return status;
+}
+
+/* --- by age --- */
+
+static int64_t latest_until(const struct round *round)
+{
+    int64_t latest = INT64_MIN;
+    for (size_t i = 0; i < round->classes_n; i++)
+        latest = round->until[i] > latest ? round->until[i] : latest;
+    return latest;
+}
+
+/* Fills `until`; when the next partition of any class will be beyond goes to *ret_due_ms. */
+static void find_bounds(struct round *round, int64_t newest_ms, int64_t *ret_due_ms)
+{
+    const struct retention *keep = &round->store->retention.keep;
+    *ret_due_ms = INT64_MAX;
+    for (size_t i = 0; i < round->classes_n; i++) {
+        int64_t time_ms = class_time_ms(keep, i), due_ms;
+        round->until[i] = INT64_MIN;
+        if (time_ms == 0)
+            continue;
+        int64_t part = partition_of(before(newest_ms, time_ms));
+        round->until[i] = partitions_span(part, part).min_ms;
+        if (!__builtin_add_overflow(partitions_span(part + 1, part + 1).min_ms, time_ms, &due_ms) &&
+            due_ms < *ret_due_ms)
+            *ret_due_ms = due_ms;
+    }
+}
+
+static enum status drop_by_age(struct round *round, struct error *reterr)
+{
+    struct retention_state *state = &round->store->retention;
+    int64_t newest_ms = writer_totals(&round->store->writer).max_ms, due_ms;
+    struct old_partitions found = {.at = NULL};
+    if (newest_ms < atomic_load_explicit(&state->due_ms, memory_order_relaxed))
+        return OK;
+    find_bounds(round, newest_ms, &due_ms);
+    round->cap_ms = latest_until(round);
+    enum status status = round->cap_ms == INT64_MIN ? OK : find_partitions(round, &found, reterr);
+    if (status == OK)
+        status = drop_first(round, &found, found.n, reterr);
+    free(found.at);
+    if (status == OK)
+        atomic_store_explicit(&state->due_ms, due_ms, memory_order_relaxed);
+    return status;
+}
+
+/* --- by size --- */
+
+/* Rows of chunks the file has, those included that are deleted and not given back yet. */
+static enum status count_held_rows(const struct round *round, uint64_t *ret_rows_n, struct error *reterr)
+{
+    duckdb_result rows;
+    enum status status = engine_query(round->store->compactor.connection,
+                                      "SELECT coalesce(max(estimated_size), 0)::BIGINT FROM duckdb_tables() WHERE "
+                                      "table_name = 'stored_chunks' AND database_name = '" ENGINE_CATALOG "'",
+                                      false, round->cancel, &rows, reterr);
+    if (status != OK)
+        return status;
+    *ret_rows_n = (uint64_t)duckdb_value_int64(&rows, 0, 0);
+    duckdb_destroy_result(&rows);
+    return OK;
+}
+
+/* How many of the partitions must go so that what is in use comes down to the limit. */
+static size_t count_over(const struct old_partitions *all, double used_bytes, double max_bytes, uint64_t held_rows_n)
+{
+    uint64_t chunks_n = 0, samples_n = 0;
+    for (size_t i = 0; i < all->n; i++) {
+        chunks_n += all->at[i].chunks_n;
+        samples_n += all->at[i].samples_n;
+    }
+    if (chunks_n < held_rows_n)
+        used_bytes *= (double)chunks_n / (double)held_rows_n;
+    double each = samples_n ? used_bytes / (double)samples_n : 0;
+    size_t n = 0;
+    for (; n < all->n && used_bytes > max_bytes; n++)
+        used_bytes -= each * (double)all->at[n].samples_n;
+    return n;
+}
+
+static enum status drop_by_size(struct round *round, struct error *reterr)
+{
+    struct duckdb_store *store = round->store;
+    uint64_t max_bytes = store->retention.keep.size_bytes, used_bytes = 0, held_rows_n = 0;
+    struct old_partitions all = {.at = NULL};
+    if (max_bytes == 0)
+        return OK;
+    enum status status = engine_used_bytes(store->compactor.connection, &used_bytes, reterr);
+    used_bytes += store_log_bytes(store);
+    if (status != OK || used_bytes <= max_bytes)
+        return status;
+    int64_t newest = partition_of(writer_totals(&store->writer).max_ms);
+    for (size_t i = 0; i < round->classes_n; i++)
+        round->until[i] = INT64_MAX;
+    round->cap_ms = INT64_MAX;
+    status = count_held_rows(round, &held_rows_n, reterr);
+    if (status == OK)
+        status = find_partitions(round, &all, reterr);
+    size_t over_n = status == OK ? count_over(&all, (double)used_bytes, (double)max_bytes, held_rows_n) : 0;
+    while (over_n > 0 && all.at[over_n - 1].number >= newest)
+        over_n--; /* the one that is written to stays */
+    if (status == OK)
+        status = drop_first(round, &all, over_n, reterr);
+    free(all.at);
+    return status;
+}
+
+/* --- when --- */
+
+bool retention_due(struct duckdb_store *store)
+{
+    return writer_totals(&store->writer).max_ms >= atomic_load_explicit(&store->retention.due_ms, memory_order_relaxed);
+}
+
+void retention_look_again(struct duckdb_store *store)
+{
+    const struct retention *keep = &store->retention.keep;
+    bool ages = false;
+    for (size_t i = 0; i <= keep->rules_n; i++)
+        ages = ages || class_time_ms(keep, i) > 0;
+    atomic_store_explicit(&store->retention.due_ms, ages ? INT64_MIN : INT64_MAX, memory_order_relaxed);
+}
+
+enum status retention_run(struct duckdb_store *store, struct error *reterr)
+{
+    struct compactor *c = &store->compactor;
+    struct round round = {
+        .store = store, .cancel = &c->cancel, .classes_n = store->retention.keep.rules_n + 1, .dropped = false};
+    round.until = malloc(round.classes_n * sizeof *round.until);
+    if (!round.until)
+        return error_set(reterr, E_NOMEM, "no memory for retention");
+    pthread_mutex_lock(&c->running);
+    enum status status = drop_by_age(&round, reterr);
+    if (status == OK)
+        status = drop_by_size(&round, reterr);
+    if (round.dropped)
+        compactor_checkpoint(store);
+    pthread_mutex_unlock(&c->running);
+    free(round.until);
+    if (status != OK)
+        atomic_fetch_add_explicit(&store->retention.failures_n, 1, memory_order_relaxed);
+    return status;
+}
+
+enum status retention_init(struct duckdb_store *store, const struct retention *keep, struct error *reterr)
+{
+    enum status status = OK;
+    store->retention.keep = *keep;
+    retention_look_again(store);
+    for (size_t i = 0; status == OK && i < keep->rules_n; i++) {
+        const struct expr_selector *selector = &keep->rules[i].selector;
+        status = store_check_matchers(store, selector->matchers, selector->matchers_n, reterr);
+        if (status != OK)
+            error_prefix(reterr, "retention rule %zu: ", i + 1);
+    }
+    return status;
+}

@@ -12,8 +12,8 @@
  */
 #include <stdlib.h>
 
-#include "backend/duckdb/partition.h"
 #include "backend/duckdb/functions.h"
+#include "backend/duckdb/partition.h"
 #include "backend/duckdb/store.h"
 #include "backend/duckdb/stored_value.h"
 #include "base/assert.h"

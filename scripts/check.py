@@ -21,7 +21,7 @@ ARROWS = {
 FOREIGN = {
     r"duckdb\.h": r"^(backend/duckdb|bench/backend|tests/unit/backend)/",
     r"microhttpd\.h": r"^(frontend/server|tests/)",
-    r"curl/curl\.h": r"^(remote/upstream|frontend/cmd_query|tests/)",
+    r"curl/curl\.h": r"^(remote/upstream|frontend/cmd_query|tests/|bench/load/)",
     r"snappy-c\.h": r"^(remote/|tests/|bench/)",
     r"yaml\.h": r"^frontend/",
 }

@@ -2,7 +2,8 @@
  *
  *     bench_backend build DIRECTORY [SERIES [HOURS]]   makes the data through append, as ingest does; prints samples/s
  *     bench_backend compact DIRECTORY                  moves what is still recent into chunks
- *     bench_backend rows DIRECTORY                     copies the samples into a table of plain rows: run needs it
+ *     bench_backend rows DIRECTORY                     copies the samples into a table of plain rows: floor and run
+ * need it bench_backend floor DIRECTORY [RUNS]             times the engine's own grouped sum of those rows
  *     bench_backend run DIRECTORY [RUNS]               times the statements; prints median, best, and peak memory
  *     bench_backend raw DIRECTORY                      streams all raw samples
  *
@@ -214,6 +215,24 @@ static double measure(struct backend *backend, const char *what, const struct fr
     return took[runs / 2];
 }
 
+static double measure_floor(struct backend *backend, unsigned runs)
+{
+    struct fragment floor = {
+        .kind = FRAGMENT_GRID,
+        .grid = grid_instant(0),
+        .sql =
+            STR("SELECT list_value(sum(total)) FROM (SELECT series, sum(value) AS total FROM plain GROUP BY series)"),
+    };
+    return measure(backend, "floor: sum of all rows by series", &floor, runs);
+}
+
+static void floor_only(const char *directory, unsigned runs)
+{
+    struct backend *backend = open_store(directory);
+    measure_floor(backend, runs);
+    backend->ops->close(backend);
+}
+
 static void run(const char *directory, unsigned runs)
 {
     struct backend *backend = open_store(directory);
@@ -223,15 +242,9 @@ static void run(const char *directory, unsigned runs)
     struct arena arena;
     arena_init(&arena, SIZE_MAX);
     struct grid grid = grid_range(START_MS, stats.max_time_ms, 60000);
-    struct fragment floor = {
-        .kind = FRAGMENT_GRID,
-        .grid = grid_instant(0),
-        .sql =
-            STR("SELECT list_value(sum(total)) FROM (SELECT series, sum(value) AS total FROM plain GROUP BY series)"),
-    };
     printf("%" PRIu64 " samples of %" PRIu64 " series, %" PRIu32 " steps, %s, idle %.0f MiB\n", stats.samples_n,
            stats.series_n, grid.steps, duckdb_backend_version(), peak_mib());
-    double floor_ms = measure(backend, "floor: sum of all rows by series", &floor, runs);
+    double floor_ms = measure_floor(backend, runs);
     const char *const queries[] = {
         "sum by (le) (rate(m[5m]))",
         "sum by (le) (m)",
@@ -263,14 +276,13 @@ static void compact(const char *directory)
     backend->ops->close(backend);
 }
 
-/* The plain rows that the floor is measured on, in the order they came. */
+/* The plain rows that the floor is measured on, in the order they came. Closing the store writes them to its file. */
 static void rows(const char *directory)
 {
     struct backend *backend = open_store(directory);
     execute(backend, "SET preserve_insertion_order = true");
     execute(backend,
             "CREATE OR REPLACE TABLE plain AS SELECT series, ts, value FROM samples ORDER BY ts // 15000, series");
-    execute(backend, "CHECKPOINT store");
     backend->ops->close(backend);
 }
 
@@ -305,9 +317,10 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (strcmp(mode, "build") == 0) {
         build(argv[2], argc > 3 ? (size_t)atol(argv[3]) : 10000, argc > 4 ? (unsigned)atoi(argv[4]) : 6);
-    } else if (strcmp(mode, "run") == 0) {
+    } else if (strcmp(mode, "floor") == 0 || strcmp(mode, "run") == 0) {
         unsigned runs = argc > 3 ? (unsigned)atoi(argv[3]) : 7;
-        run(argv[2], runs < 1 ? 1 : runs > RUNS_MAX ? RUNS_MAX : runs);
+        runs = runs < 1 ? 1 : runs > RUNS_MAX ? RUNS_MAX : runs;
+        (strcmp(mode, "run") == 0 ? run : floor_only)(argv[2], runs);
     } else if (strcmp(mode, "compact") == 0) {
         compact(argv[2]);
     } else if (strcmp(mode, "rows") == 0) {
@@ -316,7 +329,7 @@ int main(int argc, char **argv)
         raw(argv[2]);
     } else {
         fprintf(stderr, "usage: bench_backend build DIRECTORY [SERIES [HOURS]] | compact DIRECTORY | rows DIRECTORY | "
-                        "run DIRECTORY [RUNS] | raw DIRECTORY\n");
+                        "floor DIRECTORY [RUNS] | run DIRECTORY [RUNS] | raw DIRECTORY\n");
         return 2;
     }
     return 0;

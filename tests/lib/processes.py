@@ -108,12 +108,24 @@ class Server:
         except OSError:
             return "    (no log)\n"
 
-    def memory_peak_bytes(self):
+    def _status_bytes(self, field):
         with open(f"/proc/{self.process.pid}/status") as status:
             for line in status:
-                if line.startswith("VmHWM:"):
+                if line.startswith(field + ":"):
                     return int(line.split()[1]) * 1024
         return 0
+
+    def memory_bytes(self):
+        return self._status_bytes("VmRSS")
+
+    def memory_peak_bytes(self):
+        return self._status_bytes("VmHWM")
+
+    def processor_s(self):
+        """Processor time of all its threads since it was started."""
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            user, system = stat.read().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 COMPACT_ROWS = 3000
@@ -182,6 +194,21 @@ class Stage:
             *flags,
         ]
         return self._start(Server(name, command, directory, port, health="/-/ready"), start)
+
+    def victoria_metrics(self, name, binary, flags=(), start=True):
+        """An empty VictoriaMetrics, which keeps samples of any age and no results of queries."""
+        directory = self._directory(name)
+        port = free_port()
+        command = [
+            binary,
+            f"-storageDataPath={directory}/data",
+            f"-httpListenAddr=127.0.0.1:{port}",
+            "-retentionPeriod=100y",
+            "-search.disableCache",
+            "-loggerLevel=WARN",
+            *flags,
+        ]
+        return self._start(Server(name, command, directory, port, health="/health"), start)
 
     def promsplit(self, name, upstream_port, flags=(), binary=None, port=None, start=True, storage=None):
         directory = self._directory(name)

@@ -606,13 +606,14 @@ static bool wait_none(struct http_server *server, const size_t *count, int64_t w
     return none;
 }
 
+/* Connections are accepted until the end, and answered with "this server is stopping": MHD_quiesce_daemon takes the
+ * listener out of the threads' epoll sets while they may do so themselves, and aborts if both did (0.9.75). */
 void http_server_stop(struct http_server *server, int64_t grace_ms)
 {
     if (!server)
         return;
     atomic_store(&server->stopping, true);
     wait_none(server, &server->busy, grace_ms);
-    int listener = MHD_quiesce_daemon(server->daemon);
     pthread_mutex_lock(&server->lock);
     atomic_store(&server->aborting, true); /* under the lock: nothing goes to sleep after `busy` was seen to be 0 */
     pthread_mutex_unlock(&server->lock);
@@ -621,8 +622,6 @@ void http_server_stop(struct http_server *server, int64_t grace_ms)
     while (!wait_none(server, &server->busy, 100));
     wait_none(server, &server->exchanges_n, grace_ms); /* answers on their way out */
     MHD_stop_daemon(server->daemon);
-    if (listener >= 0)
-        close(listener);
     pthread_mutex_lock(&server->lock);
     while (server->exchanges_n || server->busy)
         pthread_cond_wait(&server->idle, &server->lock);

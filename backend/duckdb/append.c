@@ -526,10 +526,7 @@ static enum status is_stored(struct writer *w, const struct staged_row *row, boo
     sql_words(&sql, " AND list_contains(ts, ");
     sql_i64(&sql, row->sample.time_ms);
     sql_words(&sql, "))");
-    enum status status = sql_status(&sql, reterr);
-    if (status == OK)
-        status = engine_query(w->connection, strbuf_view(&sql.text).ptr, false, NULL, &rows, reterr);
-    sql_release(&sql);
+    enum status status = engine_ask(w->connection, &sql, NULL, &rows, reterr);
     if (status != OK)
         return status;
     *ret_is = duckdb_value_int64(&rows, 0, 0) > 0;
@@ -625,6 +622,7 @@ enum status store_append(struct backend *backend, struct append_request *request
     if (status != OK && w->in_doubt && end_doubt(store, &stored, NULL) == OK) {
         if (stored) {
             status = OK;
+            metadata_keep(&store->metadata, &changes);
         } else if (status == E_UNAVAILABLE) { /* the engine was broken before, and no more is */
             metadata_changes_release(&changes);
             status = append_in_turn(store, &changes, requests, n, &failure);

@@ -62,17 +62,14 @@ static enum status choose(struct compactor *c, int64_t last, struct partitions *
     struct sql sql;
     duckdb_result rows;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT part, count(*)::BIGINT FROM (SELECT ts // ");
-    sql_i64(&sql, PARTITION_MS);
+    sql_words(&sql, "SELECT part, count(*)::BIGINT FROM (SELECT ");
+    partition_write(&sql, "ts");
     sql_words(&sql, " AS part FROM recent WHERE ");
     schema_within(&sql, chosen.batch);
     sql_words(&sql, ") WHERE part <= ");
     sql_i64(&sql, last);
     sql_words(&sql, " GROUP BY part ORDER BY part");
-    enum status status = sql_status(&sql, reterr);
-    if (status == OK)
-        status = engine_query(c->connection, strbuf_view(&sql.text).ptr, false, &c->cancel, &rows, reterr);
-    sql_release(&sql);
+    enum status status = engine_ask(c->connection, &sql, &c->cancel, &rows, reterr);
     if (status != OK)
         return status;
     duckdb_data_chunk chunk = NULL;
@@ -104,14 +101,6 @@ static void write_taken(struct sql *sql, const struct partitions *p)
     schema_within(sql, p->batch);
 }
 
-static void write_part(struct sql *sql, const char *column)
-{
-    sql_words(sql, column);
-    sql_words(sql, " // ");
-    sql_i64(sql, PARTITION_MS);
-    sql_words(sql, " AS part");
-}
-
 /* The new rows as runs, then each behind the chunk that it continues: rows of recent are later than the chunk of their
  * series and partition, since append joins the samples that would not be to the chunk at once (late.c). Both lists of a
  * group have its rows in the same order, whatever it is, and are sorted by the one of times: list(… ORDER BY …) takes
@@ -123,12 +112,13 @@ static void write_fresh_chunks(struct sql *sql, const struct partitions *p)
                    " AS WITH fresh AS MATERIALIZED (SELECT series, part, tmin, tmax, "
                    "list_select(ts, places) AS ts, list_select(value, places) AS value "
                    "FROM (SELECT *, list_grade_up(ts) AS places FROM (SELECT series, ");
-    write_part(sql, "ts");
-    sql_words(sql, ", min(ts) AS tmin, max(ts) AS tmax, list(ts) AS ts, list(value) AS value FROM recent WHERE ");
+    partition_write(sql, "ts");
+    sql_words(sql,
+              " AS part, min(ts) AS tmin, max(ts) AS tmax, list(ts) AS ts, list(value) AS value FROM recent WHERE ");
     write_taken(sql, p);
     sql_words(sql, " GROUP BY series, part))), old AS (SELECT series, ");
-    write_part(sql, "tmin");
-    sql_words(sql, ", tmin, ts, value FROM chunks WHERE ");
+    partition_write(sql, "tmin");
+    sql_words(sql, " AS part, tmin, ts, value FROM chunks WHERE ");
     sql_between(sql, "tmin", span);
     sql_words(sql, ") SELECT metric, series, coalesce(old.tmin, fresh.tmin) AS tmin, fresh.tmax AS tmax, "
                    "coalesce(len(old.ts), 0) + len(fresh.ts) AS n, list_concat(old.ts, fresh.ts) AS ts, "
@@ -139,21 +129,20 @@ static void write_fresh_chunks(struct sql *sql, const struct partitions *p)
 enum status chunks_replace(struct connection *connection, struct time_span partitions, struct cancel *cancel,
                            struct error *reterr)
 {
-    static const char insert[] = "INSERT INTO stored_chunks SELECT md5_number_lower(metric) AS metric_key, metric, "
-                                 "series, tmin, tmax, n, ts, value, "
-                                 "(SELECT move + 1 FROM moved) FROM temp.main." FRESH_CHUNKS " "
-                                 "ORDER BY metric_key, series, tmin";
+    static const char *const STATEMENTS[] = {
+        ("INSERT INTO stored_chunks SELECT md5_number_lower(metric) AS metric_key, metric, series, tmin, tmax, n, ts, "
+         "value, (SELECT move + 1 FROM moved) FROM temp.main." FRESH_CHUNKS " ORDER BY metric_key, series, tmin"),
+        "UPDATE moved SET move = move + 1",
+        "DROP TABLE temp.main." FRESH_CHUNKS,
+    };
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "DELETE FROM stored_chunks AS old USING temp.main." FRESH_CHUNKS " AS fresh WHERE ");
     sql_between(&sql, "old.tmin", partitions);
     sql_words(&sql, " AND fresh.series = old.series AND fresh.replaces = old.tmin");
-    enum status status = sql_status(&sql, reterr);
-    const char *statements[] = {status == OK ? strbuf_view(&sql.text).ptr : NULL, insert,
-                                "UPDATE moved SET move = move + 1", "DROP TABLE temp.main." FRESH_CHUNKS};
-    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(statements); i++)
-        status = engine_change(connection, statements[i], cancel, NULL, reterr);
-    sql_release(&sql);
+    enum status status = engine_alter(connection, &sql, cancel, NULL, reterr);
+    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(STATEMENTS); i++)
+        status = engine_change(connection, STATEMENTS[i], cancel, NULL, reterr);
     return status;
 }
 
@@ -161,20 +150,17 @@ enum status chunks_replace(struct connection *connection, struct time_span parti
 static enum status move_in_transaction(struct compactor *c, const struct partitions *p, uint64_t *ret_rows_n,
                                        struct error *reterr)
 {
-    struct sql sql[2]; /* in the order they are run */
-    enum status status = OK;
-    for (size_t i = 0; i < ARRAY_LENGTH(sql); i++)
-        sql_init(&sql[i], SQL_BYTES_MAX);
-    write_fresh_chunks(&sql[0], p);
-    sql_words(&sql[1], "DELETE FROM recent WHERE ");
-    write_taken(&sql[1], p);
-    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(sql); i++) {
-        status = sql_status(&sql[i], reterr);
-        if (status == OK)
-            status = engine_change(c->connection, strbuf_view(&sql[i].text).ptr, &c->cancel, ret_rows_n, reterr);
-    }
-    for (size_t i = 0; i < ARRAY_LENGTH(sql); i++)
-        sql_release(&sql[i]);
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    write_fresh_chunks(&sql, p);
+    enum status status = engine_alter(c->connection, &sql, &c->cancel, NULL, reterr);
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "DELETE FROM recent WHERE ");
+    write_taken(&sql, p);
+    if (status == OK)
+        status = engine_alter(c->connection, &sql, &c->cancel, ret_rows_n, reterr);
+    else
+        sql_release(&sql);
     return status == OK ? chunks_replace(c->connection, partitions_span(p->first, p->last), &c->cancel, reterr)
                         : status;
 }

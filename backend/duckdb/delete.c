@@ -7,6 +7,7 @@
  */
 #include <unistd.h>
 
+#include "backend/duckdb/partition.h"
 #include "backend/duckdb/removal.h"
 #include "backend/duckdb/schema.h"
 #include "base/assert.h"
@@ -37,12 +38,14 @@ static enum status doom(struct removal *r, const struct series_query *query, str
     return removal_doom(r, &sql, reterr);
 }
 
-/* Of the chunks over the span's ends, those that lose something: what they keep. */
+/* Of the chunks over the span's ends, those that lose something: what they keep takes their place. */
 static enum status cut_ends(struct removal *r, struct time_span span, struct error *reterr)
 {
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "CREATE OR REPLACE TEMP TABLE cut AS SELECT metric, series, tmin, list_select(ts, kept) AS ts, "
+    sql_words(&sql, "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS
+                    " AS SELECT metric, series, ts[1] AS tmin, ts[-1] AS tmax, len(ts) AS n, ts, value, replaces FROM "
+                    "(SELECT metric, series, tmin AS replaces, list_select(ts, kept) AS ts, "
                     "list_select(value, kept) AS value FROM (SELECT metric, series, tmin, ts, value, n, "
                     "list_filter(range(1, n::BIGINT + 1), lambda i: NOT (");
     sql_between(&sql, "ts[i]", span);
@@ -52,39 +55,22 @@ static enum status cut_ends(struct removal *r, struct time_span span, struct err
     write_inside(&sql, span);
     sql_words(&sql, ")");
     write_is_doomed(&sql);
-    sql_words(&sql, ") WHERE len(kept) < n");
+    sql_words(&sql, ") WHERE len(kept) < n)");
+    enum status status = removal_change(r, &sql, NULL, reterr);
+    return status == OK
+               ? chunks_replace(r->connection, partitions_span(partition_of(span.min_ms), partition_of(span.max_ms)),
+                                r->cancel, reterr)
+               : status;
+}
+
+static enum status delete_inside(struct removal *r, struct time_span span, struct error *reterr)
+{
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "DELETE FROM stored_chunks WHERE ");
+    write_inside(&sql, span);
+    write_is_doomed(&sql);
     return removal_change(r, &sql, NULL, reterr);
-}
-
-static enum status delete_chunks(struct removal *r, struct time_span span, struct error *reterr)
-{
-    struct sql inside, ends;
-    sql_init(&inside, SQL_BYTES_MAX);
-    sql_words(&inside, "DELETE FROM stored_chunks WHERE ");
-    write_inside(&inside, span);
-    write_is_doomed(&inside);
-    enum status status = removal_change(r, &inside, NULL, reterr);
-    if (status != OK)
-        return status;
-    sql_init(&ends, SQL_BYTES_MAX);
-    sql_words(&ends, "DELETE FROM stored_chunks AS old USING temp.main.cut AS cut WHERE cut.series = old.series AND "
-                     "cut.tmin = old.tmin");
-    return removal_change(r, &ends, NULL, reterr);
-}
-
-static enum status put_ends_back(struct removal *r, struct error *reterr)
-{
-    static const char *const STATEMENTS[] = {
-        ("INSERT INTO stored_chunks SELECT md5_number_lower(metric) AS metric_key, metric, series, ts[1] AS tmin, "
-         "ts[-1] AS tmax, len(ts) AS n, ts, value, (SELECT move + 1 FROM moved) FROM temp.main.cut "
-         "ORDER BY metric_key, series, tmin"),
-        "UPDATE moved SET move = move + 1",
-        "DROP TABLE temp.main.cut",
-    };
-    enum status status = OK;
-    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(STATEMENTS); i++)
-        status = engine_change(r->connection, STATEMENTS[i], r->cancel, NULL, reterr);
-    return status;
 }
 
 static enum status delete_recent(struct removal *r, struct time_span span, struct error *reterr)
@@ -105,11 +91,9 @@ static enum status take_out(struct removal *r, const struct series_query *query,
     enum status status = doom(r, query, reterr);
     if (status != OK || r->samples_n == 0)
         return status;
-    status = cut_ends(r, query->span, reterr);
+    status = delete_inside(r, query->span, reterr);
     if (status == OK)
-        status = delete_chunks(r, query->span, reterr);
-    if (status == OK)
-        status = put_ends_back(r, reterr);
+        status = cut_ends(r, query->span, reterr);
     return status == OK ? delete_recent(r, query->span, reterr) : status;
 }
 

@@ -460,6 +460,26 @@ enum status engine_change(struct connection *connection, const char *sql, struct
     return OK;
 }
 
+enum status engine_ask(struct connection *connection, struct sql *sql, struct cancel *cancel, duckdb_result *ret_result,
+                       struct error *reterr)
+{
+    enum status status = sql_status(sql, reterr);
+    if (status == OK)
+        status = engine_query(connection, strbuf_view(&sql->text).ptr, false, cancel, ret_result, reterr);
+    sql_release(sql);
+    return status;
+}
+
+enum status engine_alter(struct connection *connection, struct sql *sql, struct cancel *cancel, uint64_t *ret_rows_n,
+                         struct error *reterr)
+{
+    enum status status = sql_status(sql, reterr);
+    if (status == OK)
+        status = engine_change(connection, strbuf_view(&sql->text).ptr, cancel, ret_rows_n, reterr);
+    sql_release(sql);
+    return status;
+}
+
 enum status engine_used_bytes(struct connection *connection, uint64_t *ret_bytes, struct error *reterr)
 {
     duckdb_result rows;

@@ -20,6 +20,7 @@
 #include "base/cancel.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "planner/sql.h"
 
 /* The engine runs our functions on its own threads and orders their work among themselves and with ours, by means that
  * a thread sanitizer does not see in an uninstrumented library. These two tell it: what was done before ENGINE_GIVES on
@@ -125,6 +126,12 @@ void engine_disconnect(struct connection *connection);
  * the engine makes them, else all are there when this returns. */
 MUST_USE enum status engine_query(struct connection *connection, const char *sql, bool streaming, struct cancel *cancel,
                                   duckdb_result *ret_result, struct error *reterr);
+
+/* engine_query, not streaming, and engine_change of a statement that was built, which they release. */
+MUST_USE enum status engine_ask(struct connection *connection, struct sql *sql, struct cancel *cancel,
+                                duckdb_result *ret_result, struct error *reterr);
+MUST_USE enum status engine_alter(struct connection *connection, struct sql *sql, struct cancel *cancel,
+                                  uint64_t *ret_rows_n, struct error *reterr);
 
 /* Runs a statement that gives no rows of interest. */
 MUST_USE enum status engine_execute(struct connection *connection, const char *sql, struct error *reterr);

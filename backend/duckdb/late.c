@@ -106,13 +106,6 @@ static struct time_span partitions_of(const struct writer *w)
     return partitions_span(min_ms / PARTITION_MS, max_ms / PARTITION_MS);
 }
 
-static void write_part(struct sql *sql, const char *column)
-{
-    sql_words(sql, column);
-    sql_words(sql, " // ");
-    sql_i64(sql, PARTITION_MS);
-}
-
 /* One row for each late sample that recent has its time of, or that lies before the end of a chunk: then `value` is
  * NULL if the chunk has not its time. */
 static void write_places(struct sql *sql, const struct writer *w)
@@ -125,9 +118,9 @@ static void write_places(struct sql *sql, const struct writer *w)
                    "(SELECT * FROM chunks WHERE ");
     sql_between(sql, "tmin", span);
     sql_words(sql, ") AS old JOIN temp.main." LATE_TABLE " AS late ON late.series = old.series AND ");
-    write_part(sql, "old.tmin");
+    partition_write(sql, "old.tmin");
     sql_words(sql, " = ");
-    write_part(sql, "late.ts");
+    partition_write(sql, "late.ts");
     sql_words(sql, " AND late.ts <= old.tmax");
 }
 
@@ -156,10 +149,7 @@ static enum status ask_places(struct writer *w, struct error *reterr)
     duckdb_data_chunk chunk = NULL;
     sql_init(&sql, SQL_BYTES_MAX);
     write_places(&sql, w);
-    enum status status = sql_status(&sql, reterr);
-    if (status == OK)
-        status = engine_query(w->connection, strbuf_view(&sql.text).ptr, false, NULL, &rows, reterr);
-    sql_release(&sql);
+    enum status status = engine_ask(w->connection, &sql, NULL, &rows, reterr);
     if (status != OK)
         return status;
     while (status == OK && (status = engine_fetch(&rows, NULL, &chunk, reterr)) == OK && chunk) {
@@ -227,11 +217,11 @@ static void write_joined_chunks(struct sql *sql, struct time_span span)
                    "replaces FROM (SELECT *, list_grade_up(ts) AS places FROM (SELECT metric, series, "
                    "list_concat(old.ts, late.ts) AS ts, list_concat(old.value, late.value) AS value, "
                    "old.tmin AS replaces FROM (SELECT *, ");
-    write_part(sql, "tmin");
+    partition_write(sql, "tmin");
     sql_words(sql, " AS part FROM chunks WHERE ");
     sql_between(sql, "tmin", span);
     sql_words(sql, ") AS old JOIN (SELECT series, ");
-    write_part(sql, "ts");
+    partition_write(sql, "ts");
     sql_words(sql, " AS part, list(ts) AS ts, list(value) AS value FROM temp.main." LATE_TABLE
                    " GROUP BY series, part) AS late USING (series, part))))");
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "planner/fragment.h"
+#include "planner/sql.h"
 
 /* Prometheus's blocks are as long: at the usual 15 s a chunk has 480 samples, enough that its row costs nothing beside
  * them, few enough that a query for the last minutes reads little that it does not want. */
@@ -17,6 +18,14 @@
 static inline int64_t partition_of(int64_t time_ms)
 {
     return time_ms / PARTITION_MS;
+}
+
+/* The number of the part that a column of times lies in. */
+static inline void partition_write(struct sql *sql, const char *column)
+{
+    sql_words(sql, column);
+    sql_words(sql, " // ");
+    sql_i64(sql, PARTITION_MS);
 }
 
 /* From the beginning of one part to the end of another, or the same. */

@@ -113,11 +113,8 @@ static enum status find_series(struct raw_cursor *c, const struct matcher *at, s
     sql_words(&sql, ") WHERE series IN (SELECT series FROM series WHERE ");
     sql_matchers(&sql, at, n);
     sql_words(&sql, ") GROUP BY series HAVING sum(n) > 0) JOIN series USING (series)");
-    enum status status = sql_status(&sql, reterr);
     duckdb_result rows;
-    if (status == OK)
-        status = engine_query(c->connection, strbuf_view(&sql.text).ptr, false, c->cancel, &rows, reterr);
-    sql_release(&sql);
+    enum status status = engine_ask(c->connection, &sql, c->cancel, &rows, reterr);
     if (status != OK)
         return status;
     duckdb_data_chunk chunk = NULL;
@@ -273,11 +270,8 @@ static enum status load_slice(struct raw_cursor *c, size_t first, struct error *
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
     write_slice_query(&sql, c, c->series[first].slice);
-    enum status status = sql_status(&sql, reterr);
     duckdb_result rows;
-    if (status == OK)
-        status = engine_query(c->connection, strbuf_view(&sql.text).ptr, false, c->cancel, &rows, reterr);
-    sql_release(&sql);
+    enum status status = engine_ask(c->connection, &sql, c->cancel, &rows, reterr);
     if (status != OK)
         return status;
     duckdb_data_chunk chunk = NULL;

@@ -36,15 +36,6 @@ static enum status execute(struct removal *r, const char *sql, struct error *ret
     return engine_change(r->connection, sql, r->cancel, NULL, reterr);
 }
 
-static enum status query(struct removal *r, struct sql *sql, duckdb_result *ret_rows, struct error *reterr)
-{
-    enum status status = sql_status(sql, reterr);
-    if (status == OK)
-        status = engine_query(r->connection, strbuf_view(&sql->text).ptr, false, r->cancel, ret_rows, reterr);
-    sql_release(sql);
-    return status;
-}
-
 enum status removal_begin(struct removal *r, struct duckdb_store *store, struct cancel *cancel, struct error *reterr)
 {
     *r = (struct removal){.store = store,
@@ -57,11 +48,7 @@ enum status removal_begin(struct removal *r, struct duckdb_store *store, struct 
 
 enum status removal_change(struct removal *r, struct sql *sql, uint64_t *ret_rows_n, struct error *reterr)
 {
-    enum status status = sql_status(sql, reterr);
-    if (status == OK)
-        status = engine_change(r->connection, strbuf_view(&sql->text).ptr, r->cancel, ret_rows_n, reterr);
-    sql_release(sql);
-    return status;
+    return engine_alter(r->connection, sql, r->cancel, ret_rows_n, reterr);
 }
 
 enum status removal_doom(struct removal *r, struct sql *chosen, struct error *reterr)
@@ -82,7 +69,7 @@ enum status removal_doom(struct removal *r, struct sql *chosen, struct error *re
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "SELECT coalesce(sum(n), 0)::BIGINT FROM " REMOVAL_DOOMED);
     if (status == OK)
-        status = query(r, &sql, &rows, reterr);
+        status = engine_ask(r->connection, &sql, r->cancel, &rows, reterr);
     else
         sql_release(&sql);
     if (status != OK)
@@ -111,7 +98,7 @@ static enum status find_gone(struct removal *r, struct outcome *o, struct error 
     duckdb_result rows;
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "SELECT series FROM " REMOVAL_DOOMED " WHERE series NOT IN (SELECT series FROM " REMAINING ")");
-    enum status status = query(r, &sql, &rows, reterr);
+    enum status status = engine_ask(r->connection, &sql, r->cancel, &rows, reterr);
     if (status != OK)
         return status;
     o->gone = malloc(((size_t)duckdb_row_count(&rows) + 1) * sizeof *o->gone);
@@ -137,7 +124,7 @@ static enum status find_newest(struct removal *r, struct outcome *o, struct erro
     schema_within(&sql, r->batch);
     sql_words(&sql, ") USING (series, newest) WHERE newest < ");
     sql_i64(&sql, r->cut_ms);
-    enum status status = query(r, &sql, &rows, reterr);
+    enum status status = engine_ask(r->connection, &sql, r->cancel, &rows, reterr);
     if (status != OK)
         return status;
     o->newest = malloc(((size_t)duckdb_row_count(&rows) + 1) * sizeof *o->newest);
@@ -158,7 +145,7 @@ static enum status find_newest(struct removal *r, struct outcome *o, struct erro
 static enum status widen(struct removal *r, struct sql *sql, struct time_span *bounds, struct error *reterr)
 {
     duckdb_result rows;
-    enum status status = query(r, sql, &rows, reterr);
+    enum status status = engine_ask(r->connection, sql, r->cancel, &rows, reterr);
     if (status != OK)
         return status;
     if (!duckdb_value_is_null(&rows, 0, 0)) {
@@ -281,6 +268,14 @@ static void settle(struct removal *r, const struct outcome *o)
     atomic_fetch_sub_explicit(&r->store->compactor.recent_n, r->recent_n, memory_order_relaxed);
 }
 
+/* A write in doubt holds on to series of the catalogue until append has decided it. */
+static enum status drop_series_if_decided(struct removal *r, struct outcome *o, struct error *reterr)
+{
+    if (r->store->writer.in_doubt)
+        return error_set(reterr, E_UNAVAILABLE, "whether the last write is stored is not known yet");
+    return drop_series(r, o, reterr);
+}
+
 enum status removal_end(struct removal *r, enum status so_far, struct error *reterr)
 {
     struct outcome outcome = {.gone = NULL};
@@ -292,7 +287,7 @@ enum status removal_end(struct removal *r, enum status so_far, struct error *ret
         so_far = engine_end(r->connection, so_far, reterr);
     } else {
         pthread_mutex_lock(&r->store->writer.lock);
-        so_far = engine_end(r->connection, drop_series(r, &outcome, reterr), reterr);
+        so_far = engine_end(r->connection, drop_series_if_decided(r, &outcome, reterr), reterr);
         if (so_far == OK)
             settle(r, &outcome);
         pthread_mutex_unlock(&r->store->writer.lock);

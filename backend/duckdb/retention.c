@@ -203,28 +203,19 @@ static enum status take_partitions(struct old_partitions *found, duckdb_data_chu
     return OK;
 }
 
-static void write_part(struct sql *sql, const char *time)
-{
-    sql_words(sql, "SELECT ");
-    sql_words(sql, time);
-    sql_words(sql, " // ");
-    sql_i64(sql, PARTITION_MS);
-    sql_words(sql, " AS part, ");
-}
-
 static enum status find_partitions(const struct round *round, struct old_partitions *found, struct error *reterr)
 {
     struct connection *connection = round->store->compactor.connection;
     struct sql sql;
     duckdb_result rows;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT part, count(*)::BIGINT, sum(chunk)::BIGINT, sum(n)::BIGINT FROM (");
-    write_part(&sql, "tmin");
-    sql_words(&sql, "1 AS chunk, n FROM chunks WHERE ");
+    sql_words(&sql, "SELECT part, count(*)::BIGINT, sum(chunk)::BIGINT, sum(n)::BIGINT FROM (SELECT ");
+    partition_write(&sql, "tmin");
+    sql_words(&sql, " AS part, 1 AS chunk, n FROM chunks WHERE ");
     write_old(&sql, round, "tmin");
-    sql_words(&sql, " UNION ALL ");
-    write_part(&sql, "ts");
-    sql_words(&sql, "0, 1 FROM recent WHERE ");
+    sql_words(&sql, " UNION ALL SELECT ");
+    partition_write(&sql, "ts");
+    sql_words(&sql, ", 0, 1 FROM recent WHERE ");
     write_old_recent(&sql, round, writer_totals(&round->store->writer).batch);
     sql_words(&sql, ") GROUP BY part ORDER BY part");
     enum status status = sql_status(&sql, reterr);

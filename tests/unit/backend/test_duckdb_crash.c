@@ -2,8 +2,9 @@
  *
  * A child writes rounds of samples, deletes some of them and tells the parent through a pipe what was acknowledged;
  * the parent kills it at a random moment, opens the store and compares it with a model. Rounds are small and large, so
- * that commits, checkpoints, compactions, drops by retention, deletions and first writes of series are all hit. Rounds
- * are told apart by value and time, so a sample lost or stored twice is seen.
+ * that commits, checkpoints, compactions, drops by retention, deletions and first writes of series are all hit. Each
+ * has late samples too, most of them into chunks. Rounds are told apart by value and time, so a sample lost or stored
+ * twice is seen.
  *
  * What must hold after each kill: a round that was acknowledged is there, once, whole, unless retention or a deletion
  * took it; the one round or deletion that was under way is there as a whole or not at all, for all its series; and
@@ -36,7 +37,9 @@
 #define BATCH        2500  /* samples a series and round, at most */
 #define PARTITION_MS INT64_C(7200000)
 #define KEEP_MS      (8 * PARTITION_MS)
-#define CUT_FIRST    2 /* of the series that deletions cut pieces out of */
+#define LATE         4                           /* samples of a series and round that come late */
+#define LATE_MS      (INT64_C(2000) * SAMPLE_MS) /* by so much at most */
+#define CUT_FIRST    2                           /* of the series that deletions cut pieces out of */
 #define CUT_LAST     5
 #define ROUNDS_MAX   20000
 
@@ -52,6 +55,19 @@ static size_t round_samples(uint32_t round)
 {
     struct random r = random_from(round + 1);
     return random_below(&r, 3) ? 1 + random_below(&r, 20) : 1 + random_below(&r, BATCH);
+}
+
+/* The late samples of a round lie between others before its begin; each round's have a phase of their own. The value
+ * has the round's number, and a half. The first rounds have none. */
+static size_t round_late(uint32_t round, int64_t begin_ms, struct sample late[LATE])
+{
+    struct random r = random_from(round + UINT64_C(2000003));
+    for (size_t k = 0; k < LATE && begin_ms > LATE_MS; k++) {
+        int64_t places = (LATE_MS / SAMPLE_MS - 1) / LATE; /* each has some of its own */
+        int64_t back = (int64_t)k * places + (int64_t)random_below(&r, (uint64_t)places) + 1;
+        late[k] = (struct sample){begin_ms - back * SAMPLE_MS + 1 + round % (SAMPLE_MS - 1), round + 0.5};
+    }
+    return begin_ms > LATE_MS ? LATE : 0;
 }
 
 /* After the round whose last sample is at `now_ms`. *ret_span: of a cut; *ret_first: the series' round, of two. */
@@ -86,17 +102,17 @@ static void delete_or_exit(struct backend *backend, struct arena *arena, const c
 static void append_or_exit(struct backend *backend, struct arena *arena, uint32_t round, int64_t *time_ms)
 {
     static struct append_series series[SERIES];
-    static struct sample samples[BATCH];
-    size_t n = round_samples(round);
+    static struct sample samples[BATCH + LATE];
+    size_t n = round_samples(round), late_n = round_late(round, *time_ms, samples + n);
     for (size_t k = 0; k < n; k++)
         samples[k] = (struct sample){ *time_ms += SAMPLE_MS, round};
     for (int i = 0; i < SERIES; i++) {
         char text[48];
         snprintf(text, sizeof text, i ? "m;i=%d" : "m;new=%d", i ? i : (int)round); /* a new series each round */
-        series[i] = (struct append_series){labels_of(arena, text), samples, n};
+        series[i] = (struct append_series){labels_of(arena, text), samples, n + late_n};
     }
     struct append_request request = {.series = series, .series_n = SERIES};
-    if (backend->ops->append(backend, &request, 1, NULL) != OK || request.written != SERIES * n)
+    if (backend->ops->append(backend, &request, 1, NULL) != OK || request.written != SERIES * (n + late_n))
         _exit(2);
 }
 
@@ -116,6 +132,7 @@ static void write_until_killed(const char *directory, uint32_t first_round, int6
                                      .threads = 2,
                                      .connections_max = 2,
                                      .compact_rows = COMPACT_ROWS,
+                                     .out_of_order_window_ms = LATE_MS + INT64_C(1) * BATCH * SAMPLE_MS,
                                      .retention = {.time_ms = KEEP_MS}};
     struct backend *backend = NULL;
     if (duckdb_backend_open(&options, &backend, NULL) != OK)
@@ -150,11 +167,19 @@ struct model {
     bool wiped[ROUNDS_MAX + 1]; /* the series that this round began */
     uint8_t *cut;               /* by sample number, time / SAMPLE_MS: cut out of some series */
     size_t cut_room;
+    struct late {
+        struct sample sample;
+        bool cut; /* by a deletion after it came */
+    } late[ROUNDS_MAX * LATE];
+    size_t late_n;
 };
 
 static void model_add_round(struct model *m)
 {
+    struct sample late[LATE];
     assert_true(m->rounds < ROUNDS_MAX);
+    for (size_t k = round_late(m->rounds, m->now_ms, late); k > 0; k--)
+        m->late[m->late_n++] = (struct late){late[k - 1], false};
     m->now_ms += (int64_t)round_samples(m->rounds) * SAMPLE_MS;
     m->round_end_ms[m->rounds++] = m->now_ms;
     size_t wanted = (size_t)(m->now_ms / SAMPLE_MS) + 1;
@@ -174,55 +199,78 @@ static void model_delete(struct model *m)
     enum deletion deletion = round_deletion(round, m->now_ms, &span, &first);
     for (int64_t k = 1; deletion == CUT && k * SAMPLE_MS <= m->now_ms; k++)
         m->cut[k] |= k * SAMPLE_MS >= span.min_ms && k * SAMPLE_MS <= span.max_ms;
+    for (size_t i = 0; deletion == CUT && i < m->late_n; i++) {
+        int64_t time_ms = m->late[i].sample.time_ms;
+        m->late[i].cut |= time_ms >= span.min_ms && time_ms <= span.max_ms;
+    }
     for (uint32_t i = first; deletion == WIPE_NEW && i < first + 2 && i < m->rounds; i++)
         m->wiped[i] = true;
 }
 
 /* --- the store against it --- */
 
-/* Times of one series; checks that values are those of their rounds. */
-static size_t read_times(struct fixture *f, const struct model *m, const char *matchers, int64_t **ret_times)
+struct samples_read {
+    struct sample *at;
+    size_t n;
+};
+
+static struct samples_read read_samples(struct fixture *f, int series)
 {
+    char matchers[48];
+    snprintf(matchers, sizeof matchers, "__name__=m i=%d", series);
     struct expr_selector selector = selector_of(&f->arena, matchers);
     struct raw_cursor *cursor = NULL;
     struct raw_block block;
-    size_t n = 0, room = (size_t)(KEEP_MS / SAMPLE_MS) * 4 + (size_t)(m->now_ms / SAMPLE_MS) + 2 * BATCH;
-    int64_t *times = malloc(room * sizeof *times);
-    uint32_t round = 0;
-    assert_non_null(times);
+    struct samples_read read = {NULL, 0};
     assert_int_equal(f->backend->ops->raw_open(f->backend, selector.matchers, selector.matchers_n,
                                                (struct time_span){INT64_MIN, INT64_MAX}, NULL, &cursor, NULL),
                      OK);
     while (f->backend->ops->raw_next(cursor, &block, NULL) == OK && block.samples_n > 0) {
-        for (size_t i = 0; i < block.samples_n; i++) {
-            while (round < m->rounds && m->round_end_ms[round] < block.samples[i].time_ms)
-                round++;
-            assert_true(block.samples[i].value == round);
-            assert_true(n < room);
-            times[n++] = block.samples[i].time_ms;
-        }
+        read.at = realloc(read.at, (read.n + block.samples_n) * sizeof *read.at);
+        assert_non_null(read.at);
+        memcpy(read.at + read.n, block.samples, block.samples_n * sizeof *read.at);
+        read.n += block.samples_n;
     }
     f->backend->ops->raw_close(cursor);
-    *ret_times = times;
-    return n;
+    return read;
 }
 
-/* All samples from cut_ms on, but those cut out. */
+static int compare_samples(const void *a, const void *b)
+{
+    const struct sample *x = a, *y = b;
+    return (x->time_ms > y->time_ms) - (x->time_ms < y->time_ms);
+}
+
+/* All samples of a series from cut_ms on, but those cut out. */
+static struct samples_read modelled_samples(const struct model *m, bool has_cuts, int64_t cut_ms)
+{
+    struct samples_read all = {malloc(((size_t)(m->now_ms / SAMPLE_MS) + m->late_n + 1) * sizeof *all.at), 0};
+    uint32_t round = 0;
+    assert_non_null(all.at);
+    for (int64_t k = 1; k * SAMPLE_MS <= m->now_ms; k++) {
+        while (m->round_end_ms[round] < k * SAMPLE_MS)
+            round++;
+        if (k * SAMPLE_MS >= cut_ms && !(has_cuts && m->cut[k]))
+            all.at[all.n++] = (struct sample){k * SAMPLE_MS, round};
+    }
+    for (size_t i = 0; i < m->late_n; i++) {
+        if (m->late[i].sample.time_ms >= cut_ms && !(has_cuts && m->late[i].cut))
+            all.at[all.n++] = m->late[i].sample;
+    }
+    qsort(all.at, all.n, sizeof *all.at, compare_samples);
+    return all;
+}
+
 static bool is_as_modelled(struct fixture *f, const struct model *m, int series, int64_t cut_ms)
 {
-    char matchers[48];
-    snprintf(matchers, sizeof matchers, "__name__=m i=%d", series);
-    int64_t *times;
-    size_t n = read_times(f, m, matchers, &times), at = 0;
-    bool right = true, pieces = series >= CUT_FIRST && series <= CUT_LAST;
-    for (int64_t k = 1; k * SAMPLE_MS <= m->now_ms; k++) {
-        if (k * SAMPLE_MS < cut_ms || (pieces && m->cut[k]))
-            continue;
-        right = right && at < n && times[at] == k * SAMPLE_MS;
-        at++;
-    }
-    free(times);
-    return right && at == n;
+    struct samples_read read = read_samples(f, series);
+    struct samples_read wanted = modelled_samples(m, series >= CUT_FIRST && series <= CUT_LAST, cut_ms);
+    bool right = read.n == wanted.n;
+    for (size_t i = 0; right && i < read.n; i++)
+        right = read.at[i].time_ms == wanted.at[i].time_ms && read.at[i].value == wanted.at[i].value;
+    free(read.at);
+    free(wanted.at);
+    return right;
 }
 
 static bool new_series_are_as_modelled(struct fixture *f, const struct model *m, int64_t cut_ms)
@@ -257,13 +305,15 @@ static bool all_is_as_modelled(struct fixture *f, const struct model *m, int64_t
 }
 
 /* From which time on samples are there, by a series that nobody deletes from. */
-static int64_t find_cut_ms(struct fixture *f, struct model *m)
+static int64_t find_cut_ms(struct fixture *f, const struct model *m)
 {
-    int64_t *times;
-    size_t n = read_times(f, m, "__name__=m i=1", &times);
-    assert_true(n > 0 && times[n - 1] == m->now_ms);
-    int64_t first_ms = times[0], cut_ms = first_ms / PARTITION_MS * PARTITION_MS;
-    free(times);
+    struct samples_read read = read_samples(f, 1);
+    size_t i = 0;
+    assert_true(read.n > 0 && read.at[read.n - 1].time_ms == m->now_ms);
+    while (read.at[i].time_ms % SAMPLE_MS != 0) /* late ones */
+        i++;
+    int64_t first_ms = read.at[i].time_ms, cut_ms = first_ms / PARTITION_MS * PARTITION_MS;
+    free(read.at);
     assert_true(first_ms == SAMPLE_MS || first_ms == cut_ms + (SAMPLE_MS - cut_ms % SAMPLE_MS) % SAMPLE_MS);
     assert_true(cut_ms <= m->now_ms - KEEP_MS || cut_ms == 0);
     return cut_ms;

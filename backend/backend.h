@@ -144,13 +144,34 @@ struct backend_stats {
     uint64_t samples_n;
     int64_t min_time_ms, max_time_ms; /* INT64_MAX, INT64_MIN when empty */
     uint64_t disk_bytes;
-    uint64_t memory_bytes; /* the engine's own buffers */
+    uint64_t memory_bytes; /* the engine's own buffers, and the index of series */
     uint64_t recent_n;     /* of samples_n: still in the order they came, not yet in the layout for queries */
     uint64_t moves_n, move_failures_n; /* transactions that brought samples into it since the start; that failed to */
     uint64_t reopens_n;                /* times the engine was opened again after a write that failed */
     uint64_t used_bytes;               /* of the file: hold something, the others are free for what comes */
     /* What retention dropped since the start, and how often it failed to. */
     uint64_t dropped_partitions_n, dropped_samples_n, dropped_series_n, retention_failures_n;
+};
+
+/* How many series, values and bytes each label has: the figures of /api/v1/status/tsdb. */
+enum cardinality_of {
+    CARDINALITY_METRIC,      /* series of each metric */
+    CARDINALITY_VALUES,      /* values of each label name */
+    CARDINALITY_VALUE_BYTES, /* bytes of each label name's values, counted once for each series */
+    CARDINALITY_PAIR,        /* series of each label name and value */
+    CARDINALITY_MAX
+};
+
+struct cardinality_figure {
+    struct str name, value; /* value: of CARDINALITY_PAIR only, and of CARDINALITY_METRIC the metric */
+    uint64_t count;
+};
+
+struct cardinality_report {
+    uint64_t series_n, pairs_n;                     /* series, different pairs of name and value */
+    struct cardinality_figure *at[CARDINALITY_MAX]; /* the largest first, equal ones by name and value */
+    size_t n[CARDINALITY_MAX];
+    struct arena arena;
 };
 
 struct run_limits {
@@ -198,6 +219,9 @@ struct backend_ops {
     enum status (*metadata)(struct backend *, struct str family /* empty: all */, size_t limit,
                             struct metadata_list **ret_list, struct error *reterr);
     enum status (*stats)(struct backend *, struct backend_stats *ret_stats, struct error *reterr);
+    /* The `limit` largest of each. */
+    enum status (*cardinality)(struct backend *, size_t limit, struct cardinality_report **ret_cardinality,
+                               struct error *reterr);
 
     struct regex_engine (*regex)(struct backend *);
 
@@ -208,5 +232,6 @@ void series_list_free(struct series_list *list);
 void string_list_free(struct string_list *list);
 void metadata_list_free(struct metadata_list *list);
 void grid_result_free(struct grid_result *result);
+void cardinality_free(struct cardinality_report *cardinality);
 
 #endif

@@ -30,3 +30,10 @@ void grid_result_free(struct grid_result *result)
         arena_release(&result->arena);
     free(result);
 }
+
+void cardinality_free(struct cardinality_report *cardinality)
+{
+    if (cardinality)
+        arena_release(&cardinality->arena);
+    free(cardinality);
+}

@@ -127,78 +127,16 @@ void api_status_config(struct http_request *request)
 
 /* --- status/tsdb: how many series each name, label and pair has --- */
 
-struct pair {
-    struct label label;
-    uint64_t series_n;
-};
-
-/* Distinct pairs, found by hash; the table doubles when it is two thirds full. */
-struct pair_table {
-    struct pair *at; /* label.name.ptr NULL: free */
-    size_t size, used;
-};
-
-static size_t pair_place(const struct pair_table *table, const struct label *label)
-{
-    size_t at = (size_t)labels_hash((struct labels){label, 1}) & (table->size - 1);
-    while (table->at[at].label.name.ptr &&
-           !(str_eq(table->at[at].label.name, label->name) && str_eq(table->at[at].label.value, label->value)))
-        at = (at + 1) & (table->size - 1);
-    return at;
-}
-
-static bool pair_table_grow(struct pair_table *table)
-{
-    struct pair_table grown = {.size = table->size ? 2 * table->size : 1024, .used = table->used};
-    grown.at = calloc(grown.size, sizeof *grown.at);
-    if (!grown.at)
-        return false;
-    for (size_t i = 0; i < table->size; i++)
-        if (table->at[i].label.name.ptr)
-            grown.at[pair_place(&grown, &table->at[i].label)] = table->at[i];
-    free(table->at);
-    *table = grown;
-    return true;
-}
-
-static bool pair_count(struct pair_table *table, const struct label *label)
-{
-    if (3 * (table->used + 1) > 2 * table->size && !pair_table_grow(table))
-        return false;
-    struct pair *pair = &table->at[pair_place(table, label)];
-    if (!pair->label.name.ptr) {
-        pair->label = *label;
-        table->used++;
-    }
-    pair->series_n++;
-    return true;
-}
-
-struct figure {
-    struct str name, value; /* value.ptr NULL: the name alone */
-    uint64_t count;
-};
-
-static int by_count(const void *a, const void *b)
-{
-    const struct figure *x = a, *y = b;
-    if (x->count != y->count)
-        return x->count > y->count ? -1 : 1;
-    int order = str_cmp(x->name, y->name);
-    return order ? order : str_cmp(x->value, y->value);
-}
-
-/* `"list":[{"name":…,"value":…}]`, the `limit` largest. */
-static void write_figures(struct strbuf *out, const char *list, struct figure *at, size_t n, size_t limit)
+/* `"list":[{"name":…,"value":…}]` */
+static void write_figures(struct strbuf *out, const char *list, const struct cardinality_figure *at, size_t n)
 {
     struct strbuf name;
     strbuf_init(&name, 1u << 20);
-    qsort(at, n, sizeof *at, by_count);
     strbuf_f(out, ",\"%s\":[", list);
-    for (size_t i = 0; i < n && i < limit; i++) {
+    for (size_t i = 0; i < n; i++) {
         strbuf_clear(&name);
         strbuf_str(&name, at[i].name);
-        if (at[i].value.ptr) {
+        if (at[i].value.len > 0) {
             strbuf_char(&name, '=');
             strbuf_str(&name, at[i].value);
         }
@@ -210,60 +148,23 @@ static void write_figures(struct strbuf *out, const char *list, struct figure *a
     strbuf_release(&name);
 }
 
-static int by_label(const void *a, const void *b)
+static void write_cardinality(struct strbuf *out, const struct cardinality_report *cardinality,
+                              const struct backend_stats *stats)
 {
-    const struct pair *x = a, *y = b;
-    int order = str_cmp(x->label.name, y->label.name);
-    return order ? order : str_cmp(x->label.value, y->label.value);
-}
-
-/* Makes the four lists from the distinct pairs, which it sorts in place. `figures` has room for one per pair. */
-static void write_lists(struct strbuf *out, struct pair *pairs, size_t n, struct figure *figures, size_t limit)
-{
-    qsort(pairs, n, sizeof *pairs, by_label);
-    size_t metrics_n = 0;
-    for (size_t i = 0; i < n; i++)
-        if (str_eq(pairs[i].label.name, LABEL_METRIC_NAME))
-            figures[metrics_n++] = (struct figure){.name = pairs[i].label.value, .count = pairs[i].series_n};
-    write_figures(out, "seriesCountByMetricName", figures, metrics_n, limit);
-    for (int bytes = 0; bytes <= 1; bytes++) { /* first the number of values of each label, then their bytes */
-        size_t names_n = 0;
-        for (size_t i = 0; i < n; i++) {
-            if (i == 0 || !str_eq(pairs[i].label.name, pairs[i - 1].label.name))
-                figures[names_n++] = (struct figure){.name = pairs[i].label.name};
-            figures[names_n - 1].count += bytes ? pairs[i].label.value.len * pairs[i].series_n : 1;
-        }
-        write_figures(out, bytes ? "memoryInBytesByLabelName" : "labelValueCountByLabelName", figures, names_n, limit);
-    }
-    for (size_t i = 0; i < n; i++)
-        figures[i] = (struct figure){pairs[i].label.name, pairs[i].label.value, pairs[i].series_n};
-    write_figures(out, "seriesCountByLabelValuePair", figures, n, limit);
-}
-
-static enum status write_cardinality(struct strbuf *out, const struct series_list *list, size_t limit,
-                                     const struct backend_stats *stats, struct error *reterr)
-{
-    struct pair_table table = {0};
-    bool room = pair_table_grow(&table);
-    for (size_t i = 0; i < list->n && room; i++)
-        for (size_t k = 0; k < list->at[i].n && room; k++)
-            room = pair_count(&table, &list->at[i].at[k]);
-    struct figure *figures = room ? calloc(table.used + 1, sizeof *figures) : NULL;
-    if (figures) {
-        size_t n = 0;
-        for (size_t i = 0; i < table.size; i++)
-            if (table.at[i].label.name.ptr)
-                table.at[n++] = table.at[i];
-        strbuf_f(out,
-                 "{\"headStats\":{\"numSeries\":%llu,\"numLabelPairs\":%zu,\"chunkCount\":0,\"minTime\":%lld,"
-                 "\"maxTime\":%lld}",
-                 (unsigned long long)stats->series_n, n, (long long)stats->min_time_ms, (long long)stats->max_time_ms);
-        write_lists(out, table.at, n, figures, limit);
-        strbuf_char(out, '}');
-    }
-    free(figures);
-    free(table.at);
-    return figures ? OK : error_set(reterr, E_NOMEM, "no memory to count the labels of %zu series", list->n);
+    static const char *const LISTS[CARDINALITY_MAX] = {
+        [CARDINALITY_METRIC] = "seriesCountByMetricName",
+        [CARDINALITY_VALUES] = "labelValueCountByLabelName",
+        [CARDINALITY_VALUE_BYTES] = "memoryInBytesByLabelName",
+        [CARDINALITY_PAIR] = "seriesCountByLabelValuePair",
+    };
+    strbuf_f(out,
+             "{\"headStats\":{\"numSeries\":%llu,\"numLabelPairs\":%llu,\"chunkCount\":0,\"minTime\":%lld,"
+             "\"maxTime\":%lld}",
+             (unsigned long long)cardinality->series_n, (unsigned long long)cardinality->pairs_n,
+             (long long)stats->min_time_ms, (long long)stats->max_time_ms);
+    for (int i = 0; i < CARDINALITY_MAX; i++)
+        write_figures(out, LISTS[i], cardinality->at[i], cardinality->n[i]);
+    strbuf_char(out, '}');
 }
 
 static enum status read_list_limit(const struct http_request *request, size_t *ret_limit, struct error *reterr)
@@ -282,31 +183,24 @@ static enum status read_list_limit(const struct http_request *request, size_t *r
 void api_status_tsdb(struct http_request *request)
 {
     struct backend *backend = request->app->backend;
-    struct series_query all = {.span = {API_TIME_MIN_MS, API_TIME_MAX_MS}};
-    struct series_list *list = NULL;
+    struct cardinality_report *cardinality = NULL;
     struct backend_stats stats;
     struct error error = {0};
     size_t limit = 0;
-    struct strbuf out;
-    http_set_deadline(request, request->received_ms + request->app->config.query_timeout_ms);
     enum status status = read_list_limit(request, &limit, &error);
     if (status == OK)
         status = backend->ops->stats(backend, &stats, &error);
     if (status == OK)
-        status = backend->ops->series(backend, &all, &request->cancel, &list, &error);
+        status = backend->ops->cardinality(backend, limit, &cardinality, &error);
     if (status != OK) {
         http_respond_error(request, &error);
         return;
     }
+    struct strbuf out;
     api_answer_begin(&out);
-    status = write_cardinality(&out, list, limit, &stats, &error);
-    series_list_free(list);
-    if (status == OK) {
-        api_answer_end(request, &out, false);
-        return;
-    }
-    strbuf_release(&out);
-    http_respond_error(request, &error);
+    write_cardinality(&out, cardinality, &stats);
+    cardinality_free(cardinality);
+    api_answer_end(request, &out, false);
 }
 
 /* --- /metrics --- */

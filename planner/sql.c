@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/float_text.h"
+#include "promql/print.h"
 
 #define INDENT_BYTES 4u
 
@@ -286,40 +287,21 @@ void sql_double(struct sql *sql, double number)
         sql_words(sql, "e0");
 }
 
-static void matcher_operand(struct sql *sql, const struct matcher *matcher)
+void sql_series_matching(struct sql *sql, const struct matcher *at, size_t n, struct time_span span)
 {
-    if (str_eq(matcher->name, LABEL_METRIC_NAME)) {
-        sql_words(sql, "metric");
-        return;
-    }
-    sql_words(sql, "prom_label(labels, ");
-    sql_string(sql, matcher->name);
+    struct strbuf selector;
+    strbuf_init(&selector, sql->text.max);
+    promql_print_matchers(&selector, at, n);
+    sql_words(sql, "SELECT series FROM series_matching(");
+    sql_string(sql, strbuf_view(&selector));
+    sql_words(sql, ", ");
+    sql_i64(sql, span.min_ms);
+    sql_words(sql, ", ");
+    sql_i64(sql, span.max_ms);
     sql_words(sql, ")");
-}
-
-static void write_matcher(struct sql *sql, const struct matcher *matcher)
-{
-    bool regex = matcher->op == MATCH_REGEX || matcher->op == MATCH_NOT_REGEX;
-    if (matcher->op == MATCH_NOT_REGEX)
-        sql_words(sql, "NOT ");
-    if (regex)
-        sql_words(sql, "prom_match(");
-    matcher_operand(sql, matcher);
-    sql_words(sql, regex ? ", " : matcher->op == MATCH_EQUAL ? " = " : " <> ");
-    sql_string(sql, matcher->value);
-    if (regex)
-        sql_words(sql, ")");
-}
-
-void sql_matchers(struct sql *sql, const struct matcher *at, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (i)
-            sql_words(sql, " AND ");
-        write_matcher(sql, &at[i]);
-    }
-    if (n == 0)
-        sql_words(sql, "true");
+    if (sql->status == OK)
+        sql->status = selector.status;
+    strbuf_release(&selector);
 }
 
 static bool is_regex(const struct matcher *matcher)

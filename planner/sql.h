@@ -41,8 +41,9 @@ void sql_meets(struct sql *sql, struct time_span span);
 /* OK, or the first failure. */
 MUST_USE enum status sql_status(const struct sql *sql, struct error *reterr);
 
-/* The condition on one series for a list of matchers, over columns `metric` and `labels`. */
-void sql_matchers(struct sql *sql, const struct matcher *at, size_t n);
+/* "SELECT series FROM series_matching('{…}', from, to)": the numbers of the series that match and may have samples in
+ * the span. One matcher must not take the empty text. */
+void sql_series_matching(struct sql *sql, const struct matcher *at, size_t n, struct time_span span);
 
 /* A selector's matchers as the backend must take them: its regexes' dot matches a newline, Prometheus 2's does not.
  * Returns the selector's own where that makes no difference, else a copy; NULL: no memory. */

@@ -5,13 +5,13 @@
  *
  *     SELECT prom_label(labels, 'le') AS le, prom_sum(rate) AS value          aggregation: columns, value
  *     FROM (
- *         SELECT series, prom_rate(ts, value, …) AS rate                      per series: the window function
+ *         SELECT series, labels_of(series) AS labels,                         per series: its labels, and
+ *             prom_rate(ts, value, …) AS rate                                 the window function
  *         FROM runs_of('…')                                                   or runs, if no metric is named
  *         WHERE tmax >= … AND tmin <= …
- *             AND series IN (SELECT series FROM series WHERE …)               if there are other matchers
+ *             AND series IN (SELECT series FROM series_matching('{…}', …))    if there are other matchers
  *         GROUP BY series
  *     )
- *     JOIN (SELECT series, labels FROM series WHERE metric = '…') USING (series)
  *     GROUP BY le
  *     ORDER BY le
  */
@@ -108,23 +108,6 @@ static const struct matcher *metric_matcher(const struct expr_selector *selector
     return NULL;
 }
 
-static void write_series_join(struct writer *w, const struct expr_selector *selector, struct columns wanted)
-{
-    struct sql *sql = &w->sql;
-    const struct matcher *metric = metric_matcher(selector);
-    sql_line(sql);
-    if (!metric) {
-        sql_words(sql, "JOIN series USING (series)");
-        return;
-    }
-    sql_words(sql, "JOIN (SELECT series");
-    sql_words(sql, wanted.metric ? ", metric" : "");
-    sql_words(sql, wanted.map || wanted.by.n ? ", labels" : "");
-    sql_words(sql, " FROM series WHERE ");
-    sql_matchers(sql, metric, 1);
-    sql_words(sql, ") USING (series)");
-}
-
 /* The runs that the selector chooses, in the span. Those of one metric are runs_of its name; a condition on series
  * beside it is left out where it says no more, since the engine copies the arrays of all rows that pass one. */
 static void write_runs(struct writer *w, const struct expr_selector *selector, struct time_span span)
@@ -144,10 +127,10 @@ static void write_runs(struct writer *w, const struct expr_selector *selector, s
         return;
     sql->indent++;
     sql_line(sql);
-    sql_words(sql, "AND series IN (SELECT series FROM series WHERE ");
+    sql_words(sql, "AND series IN (");
     const struct matcher *matchers = sql_rule_matchers(w->arena, selector, w->options->rule);
     w->exhausted |= !matchers;
-    sql_matchers(sql, matchers, matchers ? selector->matchers_n : 0);
+    sql_series_matching(sql, matchers, matchers ? selector->matchers_n : 0, span);
     sql_words(sql, ")");
     sql->indent--;
 }
@@ -166,7 +149,10 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
     sql_words(sql, "(");
     sql->indent++;
     sql_line(sql);
-    sql_words(sql, "SELECT series, prom_");
+    sql_words(sql, "SELECT series, ");
+    sql_words(sql, wanted.metric ? "metric_of(series) AS metric, " : "");
+    sql_words(sql, wanted.map || wanted.by.n ? "labels_of(series) AS labels, " : "");
+    sql_words(sql, "prom_");
     strbuf_str(&sql->text, source.function);
     sql_words(sql, "(ts, value, ");
     write_windows(w, ends, source.window_ms);
@@ -180,8 +166,6 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
     sql->indent--;
     sql_line(sql);
     sql_words(sql, ")");
-    if (wanted.metric || wanted.map || wanted.by.n)
-        write_series_join(w, selector, wanted);
 }
 
 /* --- window functions: over samples, or over the grid of a subquery --- */

@@ -54,6 +54,8 @@ enum status writer_init(struct writer *writer, struct engine *engine, struct err
     pthread_mutex_init(&writer->totals_lock, NULL);
     enum status status = engine_connect(engine, &writer->connection, reterr);
     if (status == OK)
+        status = catalogue_init(&writer->catalogue, reterr);
+    if (status == OK)
         status = catalogue_load(&writer->catalogue, writer->connection, &writer->totals, reterr);
     if (status == OK) {
         writer->transaction = writer->totals.batch + 1;
@@ -253,7 +255,7 @@ static enum status stage_series(struct duckdb_store *store, struct append_reques
     for (size_t i = 0; i < series->samples_n; i++) {
         const struct sample *sample = &series->samples[i];
         enum verdict verdict = judge(request, series->labels, sample, known, &bounds);
-        if (verdict == TURNED_AWAY || (verdict == LATE && late_stage(w, known, sample, request)))
+        if (verdict == TURNED_AWAY || (verdict == LATE && late_stage(w, known, series->labels, sample, request)))
             continue;
         if (!known)
             known = catalogue_add(&w->catalogue, series->labels, hash);
@@ -357,22 +359,26 @@ static void put_text(duckdb_vector vector, idx_t row, struct str s)
 }
 
 /* Row `row` of the series chunk; false when memory is short. */
-static bool put_series(duckdb_data_chunk chunk, idx_t row, const struct known_series *series)
+static bool put_series(const struct catalogue *c, duckdb_data_chunk chunk, idx_t row, const struct known_series *series)
 {
-    ((uint32_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0)))[row] = series->id;
-    put_text(duckdb_data_chunk_get_vector(chunk, 1), row, labels_get(series->labels, LABEL_METRIC_NAME));
+    struct str metric = {NULL, 0};
     duckdb_vector map = duckdb_data_chunk_get_vector(chunk, 2);
     uint64_t first = duckdb_list_vector_get_size(map), n = first;
-    if (duckdb_list_vector_reserve(map, first + series->labels.n) != DuckDBSuccess)
+    if (duckdb_list_vector_reserve(map, first + series->values_n) != DuckDBSuccess)
         return false;
     duckdb_vector pair = duckdb_list_vector_get_child(map);
-    for (size_t i = 0; i < series->labels.n; i++) {
-        if (str_eq(series->labels.at[i].name, LABEL_METRIC_NAME))
+    duckdb_vector names = duckdb_struct_vector_get_child(pair, 0), values = duckdb_struct_vector_get_child(pair, 1);
+    for (unsigned i = 0; i < series->values_n; i++) {
+        struct label label = catalogue_label(c, series, i);
+        if (str_eq(label.name, LABEL_METRIC_NAME)) {
+            metric = label.value;
             continue;
-        put_text(duckdb_struct_vector_get_child(pair, 0), n, series->labels.at[i].name);
-        put_text(duckdb_struct_vector_get_child(pair, 1), n, series->labels.at[i].value);
-        n++;
+        }
+        put_text(names, n, label.name);
+        put_text(values, n++, label.value);
     }
+    ((uint32_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0)))[row] = series->id;
+    put_text(duckdb_data_chunk_get_vector(chunk, 1), row, metric);
     ((duckdb_list_entry *)duckdb_vector_get_data(map))[row] = (duckdb_list_entry){first, n - first};
     return duckdb_list_vector_set_size(map, n) == DuckDBSuccess;
 }
@@ -384,7 +390,7 @@ static enum status put_new_series(const struct writer *w, duckdb_appender append
     for (size_t i = 0; status == OK && i < w->undo_n; i++) {
         if (w->undo[i].series->stored)
             continue;
-        if (!put_series(w->series_chunk, n++, w->undo[i].series))
+        if (!put_series(&w->catalogue, w->series_chunk, n++, w->undo[i].series))
             return error_set(reterr, E_NOMEM, "no memory to write new series");
         if (n == capacity) {
             status = flush_chunk(appender, w->series_chunk, n, reterr);
@@ -476,10 +482,25 @@ static void settle_sample(struct totals *totals, int64_t time_ms)
     totals->samples_n++;
 }
 
+/* Shows readers what is committed now. */
+static void publish(struct writer *w)
+{
+    catalogue_publish_begin(&w->catalogue);
+    for (size_t i = 0; i < w->rows_n; i++)
+        catalogue_publish(&w->catalogue, w->rows[i].series, w->rows[i].sample.time_ms, w->rows[i].sample.time_ms);
+    for (size_t i = 0; i < w->late_n; i++) {
+        const struct staged_row *row = &w->late[i].row;
+        if (w->late[i].accepted && w->late[i].joins)
+            catalogue_publish(&w->catalogue, row->series, row->sample.time_ms, row->sample.time_ms);
+    }
+    catalogue_publish_end(&w->catalogue);
+}
+
 static void settle(struct duckdb_store *store)
 {
     struct writer *w = &store->writer;
     size_t rows_n = w->rows_n;
+    publish(w); /* before its batch is known to be there: who reads that finds its series by their labels */
     pthread_mutex_lock(&w->totals_lock);
     struct totals *totals = &w->totals;
     for (size_t i = 0; i < w->undo_n; i++) {

@@ -7,6 +7,7 @@
  */
 #include <unistd.h>
 
+#include "backend/duckdb/matching.h"
 #include "backend/duckdb/partition.h"
 #include "backend/duckdb/removal.h"
 #include "backend/duckdb/schema.h"
@@ -26,15 +27,26 @@ static void write_is_doomed(struct sql *sql)
     sql_words(sql, " AND series IN (SELECT series FROM " REMOVAL_DOOMED ")");
 }
 
+/* The condition on series to match any of the query's selectors. */
+static void write_chosen(struct sql *sql, const struct series_query *query)
+{
+    for (size_t i = 0; i < query->selectors_n; i++) {
+        sql_words(sql, i ? " OR series IN (" : "(series IN (");
+        sql_series_matching(sql, query->selectors[i].matchers, query->selectors[i].matchers_n, query->span);
+        sql_words(sql, ")");
+    }
+    sql_words(sql, query->selectors_n ? ")" : "true");
+}
+
 static enum status doom(struct removal *r, const struct series_query *query, struct error *reterr)
 {
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "SELECT series, sum(n)::BIGINT AS n FROM (");
     schema_counts(&sql, query->span, r->batch);
-    sql_words(&sql, ") WHERE series IN (SELECT series FROM series WHERE ");
-    store_write_selectors(&sql, query);
-    sql_words(&sql, ") GROUP BY series HAVING sum(n) > 0");
+    sql_words(&sql, ") WHERE ");
+    write_chosen(&sql, query);
+    sql_words(&sql, " GROUP BY series HAVING sum(n) > 0");
     return removal_doom(r, &sql, reterr);
 }
 
@@ -113,7 +125,9 @@ enum status store_delete_series(struct backend *backend, const struct series_que
     struct compactor *c = &store->compactor;
     struct removal removal;
     PRE(query->limit == 0);
-    enum status status = store_check_query(store, query, reterr);
+    enum status status = OK;
+    for (size_t i = 0; status == OK && i < query->selectors_n; i++)
+        status = match_check(&store->regex, query->selectors[i].matchers, query->selectors[i].matchers_n, reterr);
     if (status == OK)
         status = wait_for_turn(c, cancel, reterr);
     if (status != OK)

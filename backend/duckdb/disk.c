@@ -68,11 +68,13 @@ enum status store_mend(struct duckdb_store *store, struct error *reterr)
         return error_set(reterr, E_STORE, "the storage engine does not answer");
     if (!store->directory)
         return error_set(reterr, E_STORE, "the storage engine has failed, and a store in memory is gone with it");
+    engine_shut(&store->engine); /* first: statements of the pool may match regular expressions */
     regex_pause(&store->regex);
-    engine_shut(&store->engine);
     enum status status = engine_start(&store->engine, &store->options, reterr);
     if (status == OK)
         status = functions_register(&store->engine, store->writer.connection, reterr);
+    if (status == OK)
+        status = functions_register_series(&store->functions, store->writer.connection, reterr);
     enum status resumed = regex_resume(&store->regex, status == OK ? reterr : NULL);
     status = status == OK ? resumed : status;
     if (status == OK)

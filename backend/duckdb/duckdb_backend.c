@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "backend/duckdb/functions.h"
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "base/strbuf.h"
@@ -77,6 +76,9 @@ static enum status store_stats(struct backend *backend, struct backend_stats *re
     stats.dropped_samples_n = atomic_load_explicit(&store->retention.samples_n, memory_order_relaxed);
     stats.dropped_series_n = atomic_load_explicit(&store->retention.series_n, memory_order_relaxed);
     stats.retention_failures_n = atomic_load_explicit(&store->retention.failures_n, memory_order_relaxed);
+    pthread_rwlock_rdlock(&store->writer.catalogue.lock);
+    stats.memory_bytes += catalogue_bytes(&store->writer.catalogue);
+    pthread_rwlock_unlock(&store->writer.catalogue.lock);
     stats.memory_bytes += atomic_load_explicit(&store->engine.budget.used_bytes, memory_order_relaxed);
     if (store->directory)
         stats.disk_bytes = file_bytes(store->directory, "/" ENGINE_FILE) + store_log_bytes(store);
@@ -115,6 +117,7 @@ static const struct backend_ops OPS = {
     .label_values = store_label_values,
     .metadata = store_metadata,
     .stats = store_stats,
+    .cardinality = store_cardinality,
     .regex = store_regex,
     .close = store_close,
 };
@@ -126,6 +129,9 @@ static enum status prepare(struct duckdb_store *store, struct error *reterr)
     enum status status = engine_connect(&store->engine, &connection, reterr);
     if (status == OK)
         status = functions_register(&store->engine, connection, reterr);
+    store->functions = (struct series_functions){&store->writer.catalogue, &store->regex};
+    if (status == OK)
+        status = functions_register_series(&store->functions, connection, reterr);
     if (status == OK)
         status = schema_prepare(connection, reterr);
     if (status == OK)

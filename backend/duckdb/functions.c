@@ -13,8 +13,11 @@ static duckdb_logical_type plain_type(char letter)
     static const struct {
         char letter;
         duckdb_type type;
-    } PLAIN[] = {
-        {'i', DUCKDB_TYPE_BIGINT}, {'d', DUCKDB_TYPE_DOUBLE}, {'b', DUCKDB_TYPE_BOOLEAN}, {'s', DUCKDB_TYPE_VARCHAR}};
+    } PLAIN[] = {{'i', DUCKDB_TYPE_BIGINT},
+                 {'u', DUCKDB_TYPE_UINTEGER},
+                 {'d', DUCKDB_TYPE_DOUBLE},
+                 {'b', DUCKDB_TYPE_BOOLEAN},
+                 {'s', DUCKDB_TYPE_VARCHAR}};
     for (size_t i = 0; i < ARRAY_LENGTH(PLAIN); i++) {
         if (PLAIN[i].letter == letter)
             return duckdb_create_logical_type(PLAIN[i].type);

@@ -61,6 +61,16 @@ MUST_USE enum status functions_register_rows(struct engine *engine, struct conne
 MUST_USE enum status functions_register_element(struct connection *connection, struct error *reterr);
 MUST_USE enum status functions_register_scalar(struct connection *connection, struct error *reterr);
 
+/* Functions over the catalogue's index, which must live as long as the database. They are run by who has entered it. */
+struct catalogue;
+struct regex_cache;
+struct series_functions {
+    struct catalogue *catalogue;
+    struct regex_cache *regex;
+};
+MUST_USE enum status functions_register_series(const struct series_functions *functions, struct connection *connection,
+                                               struct error *reterr);
+
 /* What the engine calls on its own threads, with a thread sanitizer told of the hand-over (engine.h): on_init,
  * on_update, on_combine and on_destroy around state_init and so on of the same file, and on_X around a finalize
  * function X. */
@@ -97,9 +107,9 @@ MUST_USE enum status functions_register_scalar(struct connection *connection, st
         HANDED_OVER(finalize(info, states, result, count, offset));                                                    \
     }
 
-/* SQL types by letter: i BIGINT, d DOUBLE, b BOOLEAN, s VARCHAR, I BIGINT[], D DOUBLE[], S VARCHAR[], M MAP(VARCHAR,
- * VARCHAR); a result also R, STRUCT(rank BIGINT, value DOUBLE[])[], and T, STRUCT(text VARCHAR, value DOUBLE[])[]. The
- * functions take NULL as it is; what they do, and register, is the caller's part. */
+/* SQL types by letter: i BIGINT, u UINTEGER, d DOUBLE, b BOOLEAN, s VARCHAR, I BIGINT[], D DOUBLE[], S VARCHAR[], M
+ * MAP(VARCHAR, VARCHAR); a result also R, STRUCT(rank BIGINT, value DOUBLE[])[], and T, STRUCT(text VARCHAR, value
+ * DOUBLE[])[]. The functions take NULL as it is; what they do, and register, is the caller's part. */
 duckdb_scalar_function function_scalar_new(const char *name, const char *parameters, const char *result);
 duckdb_aggregate_function function_aggregate_new(const char *name, const char *parameters, const char *result);
 

@@ -26,12 +26,13 @@ bool late_within(const struct known_series *known, int64_t time_ms, int64_t wind
     return (uint64_t)known->newest_ms - (uint64_t)time_ms <= (uint64_t)window_ms && window_ms > 0;
 }
 
-bool late_stage(struct writer *w, struct known_series *known, const struct sample *sample,
+bool late_stage(struct writer *w, struct known_series *known, struct labels labels, const struct sample *sample,
                 struct append_request *request)
 {
     if (!writer_reserve((void **)&w->late, &w->late_capacity, w->late_n + 1, sizeof *w->late))
         return false;
-    w->late[w->late_n] = (struct late_sample){.row = {known, *sample}, .request = request, .order = w->late_n};
+    w->late[w->late_n] =
+        (struct late_sample){.row = {known, *sample}, .labels = labels, .request = request, .order = w->late_n};
     w->late_n++;
     return true;
 }
@@ -169,7 +170,7 @@ static enum status judge(struct writer *w, struct late_sample *first, struct lat
         if (double_bits(late->row.sample.value) == first->taken_bits)
             late->request->duplicates++;
         else
-            writer_refuse_conflict(late->request, late->row.series->labels, &late->row.sample, first->taken_bits);
+            writer_refuse_conflict(late->request, late->labels, &late->row.sample, first->taken_bits);
         return OK;
     }
     take_place(first, double_bits(late->row.sample.value));

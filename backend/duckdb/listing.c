@@ -1,8 +1,14 @@
-/* backend/duckdb/listing.c: series, label names and label values that match and have a sample in a span of time. */
+/* backend/duckdb/listing.c: series, label names and label values that match and have a sample in a span of time.
+ *
+ * The catalogue's index gives the series that match. Of most of them it also knows that they have a sample in the span:
+ * their oldest or their newest is there. Those that reach beyond it at both ends may have a gap around it; the tables
+ * are asked for these, and only if they can add to the answer.
+ */
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/duckdb/decode.h"
+#include "backend/cardinality.h"
+#include "backend/duckdb/matching.h"
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "base/assert.h"
@@ -11,110 +17,245 @@
 /* Labels of one listing; 1 M series of some ten labels fit. */
 #define LISTING_BYTES_MAX ((size_t)1 << 30)
 
-enum status store_check_matchers(struct duckdb_store *store, const struct matcher *at, size_t n, struct error *reterr)
+#define NAMED_MAX 1000u /* series that a statement names one by one */
+#define BATCH     1024u /* series read with the catalogue's lock held */
+
+/* A listing under way. */
+struct listing {
+    struct duckdb_store *store;
+    struct catalogue *c;
+    const struct series_query *query;
+    struct cancel *cancel;
+    struct series_set sure, doubtful; /* with a sample in the span; maybe with one */
+    uint8_t *in_span;                 /* a bit for each number: the tables have a sample in the span */
+    uint32_t numbers_n;               /* of them */
+};
+
+static enum status no_memory(struct error *reterr)
 {
-    enum status status = OK;
-    for (size_t i = 0; status == OK && i < n; i++) {
-        if (at[i].op == MATCH_REGEX || at[i].op == MATCH_NOT_REGEX)
-            status = regex_check(&store->regex, at[i].value, reterr);
+    return error_set(reterr, E_NOMEM, "no memory for a listing of series or labels");
+}
+
+static bool add(struct series_set *set, uint32_t id)
+{
+    if (set->n == set->capacity) {
+        size_t capacity = set->capacity ? 2 * set->capacity : 1024;
+        uint32_t *grown = realloc(set->ids, capacity * sizeof *grown);
+        if (!grown)
+            return false;
+        set->ids = grown;
+        set->capacity = capacity;
     }
+    set->ids[set->n++] = id;
+    return true;
+}
+
+static bool is_within(struct time_span span, int64_t time_ms)
+{
+    return time_ms >= span.min_ms && time_ms <= span.max_ms;
+}
+
+/* --- which series --- */
+
+static bool bit_take(uint8_t *bits, uint32_t at)
+{
+    bool taken = bits[at / 8] >> (at % 8) & 1;
+    bits[at / 8] |= (uint8_t)(1u << (at % 8));
+    return !taken;
+}
+
+/* Sorts the series of a set into sure and doubtful ones. `seen`: bits of those there already; NULL: none are. */
+static bool classify(struct listing *l, const struct series_set *set, uint8_t *seen, uint32_t seen_n)
+{
+    bool well = true;
+    pthread_rwlock_rdlock(&l->c->lock);
+    for (size_t i = 0; well && i < set->n; i++) {
+        uint32_t id = set->ids[i];
+        const struct known_series *series = catalogue_at(l->c, id);
+        if (!series || (seen && (id >= seen_n || !bit_take(seen, id))))
+            continue;
+        bool sure = (!series->latest_open && is_within(l->query->span, series->latest_ms)) ||
+                    (!series->oldest_open && is_within(l->query->span, series->oldest_ms));
+        well = add(sure ? &l->sure : &l->doubtful, id);
+    }
+    pthread_rwlock_unlock(&l->c->lock);
+    return well;
+}
+
+/* The series of all selectors, each once. */
+static enum status choose(struct listing *l, struct error *reterr)
+{
+    const struct series_query *query = l->query;
+    size_t rounds = query->selectors_n ? query->selectors_n : 1;
+    pthread_rwlock_rdlock(&l->c->lock);
+    l->numbers_n = l->c->n;
+    pthread_rwlock_unlock(&l->c->lock);
+    uint8_t *seen = rounds > 1 ? calloc(l->numbers_n / 8 + 1, 1) : NULL;
+    enum status status = rounds > 1 && !seen ? no_memory(reterr) : OK;
+    for (size_t i = 0; status == OK && i < rounds; i++) {
+        const struct expr_selector *selector = query->selectors_n ? &query->selectors[i] : NULL;
+        struct series_set set = {.n = 0};
+        status = match_series(l->c, &l->store->regex, selector ? selector->matchers : NULL,
+                              selector ? selector->matchers_n : 0, query->span, &set, reterr);
+        if (status == OK && !classify(l, &set, seen, l->numbers_n))
+            status = no_memory(reterr);
+        series_set_release(&set);
+        if (status == OK)
+            status = cancel_check(l->cancel, reterr);
+    }
+    free(seen);
     return status;
 }
 
-enum status store_check_query(struct duckdb_store *store, const struct series_query *query, struct error *reterr)
-{
-    enum status status = OK;
-    for (size_t i = 0; status == OK && i < query->selectors_n; i++)
-        status = store_check_matchers(store, query->selectors[i].matchers, query->selectors[i].matchers_n, reterr);
-    return status;
-}
+/* --- asking the tables --- */
 
-void store_write_selectors(struct sql *sql, const struct series_query *query)
+static void write_named(struct sql *sql, const struct series_set *set)
 {
-    for (size_t i = 0; i < query->selectors_n; i++) {
-        sql_words(sql, i ? " OR (" : "((");
-        sql_matchers(sql, query->selectors[i].matchers, query->selectors[i].matchers_n);
-        sql_words(sql, ")");
-    }
-    sql_words(sql, query->selectors_n ? ")" : "true");
-}
-
-/* "FROM series WHERE …": the series of the query. */
-static void write_chosen(struct sql *sql, struct duckdb_store *store, const struct series_query *query)
-{
-    sql_words(sql, " FROM series WHERE ");
-    store_write_selectors(sql, query);
-    /* Every series has a sample, so a span over all of them asks nothing. */
-    struct totals totals = writer_totals(&store->writer);
-    if (query->span.min_ms <= totals.min_ms && query->span.max_ms >= totals.max_ms)
+    if (set->n > NAMED_MAX)
         return;
-    sql_words(sql, " AND series IN (SELECT series FROM recent WHERE ");
-    sql_between(sql, "ts", query->span);
+    sql_words(sql, "series IN (");
+    for (size_t i = 0; i < set->n; i++) {
+        sql_words(sql, i ? ", " : "");
+        sql_i64(sql, set->ids[i]);
+    }
+    sql_words(sql, ") AND ");
+}
+
+/* The numbers of series with samples in the span, of all or of few; some more than once. */
+static void write_in_span(struct sql *sql, const struct series_set *set, struct time_span span)
+{
+    sql_words(sql, "SELECT series FROM recent WHERE ");
+    write_named(sql, set);
+    sql_between(sql, "ts", span);
     /* A chunk that lies around the span may have a gap there. */
     sql_words(sql, " UNION ALL SELECT series FROM chunks WHERE ");
-    sql_meets(sql, query->span);
+    write_named(sql, set);
+    sql_meets(sql, span);
     sql_words(sql, " AND (");
-    sql_between(sql, "tmin", query->span);
+    sql_between(sql, "tmin", span);
     sql_words(sql, " OR ");
-    sql_between(sql, "tmax", query->span);
+    sql_between(sql, "tmax", span);
     sql_words(sql, " OR len(list_filter(ts, lambda t: ");
-    sql_between(sql, "t", query->span);
-    sql_words(sql, ")) > 0))");
+    sql_between(sql, "t", span);
+    sql_words(sql, ")) > 0)");
 }
 
-/* Runs the statement and hands each chunk to `take`. */
-static enum status for_each_chunk(struct duckdb_store *store, const struct sql *sql, struct cancel *cancel,
-                                  enum status (*take)(void *list, duckdb_data_chunk, struct error *), void *list,
-                                  struct error *reterr)
+static enum status mark_in_span(struct listing *l, struct connection *connection, const char *sql, struct error *reterr)
 {
-    struct connection *connection = NULL;
-    enum status status = sql_status(sql, reterr);
-    if (status == OK)
-        status = engine_acquire(&store->engine, cancel, &connection, reterr);
+    duckdb_result rows;
+    enum status status = schema_read(connection, sql, l->cancel, &rows, reterr);
     if (status != OK)
         return status;
-    duckdb_result rows;
-    status = schema_read(connection, strbuf_view(&sql->text).ptr, cancel, &rows, reterr);
-    if (status == OK) {
-        duckdb_data_chunk chunk = NULL;
-        while (status == OK && (status = engine_fetch(&rows, cancel, &chunk, reterr)) == OK && chunk) {
-            status = take(list, chunk, reterr);
-            duckdb_destroy_data_chunk(&chunk);
+    duckdb_data_chunk chunk = NULL;
+    while ((status = engine_fetch(&rows, l->cancel, &chunk, reterr)) == OK && chunk) {
+        const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
+        for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++) {
+            if (ids[i] < l->numbers_n)
+                bit_take(l->in_span, ids[i]);
         }
-        duckdb_destroy_result(&rows);
+        duckdb_destroy_data_chunk(&chunk);
     }
-    engine_release(&store->engine, connection);
+    duckdb_destroy_result(&rows);
     return status;
+}
+
+/* Moves the doubtful series that have a sample in the span to the sure ones. */
+static enum status resolve(struct listing *l, struct error *reterr)
+{
+    if (l->doubtful.n == 0)
+        return OK;
+    l->in_span = calloc(l->numbers_n / 8 + 1, 1);
+    if (!l->in_span)
+        return no_memory(reterr);
+    struct connection *connection = NULL;
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    write_in_span(&sql, &l->doubtful, l->query->span);
+    enum status status = sql_status(&sql, reterr);
+    if (status == OK)
+        status = engine_acquire(&l->store->engine, l->cancel, &connection, reterr);
+    if (status == OK)
+        status = mark_in_span(l, connection, strbuf_view(&sql.text).ptr, reterr);
+    engine_release(&l->store->engine, connection);
+    sql_release(&sql);
+    for (size_t i = 0; status == OK && i < l->doubtful.n; i++) {
+        uint32_t id = l->doubtful.ids[i];
+        if (id < l->numbers_n && (l->in_span[id / 8] >> (id % 8) & 1) && !add(&l->sure, id))
+            status = no_memory(reterr);
+    }
+    l->doubtful.n = 0;
+    return status;
+}
+
+/* Readers of the catalogue's texts are between these two. */
+static unsigned listing_begin(struct listing *l, struct backend *backend, const struct series_query *query,
+                              struct cancel *cancel)
+{
+    struct duckdb_store *store = store_of(backend);
+    *l = (struct listing){.store = store, .c = &store->writer.catalogue, .query = query, .cancel = cancel};
+    return catalogue_enter(l->c);
+}
+
+static void listing_end(struct listing *l, unsigned entered)
+{
+    catalogue_leave(l->c, entered);
+    series_set_release(&l->sure);
+    series_set_release(&l->doubtful);
+    free(l->in_span);
 }
 
 /* --- series --- */
 
-struct series_taking {
-    struct series_list *list;
-    size_t capacity;
-};
-
-static enum status take_series(void *arg, duckdb_data_chunk chunk, struct error *reterr)
+/* In the order of their labels; under the lock. */
+static int compare_known(const struct catalogue *c, uint32_t a, uint32_t b)
 {
-    struct series_taking *taking = arg;
-    struct series_list *list = taking->list;
-    const struct fragment_columns columns = {.metric = true, .map = true};
-    struct label_reader reader;
-    label_reader_init(&reader, &columns, NULL, chunk, 0);
-    idx_t n = duckdb_data_chunk_get_size(chunk);
-    if (list->n + n > taking->capacity) {
-        size_t capacity = 2 * (list->n + n);
-        struct labels *grown = realloc(list->at, capacity * sizeof *grown);
-        if (!grown)
-            return error_set(reterr, E_NOMEM, "no memory for a list of series");
-        list->at = grown;
-        taking->capacity = capacity;
+    const struct known_series *x = catalogue_at(c, a), *y = catalogue_at(c, b);
+    for (unsigned i = 0; i < x->values_n && i < y->values_n; i++) {
+        if (x->values[i] == y->values[i])
+            continue;
+        struct label left = catalogue_label(c, x, i), right = catalogue_label(c, y, i);
+        int order = str_cmp(left.name, right.name);
+        return order ? order : str_cmp(left.value, right.value);
     }
+    return x->values_n < y->values_n ? -1 : x->values_n > y->values_n;
+}
+
+/* A heap of the first `n` series so far, the last of them at the root. */
+static void sink(const struct catalogue *c, uint32_t *heap, size_t n, size_t at)
+{
+    for (size_t below; (below = 2 * at + 1) < n; at = below) {
+        if (below + 1 < n && compare_known(c, heap[below + 1], heap[below]) > 0)
+            below++;
+        if (compare_known(c, heap[at], heap[below]) >= 0)
+            break;
+        uint32_t id = heap[at];
+        heap[at] = heap[below];
+        heap[below] = id;
+    }
+}
+
+/* Leaves the first `limit` series in the set, in no order. The lock is let go of now and then. */
+static enum status keep_first(struct listing *l, size_t limit, struct error *reterr)
+{
+    struct series_set *set = &l->sure;
     enum status status = OK;
-    for (idx_t row = 0; status == OK && row < n; row++) {
-        status = label_reader_get(&reader, row, &list->arena, &list->at[list->n], reterr);
-        list->n += status == OK;
+    pthread_rwlock_rdlock(&l->c->lock);
+    for (size_t i = limit / 2 + 1; i-- > 0;)
+        sink(l->c, set->ids, limit, i);
+    for (size_t i = limit; status == OK && i < set->n; i++) {
+        if (compare_known(l->c, set->ids[i], set->ids[0]) < 0) {
+            set->ids[0] = set->ids[i];
+            sink(l->c, set->ids, limit, 0);
+        }
+        if (i % BATCH != 0)
+            continue;
+        pthread_rwlock_unlock(&l->c->lock);
+        if (status == OK)
+            status = cancel_check(l->cancel, reterr);
+        pthread_rwlock_rdlock(&l->c->lock);
     }
+    pthread_rwlock_unlock(&l->c->lock);
+    set->n = limit;
     return status;
 }
 
@@ -123,155 +264,282 @@ static int compare_labels(const void *a, const void *b)
     return labels_cmp(*(const struct labels *)a, *(const struct labels *)b);
 }
 
-/* Sorts, cuts at the limit, and moves the array into the arena. */
-static enum status finish_series(struct series_list *list, size_t limit, struct error *reterr)
+static enum status copy_series(struct listing *l, struct series_list *list, struct error *reterr)
 {
-    struct labels *found = list->at;
-    if (list->n > 1)
-        qsort(found, list->n, sizeof *found, compare_labels);
-    list->truncated = limit && list->n > limit;
-    list->n = list->truncated ? limit : list->n;
-    list->at = ARENA_ARRAY(&list->arena, struct labels, list->n ? list->n : 1);
-    if (list->at && list->n)
-        memcpy(list->at, found, list->n * sizeof *found);
-    free(found);
-    return list->at ? OK : error_set(reterr, E_NOMEM, "no memory for a list of series");
+    const struct series_set *set = &l->sure;
+    enum status status = OK;
+    list->at = ARENA_ARRAY(&list->arena, struct labels, set->n ? set->n : 1);
+    if (!list->at)
+        return no_memory(reterr);
+    for (size_t i = 0; status == OK && i < set->n;) {
+        pthread_rwlock_rdlock(&l->c->lock);
+        for (size_t end = i + BATCH; status == OK && i < set->n && i < end; i++)
+            status = catalogue_copy_labels(l->c, set->ids[i], &list->arena, &list->at[i], reterr);
+        pthread_rwlock_unlock(&l->c->lock);
+        if (status == OK)
+            status = cancel_check(l->cancel, reterr);
+    }
+    list->n = set->n;
+    if (status == OK && list->n > 1)
+        qsort(list->at, list->n, sizeof *list->at, compare_labels);
+    return status;
 }
 
 enum status store_series(struct backend *backend, const struct series_query *query, struct cancel *cancel,
                          struct series_list **ret_list, struct error *reterr)
 {
-    struct duckdb_store *store = store_of(backend);
-    enum status status = store_check_query(store, query, reterr);
-    if (status != OK)
-        return status;
-    struct series_taking taking = {.list = calloc(1, sizeof *taking.list)};
-    if (!taking.list)
-        return error_set(reterr, E_NOMEM, "no memory for a list of series");
-    arena_init(&taking.list->arena, LISTING_BYTES_MAX);
-    struct sql sql;
-    sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT metric, labels");
-    write_chosen(&sql, store, query);
-    status = for_each_chunk(store, &sql, cancel, take_series, &taking, reterr);
-    sql_release(&sql);
-    if (status == OK) {
-        status = finish_series(taking.list, query->limit, reterr);
-    } else {
-        free(taking.list->at);
+    struct listing l;
+    struct series_list *list = calloc(1, sizeof *list);
+    if (!list)
+        return no_memory(reterr);
+    arena_init(&list->arena, LISTING_BYTES_MAX);
+    unsigned entered = listing_begin(&l, backend, query, cancel);
+    enum status status = cancel_check(cancel, reterr);
+    if (status == OK)
+        status = choose(&l, reterr);
+    if (status == OK)
+        status = resolve(&l, reterr);
+    if (status == OK && query->limit && l.sure.n > query->limit) {
+        list->truncated = true;
+        status = keep_first(&l, query->limit, reterr);
     }
     if (status == OK)
-        *ret_list = taking.list;
+        status = copy_series(&l, list, reterr);
+    listing_end(&l, entered);
+    if (status == OK)
+        *ret_list = list;
     else
-        series_list_free(taking.list);
+        series_list_free(list);
     return status;
 }
 
 /* --- strings --- */
 
-struct string_taking {
-    struct string_list *list;
-    struct str *at; /* growing; moved into the arena at the end */
-    size_t capacity;
+/* What is collected: values of one label, or label names (`name` NULL); each is marked once. */
+struct strings {
+    const struct str *name;
+    uint8_t *marked; /* by number */
+    uint32_t marked_n;
+    struct str *at;
+    size_t n, capacity;
 };
 
-static enum status take_strings(void *arg, duckdb_data_chunk chunk, struct error *reterr)
+static bool mark(struct strings *strings, uint32_t number, struct str text)
 {
-    struct string_taking *taking = arg;
-    struct string_list *list = taking->list;
-    struct text_column column = text_column_of(duckdb_data_chunk_get_vector(chunk, 0));
-    idx_t n = duckdb_data_chunk_get_size(chunk);
-    if (list->n + n > taking->capacity) {
-        size_t capacity = 2 * (list->n + n);
-        struct str *grown = realloc(taking->at, capacity * sizeof *grown);
+    if (number >= strings->marked_n || strings->marked[number])
+        return true; /* newer than the listing, or there */
+    if (strings->n == strings->capacity) {
+        size_t capacity = strings->capacity ? 2 * strings->capacity : 64;
+        struct str *grown = realloc(strings->at, capacity * sizeof *grown);
         if (!grown)
-            return error_set(reterr, E_NOMEM, "no memory for a list of labels");
-        taking->at = grown;
-        taking->capacity = capacity;
+            return false;
+        strings->at = grown;
+        strings->capacity = capacity;
     }
-    for (idx_t row = 0; row < n; row++)
-        taking->at[list->n++] = arena_str(&list->arena, text_column_get(&column, row));
+    strings->marked[number] = 1;
+    strings->at[strings->n++] = text;
+    return true;
+}
+
+/* Whether a series has something that is not marked yet. Under the lock. */
+static bool adds(const struct catalogue *c, const struct strings *strings, uint32_t name, uint32_t id)
+{
+    const struct known_series *series = catalogue_at(c, id);
+    uint32_t value;
+    if (!series)
+        return false;
+    if (strings->name)
+        return catalogue_value_of(c, series, name, &value) && value < strings->marked_n && !strings->marked[value];
+    for (unsigned i = 0; i < series->values_n; i++) {
+        name = c->values[series->values[i]].name;
+        if (name < strings->marked_n && !strings->marked[name])
+            return true;
+    }
+    return false;
+}
+
+static bool mark_series(const struct catalogue *c, struct strings *strings, uint32_t name, uint32_t id)
+{
+    const struct known_series *series = catalogue_at(c, id);
+    uint32_t value;
+    bool well = true;
+    if (!series)
+        return true;
+    if (strings->name)
+        return !catalogue_value_of(c, series, name, &value) || mark(strings, value, c->values[value].text);
+    for (unsigned i = 0; well && i < series->values_n; i++) {
+        name = c->values[series->values[i]].name;
+        well = mark(strings, name, c->names[name].text);
+    }
+    return well;
+}
+
+/* Marks what the sure series have. Enters and leaves with the lock; it is let go of now and then. */
+static bool mark_sure(struct listing *l, struct strings *strings, uint32_t name)
+{
+    bool well = true;
+    for (size_t i = 0; well && i < l->sure.n; i++) {
+        well = mark_series(l->c, strings, name, l->sure.ids[i]);
+        if (i % BATCH == BATCH - 1) {
+            pthread_rwlock_unlock(&l->c->lock);
+            pthread_rwlock_rdlock(&l->c->lock);
+        }
+    }
+    l->sure.n = 0;
+    return well;
+}
+
+/* Leaves of the doubtful series those that could add something. */
+static void thin_doubtful(struct listing *l, const struct strings *strings, uint32_t name)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < l->doubtful.n; i++) {
+        if (adds(l->c, strings, name, l->doubtful.ids[i]))
+            l->doubtful.ids[kept++] = l->doubtful.ids[i];
+    }
+    l->doubtful.n = kept;
+}
+
+/* All that listed series have, when neither matchers nor the span leave any out. Under the lock. */
+static bool mark_all(const struct catalogue *c, struct strings *strings, uint32_t name)
+{
+    bool well = true;
+    if (strings->name) {
+        for (uint32_t i = 0; well && i < c->names[name].values_n; i++) {
+            const struct known_value *value = &c->values[c->names[name].values[i]];
+            well = value->series_n == 0 || mark(strings, c->names[name].values[i], value->text);
+        }
+        return well;
+    }
+    for (uint32_t i = 0; well && i < c->names_n; i++)
+        well = c->names[i].series_n == 0 || mark(strings, i, c->names[i].text);
+    return well;
+}
+
+/* Under the lock, which is let go of around statements. */
+static enum status collect(struct listing *l, struct strings *strings, struct error *reterr)
+{
+    const struct series_query *query = l->query;
+    uint32_t name = 0;
+    strings->marked_n = strings->name ? l->c->values_n : l->c->names_n;
+    strings->marked = calloc((size_t)strings->marked_n + 1, 1);
+    if (!strings->marked)
+        return no_memory(reterr);
+    bool known = !strings->name || catalogue_find_name(l->c, *strings->name, &name);
+    if (known && query->selectors_n == 0 && query->span.min_ms <= l->c->oldest_ms &&
+        query->span.max_ms >= l->c->latest_ms)
+        return mark_all(l->c, strings, name) ? OK : no_memory(reterr);
+    pthread_rwlock_unlock(&l->c->lock);
+    enum status status = choose(l, reterr);
+    pthread_rwlock_rdlock(&l->c->lock);
+    if (!known)
+        return status;
+    if (status == OK && !mark_sure(l, strings, name))
+        status = no_memory(reterr);
+    if (status == OK)
+        thin_doubtful(l, strings, name);
+    if (status != OK || l->doubtful.n == 0)
+        return status;
+    pthread_rwlock_unlock(&l->c->lock);
+    status = resolve(l, reterr);
+    pthread_rwlock_rdlock(&l->c->lock);
+    return status == OK && !mark_sure(l, strings, name) ? no_memory(reterr) : status;
+}
+
+static int compare_strings(const void *a, const void *b)
+{
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+static enum status copy_strings(struct strings *strings, size_t limit, struct string_list *list, struct error *reterr)
+{
+    if (strings->n > 1)
+        qsort(strings->at, strings->n, sizeof *strings->at, compare_strings);
+    list->truncated = limit && strings->n > limit;
+    size_t n = list->truncated ? limit : strings->n;
+    list->at = ARENA_ARRAY(&list->arena, struct str, n ? n : 1);
+    for (size_t i = 0; list->at && i < n; i++)
+        list->at[list->n++] = arena_str(&list->arena, strings->at[i]);
     if (list->arena.exhausted)
         return error_set(reterr, E_NOMEM, "a list of labels does not fit in its memory limit of %zu bytes",
                          list->arena.cap_bytes);
     return OK;
 }
 
-static enum status finish_strings(struct string_taking *taking, size_t limit, struct error *reterr)
+/* Values of one label, or label names. */
+static enum status list_strings(struct backend *backend, const struct str *name, const struct series_query *query,
+                                struct cancel *cancel, struct string_list **ret_list, struct error *reterr)
 {
-    struct string_list *list = taking->list;
-    list->truncated = limit && list->n > limit;
-    list->n = list->truncated ? limit : list->n;
-    list->at = ARENA_ARRAY(&list->arena, struct str, list->n ? list->n : 1);
-    if (!list->at)
-        return error_set(reterr, E_NOMEM, "no memory for a list of labels");
-    if (list->n)
-        memcpy(list->at, taking->at, list->n * sizeof *list->at);
-    return OK;
-}
-
-/* Runs a statement whose one column is the strings; takes one row more than the limit, to know whether it cut. */
-static enum status list_strings(struct duckdb_store *store, struct sql *sql, size_t limit, struct cancel *cancel,
-                                struct string_list **ret_list, struct error *reterr)
-{
-    struct string_taking taking = {.list = calloc(1, sizeof *taking.list)};
-    if (!taking.list)
-        return error_set(reterr, E_NOMEM, "no memory for a list of labels");
-    arena_init(&taking.list->arena, LISTING_BYTES_MAX);
-    if (limit && limit < INT64_MAX) {
-        sql_words(sql, " LIMIT ");
-        sql_i64(sql, (int64_t)limit + 1);
-    }
-    enum status status = for_each_chunk(store, sql, cancel, take_strings, &taking, reterr);
+    struct listing l;
+    struct strings strings = {.name = name};
+    struct string_list *list = calloc(1, sizeof *list);
+    if (!list)
+        return no_memory(reterr);
+    arena_init(&list->arena, LISTING_BYTES_MAX);
+    unsigned entered = listing_begin(&l, backend, query, cancel);
+    enum status status = cancel_check(cancel, reterr);
+    pthread_rwlock_rdlock(&l.c->lock);
     if (status == OK)
-        status = finish_strings(&taking, limit, reterr);
-    free(taking.at);
+        status = collect(&l, &strings, reterr);
+    pthread_rwlock_unlock(&l.c->lock);
     if (status == OK)
-        *ret_list = taking.list;
+        status = copy_strings(&strings, query->limit, list, reterr);
+    listing_end(&l, entered);
+    free(strings.at);
+    free(strings.marked);
+    if (status == OK)
+        *ret_list = list;
     else
-        string_list_free(taking.list);
+        string_list_free(list);
     return status;
 }
 
 enum status store_label_names(struct backend *backend, const struct series_query *query, struct cancel *cancel,
                               struct string_list **ret_list, struct error *reterr)
 {
-    struct duckdb_store *store = store_of(backend);
-    enum status status = store_check_query(store, query, reterr);
-    if (status != OK)
-        return status;
-    struct sql sql;
-    sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "WITH chosen AS MATERIALIZED (SELECT metric, labels");
-    write_chosen(&sql, store, query);
-    sql_words(&sql, ") SELECT DISTINCT name FROM (SELECT unnest(map_keys(labels)) AS name FROM chosen UNION ALL "
-                    "SELECT '__name__' FROM chosen WHERE metric <> '') ORDER BY name");
-    status = list_strings(store, &sql, query->limit, cancel, ret_list, reterr);
-    sql_release(&sql);
-    return status;
+    return list_strings(backend, NULL, query, cancel, ret_list, reterr);
 }
 
 enum status store_label_values(struct backend *backend, struct str name, const struct series_query *query,
                                struct cancel *cancel, struct string_list **ret_list, struct error *reterr)
 {
-    struct duckdb_store *store = store_of(backend);
-    enum status status = store_check_query(store, query, reterr);
+    return list_strings(backend, &name, query, cancel, ret_list, reterr);
+}
+
+/* --- figures --- */
+
+enum status store_cardinality(struct backend *backend, size_t limit, struct cardinality_report **ret_cardinality,
+                              struct error *reterr)
+{
+    struct catalogue *c = &store_of(backend)->writer.catalogue;
+    struct cardinality_builder builder;
+    enum status status = cardinality_begin(&builder, limit, reterr);
     if (status != OK)
         return status;
-    struct sql sql;
-    sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT DISTINCT found FROM (SELECT ");
-    if (str_eq(name, LABEL_METRIC_NAME)) {
-        sql_words(&sql, "metric");
-    } else {
-        sql_words(&sql, "prom_label(labels, ");
-        sql_string(&sql, name);
-        sql_words(&sql, ")");
+    unsigned entered = catalogue_enter(c);
+    pthread_rwlock_rdlock(&c->lock);
+    builder.made->series_n = c->listed_n;
+    for (uint32_t i = 0; i < c->names_n; i++) {
+        const struct known_name *name = &c->names[i];
+        uint64_t values_n = 0, bytes = 0;
+        for (uint32_t k = 0; k < name->values_n; k++) {
+            const struct known_value *value = &c->values[name->values[k]];
+            values_n += value->series_n > 0;
+            bytes += (uint64_t)value->text.len * value->series_n;
+            cardinality_offer(&builder, CARDINALITY_PAIR,
+                              (struct cardinality_figure){name->text, value->text, value->series_n});
+            if (str_eq(name->text, LABEL_METRIC_NAME))
+                cardinality_offer(&builder, CARDINALITY_METRIC,
+                                  (struct cardinality_figure){.name = value->text, .count = value->series_n});
+        }
+        builder.made->pairs_n += values_n;
+        cardinality_offer(&builder, CARDINALITY_VALUES,
+                          (struct cardinality_figure){.name = name->text, .count = values_n});
+        cardinality_offer(&builder, CARDINALITY_VALUE_BYTES,
+                          (struct cardinality_figure){.name = name->text, .count = bytes});
     }
-    sql_words(&sql, " AS found");
-    write_chosen(&sql, store, query);
-    sql_words(&sql, ") WHERE found <> '' ORDER BY found");
-    status = list_strings(store, &sql, query->limit, cancel, ret_list, reterr);
-    sql_release(&sql);
+    pthread_rwlock_unlock(&c->lock);
+    status = cardinality_finish(&builder, ret_cardinality, reterr);
+    catalogue_leave(c, entered);
     return status;
 }

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/duckdb/decode.h"
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "backend/duckdb/stored_value.h"
@@ -76,9 +75,7 @@ static enum status take_series(struct raw_cursor *c, duckdb_data_chunk chunk, st
 {
     const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
     const int64_t *counts = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
-    const struct fragment_columns columns = {.metric = true, .map = true};
-    struct label_reader reader;
-    label_reader_init(&reader, &columns, NULL, chunk, 2);
+    struct catalogue *catalogue = &c->store->writer.catalogue;
     idx_t n = duckdb_data_chunk_get_size(chunk);
     if (c->series_n + n > c->series_capacity) {
         size_t capacity = 2 * (c->series_n + n);
@@ -89,13 +86,15 @@ static enum status take_series(struct raw_cursor *c, duckdb_data_chunk chunk, st
         c->series_capacity = capacity;
     }
     enum status status = OK;
+    pthread_rwlock_rdlock(&catalogue->lock);
     for (idx_t row = 0; status == OK && row < n; row++) {
         struct raw_series *series = &c->series[c->series_n];
         *series = (struct raw_series){.id = ids[row], .samples_n = (uint64_t)counts[row]};
-        status = label_reader_get(&reader, row, &c->arena, &series->labels, reterr);
+        status = catalogue_copy_labels(catalogue, ids[row], &c->arena, &series->labels, reterr);
         c->series_n += status == OK;
         c->places_n = ids[row] >= c->places_n ? ids[row] + 1 : c->places_n;
     }
+    pthread_rwlock_unlock(&catalogue->lock);
     return status;
 }
 
@@ -104,17 +103,37 @@ static int compare_series(const void *a, const void *b)
     return labels_cmp(((const struct raw_series *)a)->labels, ((const struct raw_series *)b)->labels);
 }
 
+/* The condition on series to match. Every series has a name, so a matcher that asks for one changes nothing; there has
+ * to be one that does not take the empty text. */
+static enum status write_chosen(struct sql *sql, const struct raw_cursor *c, const struct matcher *at, size_t n,
+                                struct error *reterr)
+{
+    struct matcher *matchers = calloc(n + 1, sizeof *matchers);
+    if (!matchers)
+        return no_memory(reterr);
+    memcpy(matchers, at, n * sizeof *matchers);
+    matchers[n] = (struct matcher){LABEL_METRIC_NAME, MATCH_REGEX, STR(".+")};
+    sql_words(sql, " WHERE series IN (");
+    sql_series_matching(sql, matchers, n + 1, c->span);
+    sql_words(sql, ")");
+    free(matchers);
+    return OK;
+}
+
 static enum status find_series(struct raw_cursor *c, const struct matcher *at, size_t n, struct error *reterr)
 {
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT series, n, metric, labels FROM (SELECT series, sum(n)::BIGINT AS n FROM (");
+    sql_words(&sql, "SELECT series, sum(n)::BIGINT AS n FROM (");
     schema_counts(&sql, c->span, c->batch);
-    sql_words(&sql, ") WHERE series IN (SELECT series FROM series WHERE ");
-    sql_matchers(&sql, at, n);
-    sql_words(&sql, ") GROUP BY series HAVING sum(n) > 0) JOIN series USING (series)");
+    sql_words(&sql, ")");
+    enum status status = n > 0 ? write_chosen(&sql, c, at, n, reterr) : OK;
+    sql_words(&sql, " GROUP BY series HAVING sum(n) > 0");
     duckdb_result rows;
-    enum status status = engine_ask(c->connection, &sql, c->cancel, &rows, reterr);
+    if (status == OK)
+        status = engine_ask(c->connection, &sql, c->cancel, &rows, reterr);
+    else
+        sql_release(&sql);
     if (status != OK)
         return status;
     duckdb_data_chunk chunk = NULL;
@@ -353,7 +372,9 @@ static enum status begin(struct raw_cursor *c, const struct matcher *at, size_t 
     if (status != OK)
         return status;
     c->in_transaction = true;
+    unsigned entered = catalogue_enter(&c->store->writer.catalogue);
     status = find_series(c, at, n, reterr);
+    catalogue_leave(&c->store->writer.catalogue, entered);
     if (status != OK)
         return status;
     number_slices(c);
@@ -364,7 +385,11 @@ enum status store_raw_open(struct backend *backend, const struct matcher *at, si
                            struct cancel *cancel, struct raw_cursor **ret_cursor, struct error *reterr)
 {
     struct duckdb_store *store = store_of(backend);
-    enum status status = store_check_matchers(store, at, n, reterr);
+    enum status status = OK;
+    for (size_t i = 0; status == OK && i < n; i++) {
+        if (at[i].op == MATCH_REGEX || at[i].op == MATCH_NOT_REGEX)
+            status = regex_check(&store->regex, at[i].value, reterr);
+    }
     if (status != OK)
         return status;
     struct raw_cursor *c = calloc(1, sizeof *c);

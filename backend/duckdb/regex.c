@@ -10,6 +10,8 @@
 
 #include "base/assert.h"
 
+#define SUBJECTS_THREADS_MAX 64 /* the engine has fewer */
+
 static const struct {
     const char *re2, *go;
 } REWORDED[] = {
@@ -42,13 +44,76 @@ static enum status reword(const char *message, struct str pattern, struct error 
     return error_set(reterr, E_BAD_DATA, "error parsing regexp: %s: `" STR_FORMAT "`", said, STR_ARG(pattern));
 }
 
+/* --- regex_subjects(): the texts of regex_match_all, as a table --- */
+
+static void subjects_bind(duckdb_bind_info info)
+{
+    static const struct {
+        const char *name;
+        duckdb_type type;
+    } COLUMNS[] = {{"place", DUCKDB_TYPE_UBIGINT}, {"subject", DUCKDB_TYPE_VARCHAR}};
+    for (size_t i = 0; i < ARRAY_LENGTH(COLUMNS); i++) {
+        duckdb_logical_type type = duckdb_create_logical_type(COLUMNS[i].type);
+        duckdb_bind_add_result_column(info, COLUMNS[i].name, type);
+        duckdb_destroy_logical_type(&type);
+    }
+}
+
+static void subjects_init(duckdb_init_info info)
+{
+    duckdb_init_set_max_threads(info, SUBJECTS_THREADS_MAX);
+}
+
+static void subjects_give(duckdb_function_info info, duckdb_data_chunk output)
+{
+    ENGINE_TAKES();
+    struct regex_cache *cache = duckdb_function_get_extra_info(info);
+    size_t most = duckdb_vector_size(), first = atomic_fetch_add(&cache->subjects_given, most);
+    size_t n = first >= cache->subjects_n ? 0 : cache->subjects_n - first < most ? cache->subjects_n - first : most;
+    uint64_t *place = duckdb_vector_get_data(duckdb_data_chunk_get_vector(output, 0));
+    duckdb_vector subject = duckdb_data_chunk_get_vector(output, 1);
+    for (size_t i = 0; i < n; i++) {
+        struct str text = cache->subjects[first + i];
+        place[i] = first + i;
+        duckdb_vector_assign_string_element_len(subject, i, text.len ? text.ptr : "", text.len);
+    }
+    duckdb_data_chunk_set_size(output, n);
+    ENGINE_GIVES();
+}
+
+static enum status register_subjects(struct regex_cache *cache, struct error *reterr)
+{
+    duckdb_table_function function = duckdb_create_table_function();
+    duckdb_table_function_set_name(function, "regex_subjects");
+    duckdb_table_function_set_extra_info(function, cache, NULL);
+    duckdb_table_function_set_bind(function, subjects_bind);
+    duckdb_table_function_set_init(function, subjects_init);
+    duckdb_table_function_set_function(function, subjects_give);
+    duckdb_state registered = duckdb_register_table_function(cache->connection->handle, function);
+    duckdb_destroy_table_function(&function);
+    return registered == DuckDBSuccess ? OK : error_set(reterr, E_STORE, "the storage engine refuses regex_subjects");
+}
+
+static enum status prepare_one(struct regex_cache *cache, const char *sql, duckdb_prepared_statement *ret_statement,
+                               struct error *reterr)
+{
+    if (duckdb_prepare(cache->connection->handle, sql, ret_statement) == DuckDBSuccess)
+        return OK;
+    enum status status = engine_error(*ret_statement ? duckdb_prepare_error(*ret_statement) : NULL, NULL, reterr);
+    duckdb_destroy_prepare(ret_statement);
+    return status;
+}
+
 static enum status prepare(struct regex_cache *cache, struct error *reterr)
 {
-    if (cache->connection->handle && duckdb_prepare(cache->connection->handle, "SELECT regexp_full_match($1, $2, 's')",
-                                                    &cache->statement) == DuckDBSuccess)
-        return OK;
-    enum status status = engine_error(cache->statement ? duckdb_prepare_error(cache->statement) : NULL, NULL, reterr);
-    duckdb_destroy_prepare(&cache->statement);
+    if (!cache->connection->handle)
+        return error_set(reterr, E_UNAVAILABLE, "the storage engine could not be opened again");
+    enum status status = register_subjects(cache, reterr);
+    if (status == OK)
+        status = prepare_one(cache, "SELECT regexp_full_match($1, $2, 's')", &cache->statement, reterr);
+    if (status == OK)
+        status = prepare_one(cache, "SELECT place FROM regex_subjects() WHERE regexp_full_match(subject, $1, 's')",
+                             &cache->filter, reterr);
     return status;
 }
 
@@ -71,6 +136,7 @@ void regex_pause(struct regex_cache *cache)
 {
     pthread_mutex_lock(&cache->lock);
     duckdb_destroy_prepare(&cache->statement);
+    duckdb_destroy_prepare(&cache->filter);
 }
 
 enum status regex_resume(struct regex_cache *cache, struct error *reterr)
@@ -85,6 +151,7 @@ void regex_release(struct regex_cache *cache)
     if (!cache->memos)
         return;
     duckdb_destroy_prepare(&cache->statement);
+    duckdb_destroy_prepare(&cache->filter);
     engine_disconnect(cache->connection);
     for (size_t i = 0; i < REGEX_REMEMBERED_MAX; i++)
         free((char *)cache->memos[i].pattern.ptr);
@@ -94,13 +161,22 @@ void regex_release(struct regex_cache *cache)
 }
 
 /* Under the lock. */
+static bool works(const struct regex_cache *cache, struct error *reterr)
+{
+    bool does = cache->filter && !atomic_load(&cache->connection->engine->broken);
+    if (!does)
+        error_set(reterr, E_UNAVAILABLE, "the storage engine is being opened again");
+    return does;
+}
+
+/* Under the lock. */
 static enum status ask(struct regex_cache *cache, struct str pattern, struct str text, bool *ret_matches,
                        struct error *reterr)
 {
     duckdb_result result;
     *ret_matches = false;
-    if (!cache->statement || atomic_load(&cache->connection->engine->broken))
-        return error_set(reterr, E_UNAVAILABLE, "the storage engine is being opened again");
+    if (!works(cache, reterr))
+        return E_UNAVAILABLE;
     if (duckdb_bind_varchar_length(cache->statement, 1, text.len ? text.ptr : "", text.len) != DuckDBSuccess ||
         duckdb_bind_varchar_length(cache->statement, 2, pattern.len ? pattern.ptr : "", pattern.len) != DuckDBSuccess)
         return error_set(reterr, E_BAD_DATA, "error parsing regexp: invalid UTF-8: `" STR_FORMAT "`", STR_ARG(pattern));
@@ -195,6 +271,53 @@ static bool matches(void *arg, struct str pattern, struct str text)
     }
     pthread_mutex_unlock(&cache->lock);
     return does;
+}
+
+/* Under the lock: marks the places that the filter gives. */
+static enum status read_places(duckdb_result *rows, size_t n, bool *ret_matches, struct error *reterr)
+{
+    duckdb_data_chunk chunk = NULL;
+    enum status status;
+    while ((status = engine_fetch(rows, NULL, &chunk, reterr)) == OK && chunk) {
+        const uint64_t *places = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
+        for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++) {
+            INVARIANT(places[i] < n);
+            ret_matches[places[i]] = true;
+        }
+        duckdb_destroy_data_chunk(&chunk);
+    }
+    return status;
+}
+
+enum status regex_match_all(struct regex_cache *cache, struct str pattern, const struct str *texts, size_t n,
+                            bool *ret_matches, struct error *reterr)
+{
+    memset(ret_matches, 0, n * sizeof *ret_matches);
+    pthread_mutex_lock(&cache->lock);
+    cache->subjects = texts;
+    cache->subjects_n = n;
+    atomic_store(&cache->subjects_given, 0);
+    enum status status = OK;
+    duckdb_result rows;
+    if (!works(cache, reterr)) {
+        status = E_UNAVAILABLE;
+    } else if (duckdb_bind_varchar_length(cache->filter, 1, pattern.len ? pattern.ptr : "", pattern.len) !=
+               DuckDBSuccess) {
+        status =
+            error_set(reterr, E_BAD_DATA, "error parsing regexp: invalid UTF-8: `" STR_FORMAT "`", STR_ARG(pattern));
+    } else {
+        ENGINE_GIVES();
+        if (duckdb_execute_prepared(cache->filter, &rows) != DuckDBSuccess)
+            status = reword(duckdb_result_error(&rows), pattern, reterr);
+        else
+            status = read_places(&rows, n, ret_matches, reterr);
+        ENGINE_TAKES();
+        duckdb_destroy_result(&rows);
+    }
+    cache->subjects = NULL;
+    cache->subjects_n = 0;
+    pthread_mutex_unlock(&cache->lock);
+    return status;
 }
 
 struct regex_engine regex_of(struct regex_cache *cache)

@@ -21,7 +21,11 @@ struct regex_cache {
     pthread_mutex_t lock;
     struct connection *connection;
     duckdb_prepared_statement statement; /* text, pattern -> BOOLEAN */
-    struct regex_memo *memos;            /* REGEX_REMEMBERED_MAX, placed by hash; a newcomer takes the place over */
+    duckdb_prepared_statement filter;    /* pattern -> places of the subjects that match */
+    const struct str *subjects;          /* what the table function regex_subjects gives */
+    size_t subjects_n;
+    _Atomic size_t subjects_given;
+    struct regex_memo *memos; /* REGEX_REMEMBERED_MAX, placed by hash; a newcomer takes the place over */
 };
 
 MUST_USE enum status regex_init(struct regex_cache *cache, struct engine *engine, struct error *reterr);
@@ -32,5 +36,9 @@ MUST_USE enum status regex_resume(struct regex_cache *cache, struct error *reter
 struct regex_engine regex_of(struct regex_cache *cache);
 
 MUST_USE enum status regex_check(struct regex_cache *cache, struct str pattern, struct error *reterr);
+
+/* Which of many texts a pattern matches, in one statement. May be called while another statement is bound or run. */
+MUST_USE enum status regex_match_all(struct regex_cache *cache, struct str pattern, const struct str *texts, size_t n,
+                                     bool *ret_matches, struct error *reterr);
 
 #endif

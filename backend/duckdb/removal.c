@@ -23,6 +23,8 @@ struct outcome {
     size_t gone_n;
     struct newest_sample *newest; /* of series that keep some */
     size_t newest_n;
+    uint32_t *left; /* if cut_ms is set: all series that keep some */
+    size_t left_n;
     struct time_span bounds; /* of all that is left; INT64_MAX, INT64_MIN: nothing */
 };
 
@@ -42,8 +44,13 @@ enum status removal_begin(struct removal *r, struct duckdb_store *store, struct 
                           .connection = store->compactor.connection,
                           .cancel = cancel,
                           .batch = writer_totals(&store->writer).batch,
-                          .cut_ms = INT64_MAX};
-    return engine_begin(r->connection, reterr);
+                          .cut_ms = INT64_MAX,
+                          .old_ms = INT64_MIN,
+                          .entered = catalogue_enter(&store->writer.catalogue)};
+    enum status status = engine_begin(r->connection, reterr);
+    if (status != OK)
+        catalogue_leave(&store->writer.catalogue, r->entered);
+    return status;
 }
 
 enum status removal_change(struct removal *r, struct sql *sql, uint64_t *ret_rows_n, struct error *reterr)
@@ -92,25 +99,25 @@ static enum status find_remaining(struct removal *r, struct error *reterr)
     return removal_change(r, &sql, NULL, reterr);
 }
 
-static enum status find_gone(struct removal *r, struct outcome *o, struct error *reterr)
+/* The numbers that a statement gives. */
+static enum status read_numbers(struct removal *r, const char *sql, uint32_t **ret_at, size_t *ret_n,
+                                struct error *reterr)
 {
-    struct sql sql;
     duckdb_result rows;
-    sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT series FROM " REMOVAL_DOOMED " WHERE series NOT IN (SELECT series FROM " REMAINING ")");
-    enum status status = engine_ask(r->connection, &sql, r->cancel, &rows, reterr);
+    enum status status = engine_query(r->connection, sql, false, r->cancel, &rows, reterr);
     if (status != OK)
         return status;
-    o->gone = malloc(((size_t)duckdb_row_count(&rows) + 1) * sizeof *o->gone);
+    uint32_t *at = malloc(((size_t)duckdb_row_count(&rows) + 1) * sizeof *at);
+    *ret_at = at;
     duckdb_data_chunk chunk = NULL;
-    while (o->gone && (status = engine_fetch(&rows, r->cancel, &chunk, reterr)) == OK && chunk) {
+    while (at && (status = engine_fetch(&rows, r->cancel, &chunk, reterr)) == OK && chunk) {
         const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
         for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++)
-            o->gone[o->gone_n++] = ids[i];
+            at[(*ret_n)++] = ids[i];
         duckdb_destroy_data_chunk(&chunk);
     }
     duckdb_destroy_result(&rows);
-    return o->gone ? status : no_memory(reterr);
+    return at ? status : no_memory(reterr);
 }
 
 /* The newest samples of series whose own newest may have gone; the others' are as they were. */
@@ -176,7 +183,11 @@ static enum status look(struct removal *r, struct outcome *o, struct error *rete
 {
     enum status status = find_remaining(r, reterr);
     if (status == OK)
-        status = find_gone(r, o, reterr);
+        status = read_numbers(
+            r, "SELECT series FROM " REMOVAL_DOOMED " WHERE series NOT IN (SELECT series FROM " REMAINING ")", &o->gone,
+            &o->gone_n, reterr);
+    if (status == OK && r->cut_ms != INT64_MAX)
+        status = read_numbers(r, "SELECT series FROM " REMAINING, &o->left, &o->left_n, reterr);
     if (status == OK && r->cut_ms != INT64_MAX)
         status = find_newest(r, o, reterr);
     return status == OK ? find_bounds(r, o, reterr) : status;
@@ -188,8 +199,8 @@ static enum status look(struct removal *r, struct outcome *o, struct error *rete
 static struct known_series *untouched(struct removal *r, uint32_t id)
 {
     struct catalogue *catalogue = &r->store->writer.catalogue;
-    struct known_series *series = id < catalogue->n ? catalogue->at[id] : NULL;
-    return series && series->transaction <= r->batch ? series : NULL;
+    struct known_series *series = catalogue_at(catalogue, id);
+    return series && !series->gone && series->transaction <= r->batch ? series : NULL;
 }
 
 static enum status write_gone(struct removal *r, struct outcome *o, struct error *reterr)
@@ -260,11 +271,13 @@ static void settle(struct removal *r, const struct outcome *o)
         series->newest_ms = o->newest[i].time_ms;
         series->newest_bits = double_bits(stored_value(o->newest[i].value));
     }
-    for (size_t i = 0; i < o->gone_n; i++)
-        catalogue_remove(catalogue, catalogue->at[o->gone[i]]);
-    catalogue_tidy(catalogue);
+    for (size_t i = 0; i < o->left_n; i++)
+        catalogue_loosen(catalogue, o->left[i]);
+    catalogue_remove(catalogue, o->gone, o->gone_n);
     r->series_n = o->gone_n;
     settle_totals(r, o);
+    if (r->old_ms != INT64_MIN)
+        catalogue_forget_before(catalogue, r->old_ms, r->store->writer.totals.min_ms);
     atomic_fetch_sub_explicit(&r->store->compactor.recent_n, r->recent_n, memory_order_relaxed);
 }
 
@@ -276,23 +289,32 @@ static enum status drop_series_if_decided(struct removal *r, struct outcome *o, 
     return drop_series(r, o, reterr);
 }
 
+static enum status finish(struct removal *r, struct outcome *outcome, struct error *reterr)
+{
+    pthread_mutex_lock(&r->store->writer.lock);
+    enum status status = engine_end(r->connection, drop_series_if_decided(r, outcome, reterr), reterr);
+    catalogue_leave(&r->store->writer.catalogue, r->entered); /* before settle, which frees what nobody sees */
+    if (status == OK)
+        settle(r, outcome);
+    pthread_mutex_unlock(&r->store->writer.lock);
+    return status;
+}
+
 enum status removal_end(struct removal *r, enum status so_far, struct error *reterr)
 {
     struct outcome outcome = {.gone = NULL};
-    if (so_far == OK && r->samples_n == 0)
-        return engine_execute(r->connection, "ROLLBACK", reterr);
-    if (so_far == OK)
+    bool any = so_far != OK || r->samples_n > 0;
+    if (so_far == OK && any)
         so_far = look(r, &outcome, reterr);
-    if (so_far != OK) {
-        so_far = engine_end(r->connection, so_far, reterr);
+    if (so_far == OK && any) {
+        so_far = finish(r, &outcome, reterr);
     } else {
-        pthread_mutex_lock(&r->store->writer.lock);
-        so_far = engine_end(r->connection, drop_series_if_decided(r, &outcome, reterr), reterr);
-        if (so_far == OK)
-            settle(r, &outcome);
-        pthread_mutex_unlock(&r->store->writer.lock);
+        so_far = so_far == OK ? engine_execute(r->connection, "ROLLBACK", reterr)
+                              : engine_end(r->connection, so_far, reterr);
+        catalogue_leave(&r->store->writer.catalogue, r->entered);
     }
     free(outcome.gone);
+    free(outcome.left);
     free(outcome.newest);
     return so_far;
 }

@@ -26,11 +26,13 @@ struct removal {
     struct connection *connection;
     struct cancel *cancel;
     uint64_t batch;
-    /* Samples from here on may go while earlier ones stay; INT64_MAX: only the oldest go. */
-    int64_t cut_ms;
+    /* Set by the caller after begin. Either samples of the series concerned go from cut_ms on, while earlier ones stay;
+     * or only such before old_ms do, of whatever series. The other one: INT64_MAX, INT64_MIN. */
+    int64_t cut_ms, old_ms;
     uint64_t samples_n; /* of all series that were named */
     uint64_t recent_n;  /* for the caller to count: of them in recent */
     uint64_t series_n;  /* set by removal_end: have none left */
+    unsigned entered;   /* the catalogue, from begin to end */
 };
 
 MUST_USE enum status removal_begin(struct removal *removal, struct duckdb_store *store, struct cancel *cancel,

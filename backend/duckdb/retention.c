@@ -12,6 +12,7 @@
  */
 #include <stdlib.h>
 
+#include "backend/duckdb/matching.h"
 #include "backend/duckdb/partition.h"
 #include "backend/duckdb/removal.h"
 #include "backend/duckdb/schema.h"
@@ -99,6 +100,8 @@ int64_t retention_oldest_ms(struct duckdb_store *store, struct labels labels)
 
 /* --- one transaction --- */
 
+static const struct time_span EVER = {INT64_MIN, INT64_MAX};
+
 /* The condition on rows with a column of times, and a column series, to be dropped. */
 static void write_old(struct sql *sql, const struct round *round, const char *time)
 {
@@ -117,17 +120,12 @@ static void write_old(struct sql *sql, const struct round *round, const char *ti
         sql_words(sql, time);
         sql_words(sql, " < ");
         sql_i64(sql, until);
-        sql_words(sql, " AND series IN (SELECT series FROM series WHERE true");
-        for (size_t k = 0; k < i && k < keep->rules_n; k++) {
-            sql_words(sql, " AND NOT (");
-            sql_matchers(sql, keep->rules[k].selector.matchers, keep->rules[k].selector.matchers_n);
+        for (size_t k = 0; k <= i && k < keep->rules_n; k++) { /* the first rule that takes a series decides */
+            sql_words(sql, k < i ? " AND series NOT IN (" : " AND series IN (");
+            sql_series_matching(sql, keep->rules[k].selector.matchers, keep->rules[k].selector.matchers_n, EVER);
             sql_words(sql, ")");
         }
-        if (i < keep->rules_n) {
-            sql_words(sql, " AND ");
-            sql_matchers(sql, keep->rules[i].selector.matchers, keep->rules[i].selector.matchers_n);
-        }
-        sql_words(sql, "))");
+        sql_words(sql, ")");
     }
     sql_words(sql, ")");
 }
@@ -170,6 +168,7 @@ static enum status drop(struct round *round, int64_t last, size_t partitions_n, 
     struct removal r;
     round->cap_ms = partitions_span(last + 1, last + 1).min_ms;
     enum status status = removal_begin(&r, round->store, round->cancel, reterr);
+    r.old_ms = round->cap_ms;
     if (status == OK)
         status = removal_end(&r, take_out(&r, round, reterr), reterr);
     if (status != OK)
@@ -219,8 +218,10 @@ static enum status find_partitions(const struct round *round, struct old_partiti
     write_old_recent(&sql, round, writer_totals(&round->store->writer).batch);
     sql_words(&sql, ") GROUP BY part ORDER BY part");
     enum status status = sql_status(&sql, reterr);
+    unsigned entered = catalogue_enter(&round->store->writer.catalogue);
     if (status == OK)
         status = schema_read(connection, strbuf_view(&sql.text).ptr, round->cancel, &rows, reterr);
+    catalogue_leave(&round->store->writer.catalogue, entered);
     sql_release(&sql);
     if (status != OK)
         return status;
@@ -397,7 +398,7 @@ enum status retention_init(struct duckdb_store *store, const struct retention *k
     retention_look_again(store);
     for (size_t i = 0; status == OK && i < keep->rules_n; i++) {
         const struct expr_selector *selector = &keep->rules[i].selector;
-        status = store_check_matchers(store, selector->matchers, selector->matchers_n, reterr);
+        status = match_check(&store->regex, selector->matchers, selector->matchers_n, reterr);
         if (status != OK)
             error_prefix(reterr, "retention rule %zu: ", i + 1);
     }

@@ -185,8 +185,10 @@ enum status store_run(struct backend *backend, const struct fragment *fragment, 
         status = strbuf_status(&sql, "a fragment's SQL", reterr);
     if (status == OK)
         status = engine_acquire(&store->engine, cancel, &connection, reterr);
+    unsigned entered = catalogue_enter(&store->writer.catalogue);
     if (status == OK)
         status = query_and_decode(&d, connection, strbuf_view(&sql).ptr, cancel, reterr);
+    catalogue_leave(&store->writer.catalogue, entered);
     engine_release(&store->engine, connection);
     strbuf_release(&sql);
     free(d.by_column);

@@ -3,7 +3,7 @@
 
 #include "base/assert.h"
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 
 #define RUN_COLUMNS "series, tmin, tmax, ts, value"
 #define RECENT_RUNS "SELECT series, ts AS tmin, ts AS tmax, [ts] AS ts, [value] AS value FROM recent"
@@ -14,7 +14,7 @@
 
 static const char *const STATEMENTS[] = {
     "CREATE TABLE promsplit_schema (version INTEGER NOT NULL)",
-    "INSERT INTO promsplit_schema VALUES (2)",
+    "INSERT INTO promsplit_schema VALUES (3)",
     /* labels has all labels but __name__, sorted by name; no value is empty. */
     "CREATE TABLE series (series UINTEGER NOT NULL, metric VARCHAR NOT NULL, labels MAP(VARCHAR, VARCHAR) NOT NULL)",
     /* Samples as they come. One row per (series, ts); append sees to that, an index would cost more than the data.
@@ -39,7 +39,7 @@ static const char *const STATEMENTS[] = {
     /* Those of one metric; the engine skips the row groups of others. */
     "CREATE MACRO runs_of(name) AS TABLE SELECT " RUN_COLUMNS " FROM stored_chunks "
     "WHERE metric_key = md5_number_lower(name) AND CASE WHEN " IS_MOVED " THEN metric = name ELSE false END "
-    "UNION ALL " RECENT_RUNS " WHERE series IN (SELECT series FROM series WHERE metric = name)",
+    "UNION ALL " RECENT_RUNS " WHERE series IN (SELECT series FROM series_named(name))",
     /* For people: plain rows. */
     ("CREATE VIEW samples AS SELECT series, unnest(ts) AS ts, unnest(value) AS value FROM chunks UNION ALL "
      "SELECT series, ts, value FROM recent"),
@@ -49,7 +49,7 @@ static const char *const STATEMENTS[] = {
     /* RE2 as Prometheus uses it: anchored at both ends, dot matches newline. */
     "CREATE MACRO prom_match(subject, pattern) AS regexp_full_match(subject, pattern, 's')",
 };
-_Static_assert(SCHEMA_VERSION == 2, "the INSERT above writes the version");
+_Static_assert(SCHEMA_VERSION == 3, "the INSERT above writes the version");
 
 static enum status create(struct connection *connection, struct error *reterr)
 {

@@ -4,6 +4,7 @@
 
 #include "backend/duckdb/catalogue.h"
 #include "backend/duckdb/engine.h"
+#include "backend/duckdb/functions.h"
 #include "backend/duckdb/metadata.h"
 #include "backend/duckdb/regex.h"
 #include "planner/sql.h"
@@ -25,6 +26,7 @@ struct staged_row {
 /* A sample that is older than its series' newest, but not by more than the window (late.c). */
 struct late_sample {
     struct staged_row row;
+    struct labels labels;           /* of its series, as the request has them */
     struct append_request *request; /* which is told what becomes of it */
     size_t order;                   /* as they came */
     bool taken;                     /* its place has another sample: taken_bits */
@@ -92,8 +94,9 @@ struct duckdb_store {
     struct retention_state retention;
     struct metadata_table metadata;
     struct regex_cache regex;
-    struct duckdb_options options; /* its directory is the one below */
-    char *directory;               /* NULL: in memory */
+    struct series_functions functions; /* what SQL asks of the two */
+    struct duckdb_options options;     /* its directory is the one below */
+    char *directory;                   /* NULL: in memory */
     _Atomic uint64_t reopens_n;
 };
 
@@ -121,8 +124,8 @@ MUST_USE enum status writer_put_rows(struct writer *writer, const char *catalog,
 
 /* late.c */
 bool late_within(const struct known_series *known, int64_t time_ms, int64_t window_ms);
-MUST_USE bool late_stage(struct writer *writer, struct known_series *known, const struct sample *sample,
-                         struct append_request *request); /* false: no memory */
+MUST_USE bool late_stage(struct writer *writer, struct known_series *known, struct labels labels,
+                         const struct sample *sample, struct append_request *request); /* false: no memory */
 /* In the writer's transaction, before its rows are written, with the compactor's `running` held: judges the late
  * samples staged, and adds those accepted to the rows, but for those that join chunks. */
 MUST_USE enum status late_judge(struct writer *writer, struct error *reterr);
@@ -184,14 +187,7 @@ enum status store_label_names(struct backend *backend, const struct series_query
 enum status store_label_values(struct backend *backend, struct str name, const struct series_query *query,
                                struct cancel *cancel, struct string_list **ret_list, struct error *reterr);
 
-/* The condition on a series to match any of the query's selectors. */
-void store_write_selectors(struct sql *sql, const struct series_query *query);
-
-/* E_BAD_DATA if a regular expression among the matchers is wrong. */
-MUST_USE enum status store_check_matchers(struct duckdb_store *store, const struct matcher *at, size_t n,
-                                          struct error *reterr);
-
-MUST_USE enum status store_check_query(struct duckdb_store *store, const struct series_query *query,
-                                       struct error *reterr);
+enum status store_cardinality(struct backend *backend, size_t limit, struct cardinality_report **ret_cardinality,
+                              struct error *reterr);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backend/cardinality.h"
 #include "backend/duckdb/duckdb_backend.h"
 #include "base/assert.h"
 #include "base/float_text.h"
@@ -66,7 +67,7 @@ void fake_fail(struct backend *backend, enum fake_call call, uint32_t nth, enum 
 
 void fake_hang(struct backend *backend, enum fake_call call, uint32_t nth)
 {
-    PRE(nth > 0 && call != FAKE_APPEND && call != FAKE_METADATA && call != FAKE_STATS);
+    PRE(nth > 0 && call != FAKE_APPEND && call != FAKE_METADATA && call != FAKE_STATS && call != FAKE_CARDINALITY);
     struct fake_backend *fake = fake_of(backend);
     pthread_mutex_lock(&fake->lock);
     fake->faults[call].at = fake->faults[call].calls + nth;
@@ -625,6 +626,67 @@ static enum status fake_stats(struct backend *backend, struct backend_stats *ret
     return OK;
 }
 
+static int compare_label(const void *a, const void *b)
+{
+    const struct label *x = a, *y = b;
+    int order = str_cmp(x->name, y->name);
+    return order ? order : str_cmp(x->value, y->value);
+}
+
+/* Of all labels of all series, sorted. */
+static void offer_labels(struct cardinality_builder *builder, const struct label *at, size_t n)
+{
+    struct cardinality_figure values = {.count = 0}, bytes = {.count = 0};
+    for (size_t i = 0, end; i < n; i = end) {
+        for (end = i + 1; end < n && compare_label(&at[i], &at[end]) == 0;)
+            end++;
+        builder->made->pairs_n++;
+        cardinality_offer(builder, CARDINALITY_PAIR, (struct cardinality_figure){at[i].name, at[i].value, end - i});
+        if (str_eq(at[i].name, LABEL_METRIC_NAME))
+            cardinality_offer(builder, CARDINALITY_METRIC,
+                              (struct cardinality_figure){.name = at[i].value, .count = end - i});
+        values.name = bytes.name = at[i].name;
+        values.count++;
+        bytes.count += at[i].value.len * (end - i);
+        if (end < n && str_eq(at[end].name, at[i].name))
+            continue;
+        cardinality_offer(builder, CARDINALITY_VALUES, values);
+        cardinality_offer(builder, CARDINALITY_VALUE_BYTES, bytes);
+        values.count = bytes.count = 0;
+    }
+}
+
+static enum status fake_cardinality(struct backend *backend, size_t limit, struct cardinality_report **ret_cardinality,
+                                    struct error *reterr)
+{
+    struct fake_backend *fake = fake_of(backend);
+    struct cardinality_builder builder;
+    enum status status = cardinality_begin(&builder, limit, reterr);
+    if (status != OK)
+        return status;
+    status = enter(fake, FAKE_CARDINALITY, NULL, reterr);
+    if (status != OK) {
+        cardinality_free(builder.made);
+        return status;
+    }
+    size_t n = 0, most = 0;
+    for (size_t i = 0; i < fake->series_n; i++)
+        most += fake->series[i].n > 0 ? fake->series[i].labels.n : 0;
+    struct label *labels = calloc(most + 1, sizeof *labels);
+    PRE(labels);
+    for (size_t i = 0; i < fake->series_n; i++) {
+        builder.made->series_n += fake->series[i].n > 0;
+        for (size_t k = 0; fake->series[i].n > 0 && k < fake->series[i].labels.n; k++)
+            labels[n++] = fake->series[i].labels.at[k];
+    }
+    qsort(labels, n, sizeof *labels, compare_label);
+    offer_labels(&builder, labels, n);
+    status = cardinality_finish(&builder, ret_cardinality, reterr);
+    leave(fake);
+    free(labels);
+    return status;
+}
+
 static struct regex_engine fake_regex(struct backend *backend)
 {
     return (struct regex_engine){.check = check_pattern, .matches = arg_matches, .arg = backend};
@@ -659,6 +721,7 @@ static const struct backend_ops OPS = {
     .label_values = fake_label_values,
     .metadata = fake_metadata,
     .stats = fake_stats,
+    .cardinality = fake_cardinality,
     .regex = fake_regex,
     .close = fake_close,
 };

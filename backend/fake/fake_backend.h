@@ -22,6 +22,7 @@ enum fake_call {
     FAKE_LABEL_VALUES,
     FAKE_METADATA,
     FAKE_STATS,
+    FAKE_CARDINALITY,
     FAKE_CALL_MAX
 };
 
@@ -33,8 +34,8 @@ void fake_answer(struct backend *backend, const char *promql, struct labels labe
                  const uint64_t *present, uint32_t steps);
 void fake_answer_empty(struct backend *backend, const char *promql);
 
-/* The nth call from now on (1: the next) fails with `status`; or hangs until its cancel stops it (append, metadata and
- * stats have none and cannot hang). */
+/* The nth call from now on (1: the next) fails with `status`; or hangs until its cancel stops it (append, metadata,
+ * stats and cardinality have none and cannot hang). */
 void fake_fail(struct backend *backend, enum fake_call call, uint32_t nth, enum status status);
 void fake_hang(struct backend *backend, enum fake_call call, uint32_t nth);
 

@@ -148,7 +148,7 @@ class TaskLog(ServiceCase):
                 self.assertIn(f'__task_id__="{task["task_id"]}"', query["residual"])
                 self.assertEqual((task["query_id"], task["rows"], task["reads"]), (query["query_id"], 2, 1))
                 self.assertTrue(task["sql"].startswith("SELECT") and "prom_rate(" in task["sql"], task["sql"])
-                self.assertIn("'a \"b\"\n= c'", task["sql"])
+                self.assertIn('instance!="a \\"b\\"\\n= c"', task["sql"])
                 self.assertGreaterEqual(task["took_ms"], 0)
 
     def test_a_raw_task(self):

@@ -416,7 +416,7 @@ static void failures_of_the_store_are_answers(void **state)
     } rows[] = {
         {FAKE_LABEL_NAMES, api_labels, ""},      {FAKE_LABEL_VALUES, api_label_values, ""},
         {FAKE_SERIES, api_series, "match[]=up"}, {FAKE_METADATA, api_metadata, ""},
-        {FAKE_SERIES, api_status_tsdb, ""},      {FAKE_STATS, api_status_tsdb, ""},
+        {FAKE_CARDINALITY, api_status_tsdb, ""}, {FAKE_STATS, api_status_tsdb, ""},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
         struct exchange exchange;

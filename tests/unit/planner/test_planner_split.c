@@ -219,7 +219,7 @@ static void test_refusals(void **state)
         {"a+b+c+d+e", E_LIMIT, "4"},
         {"max_over_time(a[1w:1s])", E_LIMIT, "11000"},
         {"mad_over_time(a[1w:1s])", E_LIMIT, "11000"},
-        {"a{b=\"\\x00\"}", E_BAD_DATA, "NUL"},
+        {"{__name__=\"a\\x00\"}", E_BAD_DATA, "NUL"},
     };
     struct fixture *f = *state;
     f->options.can = &basic_capabilities;

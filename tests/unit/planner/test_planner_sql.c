@@ -180,13 +180,22 @@ static void test_matchers(void **state)
     };
     struct sql sql;
     sql_init(&sql, 1000);
-    sql_matchers(&sql, matchers, ARRAY_LENGTH(matchers));
-    assert_string_equal(sql.text.ptr, "metric = 'up' AND prom_label(labels, 'a''b') <> 'x''y' AND "
-                                      "prom_match(prom_label(labels, 'c'), 'p|q') AND NOT prom_match(metric, 'x.*')");
+    sql_series_matching(&sql, matchers, ARRAY_LENGTH(matchers), (struct time_span){-5, 7});
+    assert_string_equal(sql.text.ptr,
+                        "SELECT series FROM series_matching('{__name__=\"up\",\"a''b\"!=\"x''y\",c=~\"p|q\","
+                        "__name__!~\"x.*\"}', -5, 7)");
     sql_release(&sql);
+}
+
+/* A NUL byte is escaped in the selector, so that the statement can carry it. */
+static void test_matchers_of_any_bytes(void **state)
+{
+    static const struct matcher matcher = {STR_STATIC("a"), MATCH_EQUAL, STR_STATIC("x\0\"\\\n")};
+    struct sql sql;
     sql_init(&sql, 1000);
-    sql_matchers(&sql, NULL, 0);
-    assert_string_equal(sql.text.ptr, "true");
+    sql_series_matching(&sql, &matcher, 1, (struct time_span){0, 0});
+    assert_int_equal(sql_status(&sql, NULL), OK);
+    assert_string_equal(sql.text.ptr, "SELECT series FROM series_matching('{a=\"x\\x00\\\"\\\\\\n\"}', 0, 0)");
     sql_release(&sql);
 }
 
@@ -248,13 +257,10 @@ static void test_statements_hold_hostile_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_strings_lex_back),
-        cmocka_unit_test(test_identifiers),
-        cmocka_unit_test(test_nul_is_refused),
-        cmocka_unit_test(test_length_limit),
-        cmocka_unit_test(test_doubles_are_exact),
-        cmocka_unit_test(test_matchers),
-        cmocka_unit_test(test_statements_hold_hostile_text),
+        cmocka_unit_test(test_strings_lex_back),      cmocka_unit_test(test_identifiers),
+        cmocka_unit_test(test_nul_is_refused),        cmocka_unit_test(test_length_limit),
+        cmocka_unit_test(test_doubles_are_exact),     cmocka_unit_test(test_matchers),
+        cmocka_unit_test(test_matchers_of_any_bytes), cmocka_unit_test(test_statements_hold_hostile_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,243 @@
+/* backend/duckdb/function_series.c: the catalogue's index in SQL.
+ *
+ *   series_matching('{job="a"}', from, to)  table: the numbers of the series that match and may have samples from..to
+ *   series_named('m')                       table: those of one metric
+ *   metric_of(series), labels_of(series)    the metric's name, the map of all other labels
+ *
+ * Texts in the results point into the catalogue, which keeps them until who runs the statement leaves it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/duckdb/functions.h"
+#include "backend/duckdb/matching.h"
+#include "base/assert.h"
+#include "planner/sql.h"
+
+/* --- series_matching, series_named --- */
+
+static struct str text_of(duckdb_value value)
+{
+    char *text = duckdb_get_varchar(value);
+    return str_from(text ? text : "");
+}
+
+static void set_free(void *set)
+{
+    series_set_release(set);
+    free(set);
+}
+
+static void refuse(duckdb_bind_info info, const struct error *error)
+{
+    duckdb_bind_set_error(info, error->message);
+}
+
+/* The matchers of the first argument: the metric's name, or a selector. */
+static enum status read_matchers(struct arena *arena, struct str text, bool is_name, const struct regex_engine *regex,
+                                 struct expr_selector *ret_selector, struct error *reterr)
+{
+    const struct parse_limits limits = {.bytes_max = SQL_BYTES_MAX, .tokens_max = SQL_BYTES_MAX, .depth_max = 10};
+    if (!is_name)
+        return promql_parse_selector(arena, text, &limits, regex, ret_selector, reterr);
+    struct matcher *matcher = ARENA_NEW(arena, struct matcher);
+    if (!matcher)
+        return error_set(reterr, E_NOMEM, "no memory to match series");
+    *matcher = (struct matcher){LABEL_METRIC_NAME, MATCH_EQUAL, text};
+    *ret_selector = (struct expr_selector){.matchers = matcher, .matchers_n = 1};
+    return OK;
+}
+
+static void bind_matching(duckdb_bind_info info, bool is_name)
+{
+    const struct series_functions *functions = duckdb_bind_get_extra_info(info);
+    duckdb_logical_type type = duckdb_create_logical_type(DUCKDB_TYPE_UINTEGER);
+    duckdb_bind_add_result_column(info, "series", type);
+    duckdb_destroy_logical_type(&type);
+    struct time_span span = {INT64_MIN, INT64_MAX};
+    duckdb_value values[3] = {NULL, NULL, NULL};
+    for (idx_t i = 0; i < (is_name ? 1 : 3); i++)
+        values[i] = duckdb_bind_get_parameter(info, i);
+    if (!is_name)
+        span = (struct time_span){duckdb_get_int64(values[1]), duckdb_get_int64(values[2])};
+    struct str text = text_of(values[0]);
+    for (size_t i = 0; i < ARRAY_LENGTH(values); i++)
+        duckdb_destroy_value(&values[i]);
+    struct arena arena;
+    struct error error = {.status = OK};
+    struct expr_selector selector;
+    struct regex_engine engine = regex_of(functions->regex);
+    arena_init(&arena, 16 * (size_t)SQL_BYTES_MAX);
+    struct series_set *set = calloc(1, sizeof *set);
+    enum status status = set ? OK : error_set(&error, E_NOMEM, "no memory to match series");
+    if (status == OK)
+        status = read_matchers(&arena, text, is_name, &engine, &selector, &error);
+    if (status == OK)
+        status = match_series(functions->catalogue, functions->regex, selector.matchers, selector.matchers_n, span, set,
+                              &error);
+    arena_release(&arena);
+    duckdb_free((char *)text.ptr);
+    if (status == OK) {
+        duckdb_bind_set_cardinality(info, set->n, true);
+        duckdb_bind_set_bind_data(info, set, set_free);
+    } else {
+        refuse(info, &error);
+        free(set);
+    }
+}
+
+static void bind_selector(duckdb_bind_info info)
+{
+    bind_matching(info, false);
+}
+
+static void bind_name(duckdb_bind_info info)
+{
+    bind_matching(info, true);
+}
+
+static void matching_init(duckdb_init_info info)
+{
+    _Atomic size_t *given = malloc(sizeof *given);
+    if (!given) {
+        duckdb_init_set_error(info, "no memory to match series");
+        return;
+    }
+    atomic_init(given, 0);
+    duckdb_init_set_init_data(info, given, free);
+}
+
+static void matching_give(duckdb_function_info info, duckdb_data_chunk output)
+{
+    const struct series_set *set = duckdb_function_get_bind_data(info);
+    _Atomic size_t *given = duckdb_function_get_init_data(info);
+    size_t most = duckdb_vector_size(), first = atomic_fetch_add(given, most);
+    size_t n = first >= set->n ? 0 : set->n - first < most ? set->n - first : most;
+    if (n > 0)
+        memcpy(duckdb_vector_get_data(duckdb_data_chunk_get_vector(output, 0)), set->ids + first, n * sizeof *set->ids);
+    duckdb_data_chunk_set_size(output, n);
+}
+
+/* --- metric_of, labels_of --- */
+
+/* A string of a vector that points to the text, which the vector does not own. */
+static duckdb_string_t string_at(struct str text)
+{
+    duckdb_string_t string;
+    memset(&string, 0, sizeof string);
+    if (text.len <= sizeof string.value.inlined.inlined) {
+        string.value.inlined.length = (uint32_t)text.len;
+        memcpy(string.value.inlined.inlined, text.len ? text.ptr : "", text.len);
+        return string;
+    }
+    string.value.pointer.length = (uint32_t)text.len;
+    memcpy(string.value.pointer.prefix, text.ptr, sizeof string.value.pointer.prefix);
+    string.value.pointer.ptr = (char *)text.ptr;
+    return string;
+}
+
+static const struct known_series *series_of_row(const struct catalogue *c, duckdb_data_chunk input, idx_t row)
+{
+    const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 0));
+    return row_is_null(input, row) ? NULL : catalogue_at(c, ids[row]);
+}
+
+static void metric_of(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
+{
+    const struct series_functions *functions = duckdb_scalar_function_get_extra_info(info);
+    struct catalogue *c = functions->catalogue;
+    duckdb_string_t *out = duckdb_vector_get_data(output);
+    uint32_t name, value;
+    pthread_rwlock_rdlock(&c->lock);
+    bool named = catalogue_find_name(c, LABEL_METRIC_NAME, &name);
+    for (idx_t row = 0; row < duckdb_data_chunk_get_size(input); row++) {
+        const struct known_series *series = series_of_row(c, input, row);
+        bool has = series && named && catalogue_value_of(c, series, name, &value);
+        out[row] = string_at(has ? c->values[value].text : (struct str){NULL, 0});
+    }
+    pthread_rwlock_unlock(&c->lock);
+}
+
+static void labels_of(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
+{
+    const struct series_functions *functions = duckdb_scalar_function_get_extra_info(info);
+    struct catalogue *c = functions->catalogue;
+    idx_t n = duckdb_data_chunk_get_size(input);
+    uint64_t used = duckdb_list_vector_get_size(output), most = used;
+    pthread_rwlock_rdlock(&c->lock);
+    for (idx_t row = 0; row < n; row++) {
+        const struct known_series *series = series_of_row(c, input, row);
+        most += series ? series->values_n : 0;
+    }
+    if (duckdb_list_vector_reserve(output, most) != DuckDBSuccess) {
+        pthread_rwlock_unlock(&c->lock);
+        duckdb_scalar_function_set_error(info, "no memory for a label map");
+        return;
+    }
+    duckdb_vector pair = duckdb_list_vector_get_child(output);
+    duckdb_string_t *names = duckdb_vector_get_data(duckdb_struct_vector_get_child(pair, 0));
+    duckdb_string_t *values = duckdb_vector_get_data(duckdb_struct_vector_get_child(pair, 1));
+    duckdb_list_entry *out = duckdb_vector_get_data(output);
+    for (idx_t row = 0; row < n; row++) {
+        const struct known_series *series = series_of_row(c, input, row);
+        out[row] = (duckdb_list_entry){used, 0};
+        for (unsigned i = 0; series && i < series->values_n; i++) {
+            struct label label = catalogue_label(c, series, i);
+            if (str_eq(label.name, LABEL_METRIC_NAME))
+                continue;
+            names[used] = string_at(label.name);
+            values[used++] = string_at(label.value);
+        }
+        out[row].length = used - out[row].offset;
+    }
+    pthread_rwlock_unlock(&c->lock);
+    duckdb_list_vector_set_size(output, used);
+}
+
+/* --- registering --- */
+
+static enum status register_table(struct connection *connection, const char *name, const char *parameters,
+                                  duckdb_table_function_bind_t bind, const struct series_functions *functions,
+                                  struct error *reterr)
+{
+    duckdb_table_function table = duckdb_create_table_function();
+    duckdb_table_function_set_name(table, name);
+    for (const char *letter = parameters; *letter; letter++) {
+        duckdb_logical_type type =
+            duckdb_create_logical_type(*letter == 's' ? DUCKDB_TYPE_VARCHAR : DUCKDB_TYPE_BIGINT);
+        duckdb_table_function_add_parameter(table, type);
+        duckdb_destroy_logical_type(&type);
+    }
+    duckdb_table_function_set_extra_info(table, (void *)functions, NULL);
+    duckdb_table_function_set_bind(table, bind);
+    duckdb_table_function_set_init(table, matching_init);
+    duckdb_table_function_set_function(table, matching_give);
+    duckdb_state registered = duckdb_register_table_function(connection->handle, table);
+    duckdb_destroy_table_function(&table);
+    return registered == DuckDBSuccess ? OK : error_set(reterr, E_STORE, "the storage engine refuses %s", name);
+}
+
+static enum status register_scalar(struct connection *connection, const char *name, const char *result,
+                                   duckdb_scalar_function_t function, const struct series_functions *functions,
+                                   struct error *reterr)
+{
+    duckdb_scalar_function scalar = function_scalar_new(name, "u", result);
+    duckdb_scalar_function_set_extra_info(scalar, (void *)functions, NULL);
+    duckdb_scalar_function_set_function(scalar, function);
+    duckdb_state registered = duckdb_register_scalar_function(connection->handle, scalar);
+    duckdb_destroy_scalar_function(&scalar);
+    return registered == DuckDBSuccess ? OK : error_set(reterr, E_STORE, "the storage engine refuses %s", name);
+}
+
+enum status functions_register_series(const struct series_functions *functions, struct connection *connection,
+                                      struct error *reterr)
+{
+    enum status status = register_table(connection, "series_matching", "sii", bind_selector, functions, reterr);
+    if (status == OK)
+        status = register_table(connection, "series_named", "s", bind_name, functions, reterr);
+    if (status == OK)
+        status = register_scalar(connection, "metric_of", "s", metric_of, functions, reterr);
+    if (status == OK)
+        status = register_scalar(connection, "labels_of", "M", labels_of, functions, reterr);
+    return status;
+}

@@ -1,12 +1,12 @@
 /* backend/duckdb/compact.c: moves samples from the table recent, where they lie as they came, into chunks, where each
  * series' samples of a partition are one row.
  *
- * A thread of its own looks after it: it moves all rows once there are many, and rows of partitions that are over soon
- * after they are. One move is one transaction: it makes new chunks of the rows and of the chunks that the same series
- * have in the same partitions, and deletes exactly those rows and chunks. What it may take are the rows of batches that
- * were committed before it began, whatever else it may see (schema.h); that its chunks are there is told by the table
- * moved, in the same transaction. So a crash leaves the state before or after, a failed move is simply tried again
- * later, readers see one or the other, and a series never has two chunks in a partition.
+ * A thread of its own looks after it: it moves all rows once there are many or nothing comes in, and rows of partitions
+ * that are over soon after they are. One move is one transaction: it makes new chunks of the rows and of the chunks
+ * that the same series have in the same partitions, and deletes exactly those rows and chunks. What it may take are the
+ * rows of batches that were committed before it began, whatever else it may see (schema.h); that its chunks are there
+ * is told by the table moved, in the same transaction. So a crash leaves the state before or after, a failed move is
+ * simply tried again later, readers see one or the other, and a series never has two chunks in a partition.
  *
  * Appends never wait for a move, but for those with late samples, which change chunks too (late.c): the engine lets
  * both write side by side, and rows that come during it stay recent. After the last move of a round the file is
@@ -28,9 +28,6 @@
  */
 #define RECENT_ROWS       UINT64_C(1000000)
 #define RECENT_PER_SERIES 32
-
-/* Rows of one move, unless a single partition has more: bounds its memory and how long its snapshot lives. */
-#define MOVE_ROWS UINT64_C(4000000)
 
 /* A partition is over when the newest sample is this much later: senders are a little behind each other. */
 #define GRACE_MS INT64_C(600000)
@@ -55,7 +52,8 @@ static struct time_span span_of(const struct partitions *p)
     return partitions_span(p->first, p->last);
 }
 
-/* The oldest partitions that recent has rows of, up to number `last` and to MOVE_ROWS rows, of ret_chosen's batches. */
+/* The oldest partitions that recent has rows of, up to number `last` and to MOVE_SAMPLES rows, of ret_chosen's batches.
+ */
 static enum status choose(struct compactor *c, int64_t last, struct partitions *ret_chosen, struct error *reterr)
 {
     struct partitions chosen = {.batch = ret_chosen->batch};
@@ -78,7 +76,7 @@ static enum status choose(struct compactor *c, int64_t last, struct partitions *
         const int64_t *part = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
         const int64_t *n = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
         for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++) {
-            full = full || (chosen.rows_n > 0 && chosen.rows_n + (uint64_t)n[i] > MOVE_ROWS);
+            full = full || (chosen.rows_n > 0 && chosen.rows_n + (uint64_t)n[i] > MOVE_SAMPLES);
             if (full)
                 break;
             chosen.first = chosen.rows_n ? chosen.first : part[i];
@@ -130,8 +128,6 @@ enum status chunks_replace(struct connection *connection, struct time_span parti
                            struct error *reterr)
 {
     static const char *const STATEMENTS[] = {
-        ("INSERT INTO stored_chunks SELECT md5_number_lower(metric) AS metric_key, metric, series, tmin, tmax, n, ts, "
-         "value, (SELECT move + 1 FROM moved) FROM temp.main." FRESH_CHUNKS " ORDER BY metric_key, series, tmin"),
         "UPDATE moved SET move = move + 1",
         "DROP TABLE temp.main." FRESH_CHUNKS,
     };
@@ -141,6 +137,15 @@ enum status chunks_replace(struct connection *connection, struct time_span parti
     sql_between(&sql, "old.tmin", partitions);
     sql_words(&sql, " AND fresh.series = old.series AND fresh.replaces = old.tmin");
     enum status status = engine_alter(connection, &sql, cancel, NULL, reterr);
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "INSERT INTO stored_chunks SELECT md5_number_lower(metric) AS metric_key, metric, series, tmin, "
+                    "tmax, n, ts, value, (SELECT move + 1 FROM moved) FROM temp.main." FRESH_CHUNKS " ORDER BY ");
+    partition_write(&sql, "tmin");
+    sql_words(&sql, ", metric_key, series");
+    if (status == OK)
+        status = engine_alter(connection, &sql, cancel, NULL, reterr);
+    else
+        sql_release(&sql);
     for (size_t i = 0; status == OK && i < ARRAY_LENGTH(STATEMENTS); i++)
         status = engine_change(connection, STATEMENTS[i], cancel, NULL, reterr);
     return status;
@@ -254,7 +259,7 @@ enum status compactor_run(struct duckdb_store *store, struct error *reterr)
     enum status status = OK;
     while (status == OK && more)
         status = compact_until(store, INT64_MAX, &more, reterr);
-    return status;
+    return status == OK ? shrink_run(store, true, reterr) : status;
 }
 
 /* --- when --- */
@@ -317,6 +322,18 @@ static bool mend(struct duckdb_store *store)
     return status == OK;
 }
 
+/* Nothing was written for a while. */
+static bool is_quiet(struct duckdb_store *store)
+{
+    struct compactor *c = &store->compactor;
+    uint64_t batch = writer_totals(&store->writer).batch;
+    if (batch != c->seen_batch) {
+        c->seen_batch = batch;
+        c->seen_ms = monotonic_ms();
+    }
+    return monotonic_ms() - c->seen_ms >= LOOK_EVERY_MS;
+}
+
 static void *work(void *arg)
 {
     struct duckdb_store *store = arg;
@@ -326,13 +343,15 @@ static void *work(void *arg)
         pthread_mutex_unlock(&c->lock);
         int64_t last = 0;
         enum status status = OK;
-        bool works = mend(store), more = false;
-        if (works && has_many(store))
+        bool works = mend(store), more = false, quiet = is_quiet(store);
+        if (works && (quiet || has_many(store)))
             status = compact_until(store, INT64_MAX, &more, NULL);
         else if (works && last_closed(store, &last))
             status = compact_until(store, last, &more, NULL);
         if (works && retention_run(store, NULL) != OK && status == OK)
             status = E_STORE; /* what is dropped may be the room that a move lacks */
+        if (works && status == OK && !more)
+            status = shrink_run(store, quiet, NULL);
         pthread_mutex_lock(&c->lock);
         /* After a failed move not at once again, or a full disk would see nothing else. */
         if (!c->stop && !more)

@@ -30,6 +30,7 @@ struct duckdb_options {
     uint64_t min_free_bytes;    /* of the disk: nothing is written when less would be free */
     unsigned connections_max;   /* queries, cursors and listings at the same time; further callers wait for one */
     uint64_t compact_rows;      /* samples stored as they came that start a compaction; 0: the default (compact.c) */
+    uint64_t shrink_bytes;      /* of free blocks in the file that make shortening it worth it; 0: the default */
     struct retention retention;
 };
 
@@ -37,7 +38,7 @@ MUST_USE enum status duckdb_backend_open(const struct duckdb_options *options, s
                                          struct error *reterr);
 
 /* Brings all samples stored so far into the layout that queries read fastest, which else happens in the background when
- * there are enough. For benchmarks and tests. */
+ * there are enough, and shortens the file. For benchmarks and tests. */
 MUST_USE enum status duckdb_backend_compact(struct backend *backend, struct error *reterr);
 
 /* Drops now what retention no longer keeps, which else happens soon after a partition is beyond it. For tests. */

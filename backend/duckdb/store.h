@@ -74,6 +74,9 @@ struct compactor {
     struct connection *connection;
     struct cancel cancel; /* stops the statement under way when the store is closed */
     uint64_t rows;        /* duckdb_options.compact_rows */
+    uint64_t seen_batch;  /* the last one committed when it looked, and since when there is none after it */
+    int64_t seen_ms;
+    uint64_t shrunk_total, shrunk_used; /* blocks, when the file was as short as it gets */
     _Atomic uint64_t recent_n, moves_n, failures_n;
 };
 
@@ -156,6 +159,11 @@ MUST_USE enum status compactor_recount(struct compactor *compactor,
 MUST_USE enum status chunks_replace(struct connection *connection, struct time_span partitions, struct cancel *cancel,
                                     struct error *reterr);
 void compactor_checkpoint(struct duckdb_store *store); /* `running` is held */
+
+#define MOVE_SAMPLES INT64_C(4000000) /* of one transaction: bounds its memory and how long its snapshot lives */
+
+/* shrink.c. quiet: nothing is written just now, so the free blocks are of no use. */
+MUST_USE enum status shrink_run(struct duckdb_store *store, bool quiet, struct error *reterr);
 
 /* retention.c. Those about one sample or series are for the writer, under its lock. */
 MUST_USE enum status retention_init(struct duckdb_store *store, const struct retention *keep, struct error *reterr);

@@ -39,6 +39,7 @@ void fixture_open(struct fixture *fixture)
         .future_max_ms = 600000,
         .connections_max = fixture->connections,
         .compact_rows = fixture->compact_rows,
+        .shrink_bytes = fixture->shrink_bytes,
         .min_free_bytes = fixture->min_free_bytes,
         .out_of_order_window_ms = fixture->out_of_order_window_ms,
         .retention = fixture->retention,

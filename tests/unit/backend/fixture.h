@@ -15,6 +15,7 @@ struct fixture {
     unsigned connections;
     uint64_t memory_max_bytes;
     uint64_t compact_rows;
+    uint64_t shrink_bytes;
     uint64_t min_free_bytes;
     int64_t out_of_order_window_ms;
     struct retention retention;

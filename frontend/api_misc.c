@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/metric_type.h"
 #include "base/assert.h"
 #include "frontend/api.h"
 #include "frontend/app.h"
@@ -163,13 +164,6 @@ void api_explain(struct http_request *request)
 }
 
 /* --- metadata --- */
-
-static const char *metric_type_text(enum metric_type type)
-{
-    static const char *const texts[] = {"unknown",        "counter", "gauge", "histogram",
-                                        "gaugehistogram", "summary", "info",  "stateset"};
-    return (size_t)type < ARRAY_LENGTH(texts) ? texts[type] : "unknown";
-}
 
 /* Like Prometheus: a negative limit is none, 0 gives nothing. */
 static enum status read_number(const struct http_request *request, const char *name, int64_t *ret, struct error *reterr)

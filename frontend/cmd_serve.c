@@ -144,13 +144,23 @@ static enum status start_server(struct app *app, struct error *reterr)
     return http_server_start(app, &options, routes, &app->server, reterr);
 }
 
+static enum status check_ha(const struct config *config, struct error *reterr)
+{
+    struct str cluster = str_from(config->ha_cluster_label), replica = str_from(config->ha_replica_label);
+    if (cluster.len && replica.len && !str_eq(cluster, replica) && !str_eq(cluster, LABEL_METRIC_NAME) &&
+        !str_eq(replica, LABEL_METRIC_NAME))
+        return OK;
+    return error_set(reterr, E_BAD_DATA,
+                     "--ha.cluster-label and --ha.replica-label must be two labels, neither of them __name__");
+}
+
 /* What only later parts would find wrong is found before anything is opened. */
 static enum status check_config(const struct config *config, struct error *reterr)
 {
     push_set push;
     if (push_set_parse(str_from(config->planner_push), &push, reterr) != OK)
         return error_prefix(reterr, "--planner.push: ");
-    return OK;
+    return check_ha(config, reterr);
 }
 
 static enum status start(struct app *app, struct error *reterr)

@@ -58,7 +58,7 @@ struct http_request {
 /* request->cancel fires with E_TIMEOUT at that time (monotonic). Before the request is handed to another thread. */
 void http_set_deadline(struct http_request *request, int64_t deadline_ms);
 
-/* A further header of the answer, before responding. Both texts are static. */
+/* A further header of the answer, before responding. Both texts are static or in request->arena. */
 void http_header(struct http_request *request, const char *name, const char *value);
 
 /* The first parameter of that name, or NULL. */

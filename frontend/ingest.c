@@ -4,18 +4,22 @@
  * transaction. When a transaction of several requests fails for one of them, each is tried alone, so that a request the
  * store cannot take does not make its neighbours fail with it.
  *
- * Codes (remote write 1.0): 204 stored; 400 something of it was refused and will never be taken, the rest is stored;
- * 413, 415; 503 with Retry-After when the queue or the disk is full, or the store takes no writes for another reason;
- * 500 when it failed otherwise. Senders repeat 5xx only, and a repetition is harmless: equal samples are dropped
- * quietly.
+ * Codes: 204 stored; 202 all of it is of a replica that is not elected (ha.h), and dropped; 400 something of it was
+ * refused and will never be taken, the rest is stored; 413, 415; 503 with Retry-After when the queue or the disk is
+ * full, or the store takes no writes for another reason; 500 when it failed otherwise. Senders repeat 5xx only, and a
+ * repetition is harmless: equal samples are dropped quietly. Answers to 2.0 requests say how many samples were taken in
+ * any case, those that were stored already or are another replica's among them: a sender that reads less than it sent
+ * counts the difference as failed.
  */
 #include "frontend/ingest.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
 #include "frontend/app.h"
+#include "frontend/ha.h"
 #include "remote/write_request.h"
 
 #define GROUP_REQUESTS_MAX 256
@@ -26,7 +30,9 @@
 struct write {
     struct http_request *request;
     struct arena arena;
+    enum write_version version;
     struct write_request decoded;
+    struct ha_dropped dropped; /* was in the request, too */
     size_t bytes; /* counted against the queue's limit */
     struct write *next;
     struct error failure; /* of its transaction */
@@ -34,6 +40,7 @@ struct write {
 
 struct ingest {
     struct app *app;
+    struct ha *ha; /* NULL: off */
     size_t queue_max_bytes;
     pthread_t committer;
     pthread_mutex_t lock;
@@ -53,7 +60,7 @@ static void count_answer(struct app *app, int code)
     static const struct {
         int code;
         const char *text;
-    } CODES[] = {{204, "204"}, {400, "400"}, {413, "413"}, {415, "415"}, {500, "500"}, {503, "503"}};
+    } CODES[] = {{202, "202"}, {204, "204"}, {400, "400"}, {413, "413"}, {415, "415"}, {500, "500"}, {503, "503"}};
     const char *text = "other";
     for (size_t i = 0; i < ARRAY_LENGTH(CODES); i++)
         if (CODES[i].code == code)
@@ -61,11 +68,26 @@ static void count_answer(struct app *app, int code)
     metric_add(app->metrics, METRIC_ID_write_requests, text, 1);
 }
 
-static void answer_error(struct http_request *request, const struct error *error)
+static void say_written(struct http_request *request, enum write_version version, size_t samples_n)
+{
+    if (version != WRITE_2_0) /* senders of 1.0 would take a zero for samples that were lost */
+        return;
+    char digits[24];
+    int n = snprintf(digits, sizeof digits, "%zu", samples_n);
+    struct str text = arena_str(&request->arena, (struct str){digits, (size_t)n});
+    if (!text.ptr)
+        return;
+    http_header(request, "X-Prometheus-Remote-Write-Samples-Written", text.ptr);
+    http_header(request, "X-Prometheus-Remote-Write-Histograms-Written", "0");
+    http_header(request, "X-Prometheus-Remote-Write-Exemplars-Written", "0");
+}
+
+static void answer_error(struct http_request *request, enum write_version version, const struct error *error)
 {
     /* A store out of memory or at a limit may take the same request later; senders repeat 5xx only. */
     int code = error->status == E_LIMIT ? 503 : status_http_code(error->status);
     count_answer(request->app, code);
+    say_written(request, version, 0);
     if (code == 503)
         http_header(request, "Retry-After", RETRY_AFTER_S);
     http_respond_text(request, code, "%s\n", error->message);
@@ -77,8 +99,9 @@ static void write_free(struct write *write)
     free(write);
 }
 
-static void count_samples(struct app *app, const struct write_request *decoded, const struct append_request *done)
+static void count_samples(struct app *app, const struct write *write, const struct append_request *done)
 {
+    const struct write_request *decoded = &write->decoded;
     const size_t *invalid = decoded->invalid_samples;
     const struct {
         const char *result;
@@ -91,6 +114,7 @@ static void count_samples(struct app *app, const struct write_request *decoded, 
                    {"conflicting", done->conflicting},
                    {"too_far_ahead", done->too_far_ahead},
                    {"beyond_retention", done->beyond_retention},
+                   {"other_replica", write->dropped.samples},
                    {"histogram", decoded->histograms_skipped},
                    {"invalid_labels", invalid[WRITE_INVALID_LABELS]},
                    {"too_many_labels", invalid[WRITE_LABELS_TOO_MANY]},
@@ -99,6 +123,8 @@ static void count_samples(struct app *app, const struct write_request *decoded, 
     for (size_t i = 0; i < ARRAY_LENGTH(RESULTS); i++)
         if (RESULTS[i].n)
             metric_add(app->metrics, METRIC_ID_write_samples, RESULTS[i].result, (int64_t)RESULTS[i].n);
+    metric_add(app->metrics, METRIC_ID_write_metadata, "taken", (int64_t)decoded->metadata_n);
+    metric_add(app->metrics, METRIC_ID_write_metadata, "invalid", (int64_t)decoded->invalid_metadata);
 }
 
 /* The transaction is durable: 204, or 400 naming the first refusal and what became of the rest. */
@@ -108,7 +134,8 @@ static void answer_stored(struct write *write, const struct append_request *done
     const struct write_request *decoded = &write->decoded;
     size_t refused =
         done->out_of_order + done->too_old + done->conflicting + done->too_far_ahead + done->beyond_retention;
-    count_samples(request->app, decoded, done);
+    count_samples(request->app, write, done);
+    say_written(request, write->version, done->written + done->duplicates + write->dropped.samples);
     if (!refused && !decoded->invalid_series && !decoded->histograms_skipped) {
         count_answer(request->app, 204);
         http_respond_text(request, 204, "%s", "");
@@ -214,7 +241,7 @@ static void commit(struct ingest *ingest, struct write **group, size_t n, size_t
         if (group[i]->failure.status == OK)
             answer_stored(group[i], &requests[i]);
         else
-            answer_error(group[i]->request, &group[i]->failure);
+            answer_error(group[i]->request, group[i]->version, &group[i]->failure);
         write_free(group[i]);
     }
 }
@@ -249,6 +276,35 @@ static void *committer(void *arg)
     return NULL;
 }
 
+/* --- the thread's beginning and end --- */
+
+/* Of the tracker of replicas. */
+static void replica_elected(void *arg, struct str cluster, struct str before, struct str replica)
+{
+    struct app *app = arg;
+    metric_add(app->metrics, METRIC_ID_ha_elections, before.len ? "failover" : "first", 1);
+    struct log_line line = log_begin(app->log, LOG_INFO, "replica elected");
+    log_str(&line, "cluster", cluster);
+    log_str(&line, "replica", replica);
+    if (before.len)
+        log_str(&line, "before", before);
+    log_end(&line);
+}
+
+static enum status track_replicas(struct ingest *ingest, struct error *reterr)
+{
+    const struct config *config = &ingest->app->config;
+    if (!config->ha_enabled)
+        return OK;
+    struct ha_options options = {.cluster_label = str_from(config->ha_cluster_label),
+                                 .replica_label = str_from(config->ha_replica_label),
+                                 .failover_ms = config->ha_failover_ms,
+                                 .clusters_max = (size_t)config->ha_clusters_max,
+                                 .elected = replica_elected,
+                                 .arg = ingest->app};
+    return ha_new(&options, &ingest->ha, reterr);
+}
+
 enum status ingest_new(struct app *app, size_t queue_max_bytes, struct ingest **ret_ingest, struct error *reterr)
 {
     struct ingest *ingest = calloc(1, sizeof *ingest);
@@ -257,11 +313,17 @@ enum status ingest_new(struct app *app, size_t queue_max_bytes, struct ingest **
     ingest->app = app;
     ingest->queue_max_bytes = queue_max_bytes;
     ingest->last = &ingest->first;
+    enum status status = track_replicas(ingest, reterr);
+    if (status != OK) {
+        free(ingest);
+        return status;
+    }
     pthread_mutex_init(&ingest->lock, NULL);
     pthread_cond_init(&ingest->work, NULL);
     if (pthread_create(&ingest->committer, NULL, committer, ingest) != 0) {
         pthread_cond_destroy(&ingest->work);
         pthread_mutex_destroy(&ingest->lock);
+        ha_free(ingest->ha);
         free(ingest);
         return error_set(reterr, E_NOMEM, "cannot start the thread that commits writes");
     }
@@ -281,6 +343,7 @@ void ingest_free(struct ingest *ingest)
     pthread_join(ingest->committer, NULL);
     pthread_cond_destroy(&ingest->work);
     pthread_mutex_destroy(&ingest->lock);
+    ha_free(ingest->ha);
     free(ingest);
 }
 
@@ -316,11 +379,32 @@ static enum status decode(struct write *write, struct error *reterr)
                                   .labels_max = (size_t)config->write_labels_max,
                                   .label_name_max_bytes = (size_t)config->write_label_name_max_bytes,
                                   .label_value_max_bytes = (size_t)config->write_label_value_max_bytes};
-    enum status status = write_request_media(request->content_type, request->content_encoding, reterr);
+    enum status status =
+        write_request_media(request->content_type, request->content_encoding, &write->version, reterr);
     if (status == OK)
-        status = write_request_decode(&write->arena, request->body, &limits, &write->decoded, reterr);
+        status =
+            write_request_decode(&write->arena, request->body, write->version, &limits, &write->decoded, reterr);
     write->bytes = sizeof *write + write->arena.used_bytes;
     return status;
+}
+
+/* Drops what is another replica's. True: that was all, and the request is answered. */
+static bool drop_replicas(struct ingest *ingest, struct write *write)
+{
+    struct http_request *request = write->request;
+    if (!ingest->ha)
+        return false;
+    write->dropped = ha_filter(ingest->ha, &write->decoded, monotonic_ms());
+    metric_set(request->app->metrics, METRIC_ID_ha_clusters, (int64_t)ha_clusters_n(ingest->ha));
+    const struct write_request *left = &write->decoded;
+    if (!write->dropped.series || left->series_n || left->metadata_n || left->invalid_series ||
+        left->histograms_skipped)
+        return false;
+    count_samples(request->app, write, &(struct append_request){0});
+    count_answer(request->app, 202);
+    say_written(request, write->version, write->dropped.samples);
+    http_respond_text(request, 202, "%s", "");
+    return true;
 }
 
 void api_write(struct http_request *request)
@@ -328,16 +412,20 @@ void api_write(struct http_request *request)
     struct error error;
     struct write *write = calloc(1, sizeof *write);
     if (!write) {
-        answer_error(request, &(struct error){.status = E_NOMEM, .message = "no memory for the request"});
+        answer_error(request, WRITE_1_0, &(struct error){.status = E_NOMEM, .message = "no memory for the request"});
         return;
     }
     write->request = request;
     arena_init(&write->arena, (size_t)request->app->config.write_body_max_bytes * DECODED_FACTOR);
     enum status status = decode(write, &error);
+    if (status == OK && drop_replicas(request->app->ingest, write)) {
+        write_free(write);
+        return;
+    }
     if (status == OK)
         status = enqueue(request->app->ingest, write, &error);
     if (status == OK)
         return; /* the committer answers */
+    answer_error(request, write->version, &error);
     write_free(write);
-    answer_error(request, &error);
 }

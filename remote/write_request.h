@@ -1,20 +1,36 @@
-/* remote/write_request.h: remote write 1.0 requests off the wire.
+/* remote/write_request.h: remote write requests, 1.0 and 2.0, off the wire.
  *
  * Series with broken labels (none, no metric name, twice the same name, an empty name, invalid UTF-8, a reserved task
  * label, over a limit on labels) are left out and counted, the rest is kept; what is handed on is sorted and has no
- * empty values. A label with an empty value is no label. Series that carry no float sample are not handed on. Metadata
- * without a family name, or whose text is not UTF-8, is dropped: it is advice, never worth refusing samples for.
+ * empty values. A label with an empty value is no label. Series that carry no float sample are not handed on; in 2.0 a
+ * series without any sample is invalid, and so is one whose references are an odd number or lead outside the symbols.
+ * 2.0's symbols must begin with the empty text. The texts that all references of a request stand for may not be longer
+ * than decoded_max_bytes: references are short, what they stand for need not be. Start timestamps are not kept.
+ *
+ * Metadata comes from 1.0's own messages, from 2.0's series, and from the labels __metric_type__, __metric_help__ and
+ * __metric_unit__, which are taken off the series and count for no limit on labels. Of several entries of one family
+ * the last is handed on. A series' family is its name, for histograms and summaries without _bucket, _count, _sum.
+ * Metadata without a family name, or whose text is not UTF-8 or longer than WRITE_METADATA_TEXT_MAX_BYTES, is dropped
+ * and counted: it is advice, never worth refusing samples for.
  *
  * Memory   decoded into the arena, the uncompressed message too: about 32 bytes a label, 16 a sample. At the arena's
  *          cap the answer is E_TOO_LARGE. Threads: no shared state.
  * Errors   E_TOO_LARGE, E_BAD_DATA (snappy, protobuf: the whole request is refused, nothing is kept).
- * Source   the remote write 1.0 specification; Prometheus prompb/{types,remote}.proto, storage/remote/write_handler.go.
+ * Source   the remote write specifications 1.0 and 2.0; Prometheus prompb/{types,remote}.proto,
+ *          prompb/io/prometheus/write/v2/types.proto, storage/remote/write_handler.go.
  */
 #ifndef PROMSPLIT_REMOTE_WRITE_REQUEST_H
 #define PROMSPLIT_REMOTE_WRITE_REQUEST_H
 
 #include "backend/backend.h"
 #include "base/strbuf.h"
+
+#define WRITE_METADATA_TEXT_MAX_BYTES 16384 /* of a family's name, its help, its unit */
+
+enum write_version {
+    WRITE_1_0, /* prometheus.WriteRequest */
+    WRITE_2_0  /* io.prometheus.write.v2.Request */
+};
 
 struct write_limits {
     size_t body_max_bytes;
@@ -36,8 +52,10 @@ enum write_invalid {
 struct write_request {
     struct append_series *series;
     size_t series_n;
+    struct label *labels; /* those of all series, one after the other: append_series shows them as constant */
     struct metric_metadata *metadata;
     size_t metadata_n;
+    size_t invalid_metadata;                   /* entries dropped */
     size_t samples_n;                          /* of all kept series */
     size_t invalid_series;                     /* left out */
     size_t invalid_samples[WRITE_INVALID_MAX]; /* float samples of the series left out, by why */
@@ -55,16 +73,22 @@ static inline size_t write_request_invalid_samples(const struct write_request *r
     return n;
 }
 
-/* Decides by Content-Type and Content-Encoding (both may be empty: 1.0, snappy). 2.0 and unknown ones:
- * E_UNSUPPORTED_MEDIA. */
-MUST_USE enum status write_request_media(struct str content_type, struct str content_encoding, struct error *reterr);
+/* Removes a label that the series has. */
+void write_request_drop_label(const struct write_request *request, struct append_series *series, struct str name);
 
-MUST_USE enum status write_request_decode(struct arena *arena, struct str body, const struct write_limits *limits,
-                                          struct write_request *ret_request, struct error *reterr);
+/* Decides by Content-Type and Content-Encoding (both may be empty: 1.0, snappy). Unknown ones are E_UNSUPPORTED_MEDIA;
+ * *ret_version is set all the same, to what Content-Type says or 1.0. */
+MUST_USE enum status write_request_media(struct str content_type, struct str content_encoding,
+                                         enum write_version *ret_version, struct error *reterr);
+
+MUST_USE enum status write_request_decode(struct arena *arena, struct str body, enum write_version version,
+                                          const struct write_limits *limits, struct write_request *ret_request,
+                                          struct error *reterr);
 
 /* The same from the uncompressed message. The views in *ret_request point into it. */
-MUST_USE enum status write_request_unpack(struct arena *arena, struct str message, const struct write_limits *limits,
-                                          struct write_request *ret_request, struct error *reterr);
+MUST_USE enum status write_request_unpack(struct arena *arena, struct str message, enum write_version version,
+                                          const struct write_limits *limits, struct write_request *ret_request,
+                                          struct error *reterr);
 
 /* The sender's side, for tests, probes and the benchmark: a snappy-compressed 1.0 request. */
 MUST_USE enum status write_request_encode(const struct append_series *series, size_t series_n,

@@ -1,10 +1,11 @@
 /* tests/fuzz/fuzz_write_request.c: remote write bodies. An even first byte: the rest is a snappy body; odd: the rest is
- * the message inside, so that the fuzzer need not learn snappy first.
+ * the message inside, so that the fuzzer need not learn snappy first. With its second bit the request is one of 2.0.
  *
- * Whatever was accepted must satisfy what write_request.h promises, agree with protobuf-c where that accepts it too,
- * and come back the same from our own encoder. */
+ * Whatever was accepted must satisfy what write_request.h promises, agree with protobuf-c where that accepts it too
+ * (1.0), and come back the same from our own encoder, which writes 1.0. */
 #include "base/assert.h"
 #include "base/float_text.h"
+#include "base/utf8.h"
 #include "proto/remote.pb-c.h"
 #include "remote/write_request.h"
 
@@ -25,6 +26,14 @@ static void check_series(const struct append_series *series)
         INVARIANT(series->labels.at[i].value.len > 0);
         INVARIANT(i == 0 || str_cmp(series->labels.at[i - 1].name, series->labels.at[i].name) < 0);
     }
+}
+
+static void check_metadata(const struct metric_metadata *metadata)
+{
+    INVARIANT(metadata->family.len > 0 && metadata->type <= METRIC_STATESET);
+    INVARIANT(metadata->family.len <= WRITE_METADATA_TEXT_MAX_BYTES && utf8_valid(metadata->family));
+    INVARIANT(metadata->help.len <= WRITE_METADATA_TEXT_MAX_BYTES && utf8_valid(metadata->help));
+    INVARIANT(metadata->unit.len <= WRITE_METADATA_TEXT_MAX_BYTES && utf8_valid(metadata->unit));
 }
 
 static void check_against_protobuf_c(struct str message, const struct write_request *request)
@@ -52,9 +61,9 @@ static void check_round_trip(const struct write_request *request)
     struct arena arena;
     arena_init(&arena, 1 << 28);
     struct write_request again;
-    INVARIANT(write_request_decode(&arena, strbuf_view(&body), &wide, &again, NULL) == OK);
+    INVARIANT(write_request_decode(&arena, strbuf_view(&body), WRITE_1_0, &wide, &again, NULL) == OK);
     INVARIANT(again.series_n == request->series_n && again.metadata_n == request->metadata_n);
-    INVARIANT(again.samples_n == request->samples_n && again.invalid_series == 0);
+    INVARIANT(again.samples_n == request->samples_n && again.invalid_series == 0 && again.invalid_metadata == 0);
     for (size_t i = 0; i < again.series_n; i++) {
         const struct append_series *a = &again.series[i], *b = &request->series[i];
         INVARIANT(labels_eq(a->labels, b->labels) && a->samples_n == b->samples_n);
@@ -73,14 +82,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     arena_init(&arena, 1 << 26);
     struct write_request request;
     struct error error = {0};
-    enum status status = data[0] % 2 == 0 ? write_request_decode(&arena, rest, &LIMITS, &request, &error)
-                                          : write_request_unpack(&arena, rest, &LIMITS, &request, &error);
+    enum write_version version = data[0] & 2 ? WRITE_2_0 : WRITE_1_0;
+    enum status status = data[0] % 2 == 0 ? write_request_decode(&arena, rest, version, &LIMITS, &request, &error)
+                                          : write_request_unpack(&arena, rest, version, &LIMITS, &request, &error);
     INVARIANT(status == error.status);
     if (status == OK) {
         INVARIANT((request.invalid.status != OK) == (request.invalid_series > 0));
         for (size_t i = 0; i < request.series_n; i++)
             check_series(&request.series[i]);
-        if (data[0] % 2 != 0)
+        for (size_t i = 0; i < request.metadata_n; i++)
+            check_metadata(&request.metadata[i]);
+        if (data[0] % 2 != 0 && version == WRITE_1_0)
             check_against_protobuf_c(rest, &request);
         check_round_trip(&request);
     }

@@ -231,6 +231,7 @@ static void configure(struct rig *rig, const struct rig_options *options)
     config->query_timeout_ms = 20000;
     config->upstream_probe_interval_ms = 100;
     config->write_body_max_bytes = 1 << 20;
+    config->ha_enabled = options->ha;
     config->task_dispatch = options->dispatch ? options->dispatch : "eager";
     if (!options->probe)
         config->upstream_version = "3";

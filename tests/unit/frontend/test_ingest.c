@@ -15,6 +15,7 @@
 #include "remote/write_request.h"
 #include "rig.h"
 
+#define V2 "Content-Type: application/x-protobuf;proto=io.prometheus.write.v2.Request\r\nContent-Encoding: snappy\r\n"
 #define V1 "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
 
 static struct rig rig;
@@ -90,8 +91,8 @@ static void what_is_no_write_is_refused(void **state)
     expect(http_call(rig.port, "POST", "/api/v1/write", V1, "nonsense", 8), 400, "snappy");
     expect(http_call(rig.port, "POST", "/api/v1/write", V1, "\x03\x08zzz", 5), 400, "");
     expect(write_with("Content-Type: text/plain\r\n", 1, 1, false), 415, "");
-    expect(write_with("Content-Type: application/x-protobuf;proto=io.prometheus.write.v2.Request\r\n", 1, 1, false),
-           415, "");
+    expect(write_with("Content-Type: application/x-protobuf;proto=io.prometheus.write.v3.Request\r\n", 1, 1, false),
+           415, "io.prometheus.write.v3.Request protobuf message is not accepted");
     expect(write_with("Content-Type: application/x-protobuf\r\nContent-Encoding: gzip\r\n", 1, 1, false), 415, "");
     /* snappy's preamble declares 16 MiB */
     expect(http_call(rig.port, "POST", "/api/v1/write", V1, "\x80\x80\x80\x08z", 5), 413, "16777216");
@@ -203,6 +204,128 @@ static void a_full_queue_is_503_with_retry_after(void **state)
     expect(write_with(V1, 1, 1, false), 204, "");
 }
 
+/* --- 2.0 --- */
+
+/* Snappy's block of one literal. Three series of one sample each; the second has one reference too many, the third
+ * (`odd`) is there only then. */
+static struct reply write_2(bool odd, const char *headers)
+{
+    static const char MESSAGE[] = "\x22\x00\x22\x08__name__\x22\x02up\x22\x01x\x22\x01n"
+                                  "\x2a\x13\x0a\x02\x01\x02\x12\x0b\x09\0\0\0\0\0\0\0\0\x10\x01\x2a\0"
+                                  "\x2a\x15\x0a\x04\x01\x02\x04\x03\x12\x0b\x09\0\0\0\0\0\0\0\0\x10\x01\x2a\0";
+    static const char ODD[] = "\x2a\x14\x0a\x03\x01\x02\x04\x12\x0b\x09\0\0\0\0\0\0\0\0\x10\x01\x2a\0";
+    size_t n = sizeof MESSAGE - 1 + (odd ? sizeof ODD - 1 : 0);
+    char body[256] = {(char)n, (char)(60 << 2), (char)(n - 1)};
+    PRE(n < 128 && n + 3 <= sizeof body);
+    memcpy(body + 3, MESSAGE, sizeof MESSAGE - 1);
+    if (odd)
+        memcpy(body + 3 + sizeof MESSAGE - 1, ODD, sizeof ODD - 1);
+    return http_call(rig.port, "POST", "/api/v1/write", headers, body, n + 3);
+}
+
+/* What 2.0 asks for in every answer. */
+static void expect_written(struct reply reply, int code, const char *samples, const char *part)
+{
+    char header[80];
+    snprintf(header, sizeof header, "X-Prometheus-Remote-Write-Samples-Written: %s\r\n", samples);
+    if (!strstr(reply.headers, header) ||
+        !strstr(reply.headers, "X-Prometheus-Remote-Write-Histograms-Written: 0\r\n") ||
+        !strstr(reply.headers, "X-Prometheus-Remote-Write-Exemplars-Written: 0\r\n"))
+        fail_msg("wanted %s, got %s", header, reply.headers);
+    expect(reply, code, part);
+}
+
+static void a_2_0_write_is_told_what_was_written(void **state)
+{
+    expect_written(write_2(false, V2), 204, "2", "");
+    expect_written(write_2(true, V2), 400, "2", "invalid labelRefs length 3, got {__name__=\"up\"} (samples: 2 stored");
+    rig.backend.append_refuses = 1;
+    expect_written(write_2(false, V2), 400, "1", "out of order sample (samples: 1 stored, 0 known, 1 out of order");
+    rig.backend.append_refuses = 0;
+    rig.backend.append_fails = true;
+    expect_written(write_2(false, V2), 500, "0", "disk full");
+    rig.backend.append_fails = false;
+    rig.backend.append_waits = true;
+    expect_written(write_2(false, V2), 503, "0", "no space for writes");
+    rig.backend.append_waits = false;
+    expect_written(http_call(rig.port, "POST", "/api/v1/write", V2, "nonsense", 8), 400, "0", "snappy");
+    expect_written(write_2(false, "Content-Type: application/x-protobuf;proto=io.prometheus.write.v2.Request\r\n"
+                                  "Content-Encoding: zstd\r\n"),
+                   415, "0", "zstd encoding");
+    assert_int_equal(rig.backend.appended_requests, 3);
+}
+
+/* A sender of 1.0 would take zeros for samples that were lost. */
+static void a_1_0_write_has_no_such_headers(void **state)
+{
+    struct reply reply = write_with(V1, 1, 1, false);
+    assert_null(strstr(reply.headers, "X-Prometheus-Remote-Write"));
+    expect(reply, 204, "");
+    reply = write_with("Content-Type: application/x-protobuf;proto=a.b\r\n", 1, 1, false);
+    assert_null(strstr(reply.headers, "X-Prometheus-Remote-Write"));
+    expect(reply, 415, "a.b");
+}
+
+/* --- replicas --- */
+
+static int start_ha(void **state)
+{
+    rig = (struct rig){0};
+    rig_start(&rig, &(struct rig_options){.ha = true});
+    return 0;
+}
+
+static struct reply write_replica(const char *replica, bool with_metadata, bool with_another)
+{
+    struct label labels[] = {{STR("__name__"), STR("up")}, {STR("__replica__"), str_from(replica)},
+                             {STR("cluster"), STR("c")}};
+    struct sample samples[] = {{1, 1}, {2, 2}};
+    struct append_series series[] = {{{labels, 3}, samples, 2}, {{labels, 1}, samples, 1}};
+    struct metric_metadata metadata = {STR("up"), METRIC_GAUGE, STR("help"), STR("")};
+    struct strbuf out;
+    strbuf_init(&out, 1 << 16);
+    assert_int_equal(write_request_encode(series, with_another ? 2 : 1, &metadata, with_metadata, &out, NULL), OK);
+    struct reply reply = http_call(rig.port, "POST", "/api/v1/write", V1, out.ptr, out.len);
+    strbuf_release(&out);
+    return reply;
+}
+
+static void expect_metric(const char *line)
+{
+    struct strbuf text;
+    strbuf_init(&text, 1 << 20);
+    metrics_write(rig.app.metrics, &text);
+    strbuf_char(&text, '\0');
+    if (!strstr(text.ptr, line))
+        fail_msg("no %s", line);
+    strbuf_release(&text);
+}
+
+static void what_another_replica_sends_is_dropped_and_counted(void **state)
+{
+    expect(write_replica("a", false, false), 204, "");
+    expect(write_replica("b", false, false), 202, "");
+    assert_int_equal(rig.backend.appended_requests, 1);
+    expect(write_replica("b", true, false), 204, ""); /* its metadata is everyone's */
+    expect(write_replica("b", false, true), 204, ""); /* and so is a series of no pair */
+    assert_int_equal(rig.backend.appended_requests, 3);
+    expect(write_replica("a", false, false), 204, "");
+    expect_metric("promsplit_write_samples_total{result=\"other_replica\"} 6\n");
+    expect_metric("promsplit_write_samples_total{result=\"written\"} 5\n");
+    expect_metric("promsplit_write_metadata_total{result=\"taken\"} 1\n");
+    expect_metric("promsplit_write_requests_total{code=\"202\"} 1\n");
+    expect_metric("promsplit_ha_elections_total{event=\"first\"} 1\n");
+    expect_metric("promsplit_ha_elections_total{event=\"failover\"} 0\n");
+    expect_metric("promsplit_ha_clusters 1\n");
+}
+
+static void replicas_are_two_series_without_ha(void **state)
+{
+    expect(write_replica("a", false, false), 204, "");
+    expect(write_replica("b", false, false), 204, "");
+    assert_int_equal(rig.backend.appended_requests, 2);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
@@ -217,6 +340,10 @@ int main(void)
         CASE(what_queues_behind_a_transaction_becomes_one),
         CASE(one_that_cannot_be_stored_spares_its_neighbours),
         CASE(a_full_queue_is_503_with_retry_after),
+        CASE(a_2_0_write_is_told_what_was_written),
+        CASE(a_1_0_write_has_no_such_headers),
+        cmocka_unit_test_setup_teardown(what_another_replica_sends_is_dropped_and_counted, start_ha, stop),
+        CASE(replicas_are_two_series_without_ha),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

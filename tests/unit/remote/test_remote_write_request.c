@@ -30,17 +30,10 @@ static void add_label(struct strbuf *series, struct str name, struct str value)
     pb_message(series, 1, &label);
 }
 
-static void put_fixed64(struct strbuf *sb, unsigned field, uint64_t bits)
-{
-    pb_varint(sb, field * 8 + 1);
-    for (int i = 0; i < 8; i++)
-        strbuf_char(sb, (char)(bits >> (8 * i)));
-}
-
 static void add_sample(struct strbuf *series, int64_t time_ms, double value)
 {
     struct strbuf sample = new_buffer();
-    put_fixed64(&sample, 1, double_bits(value));
+    pb_fixed64(&sample, 1, double_bits(value));
     pb_number(&sample, 2, (uint64_t)time_ms);
     pb_message(series, 2, &sample);
 }
@@ -55,7 +48,7 @@ static struct strbuf good_series(const char *name)
 
 static enum status unpack(struct arena *arena, struct str message, struct write_request *request, struct error *error)
 {
-    return write_request_unpack(arena, message, &LIMITS, request, error);
+    return write_request_unpack(arena, message, WRITE_1_0, &LIMITS, request, error);
 }
 
 /* --- round trips --- */
@@ -103,7 +96,7 @@ static void test_round_trip(void **state)
     struct arena arena;
     arena_init(&arena, 1 << 20);
     struct write_request got;
-    assert_int_equal(write_request_decode(&arena, strbuf_view(&body), &LIMITS, &got, NULL), OK);
+    assert_int_equal(write_request_decode(&arena, strbuf_view(&body), WRITE_1_0, &LIMITS, &got, NULL), OK);
     strbuf_release(&body);
     assert_int_equal(got.series_n, SERIES_N);
     assert_int_equal(got.samples_n, 4 + 3 + 1);
@@ -168,13 +161,13 @@ static void test_unusual_layouts(void **state)
     pb_bytes(&label, 1, STR("zone")); /* value before name */
     pb_message(&series, 1, &label);
     pb_number(&sample, 2, 77); /* time before value; the last of a field counts */
-    put_fixed64(&sample, 1, double_bits(1));
+    pb_fixed64(&sample, 1, double_bits(1));
     pb_number(&sample, 9, 5); /* unknown fields of every wire type */
-    put_fixed64(&sample, 10, 5);
+    pb_fixed64(&sample, 10, 5);
     pb_bytes(&sample, 11, STR("x"));
     pb_varint(&sample, 12 * 8 + 5);
     strbuf_cstr(&sample, "4444");
-    put_fixed64(&sample, 1, double_bits(2));
+    pb_fixed64(&sample, 1, double_bits(2));
     pb_message(&series, 2, &sample);
     pb_bytes(&series, 2, STR("")); /* all defaults: 0 at time 0 */
     pb_bytes(&label, 1, STR("__name__"));
@@ -330,7 +323,7 @@ static void test_no_limits(void **state)
     struct arena arena;
     arena_init(&arena, 1 << 20);
     struct write_request got;
-    assert_int_equal(write_request_unpack(&arena, strbuf_view(&message), &limits, &got, NULL), OK);
+    assert_int_equal(write_request_unpack(&arena, strbuf_view(&message), WRITE_1_0, &limits, &got, NULL), OK);
     assert_int_equal(got.invalid_series, 0);
     assert_int_equal(got.series_n, 1);
     assert_true(got.series[0].labels.n > 500);
@@ -379,10 +372,103 @@ static void test_metadata(void **state)
         struct write_request got;
         assert_int_equal(unpack(&arena, strbuf_view(&message), &got, NULL), OK);
         assert_int_equal(got.metadata_n, CASES[i].want);
+        assert_int_equal(got.invalid_metadata, 1 - CASES[i].want);
         if (CASES[i].want) {
             assert_str(got.metadata[0].family, "x");
             assert_int_equal(got.metadata[0].type, CASES[i].type);
         }
+        arena_release(&arena);
+        strbuf_release(&message);
+    }
+}
+
+/* More entries than there was room for at first, each family twice: the later entries are handed on. */
+static void test_the_last_metadata_of_a_family_counts(void **state)
+{
+    struct strbuf message = new_buffer();
+    for (size_t i = 0; i < 400; i++) {
+        struct strbuf metadata = new_buffer();
+        char family[16];
+        snprintf(family, sizeof family, "family_%zu", i % 200);
+        pb_bytes(&metadata, 2, str_from(family));
+        pb_bytes(&metadata, 4, i < 200 ? STR("old") : STR("new"));
+        pb_message(&message, 3, &metadata);
+    }
+    struct arena arena;
+    arena_init(&arena, 1 << 20);
+    struct write_request got;
+    assert_int_equal(unpack(&arena, strbuf_view(&message), &got, NULL), OK);
+    assert_int_equal(got.metadata_n, 200);
+    for (size_t i = 0; i < 200; i++) {
+        char family[16];
+        snprintf(family, sizeof family, "family_%zu", i);
+        assert_str(got.metadata[i].family, family);
+        assert_str(got.metadata[i].help, "new");
+    }
+    arena_release(&arena);
+    strbuf_release(&message);
+}
+
+static void test_metadata_that_is_too_long(void **state)
+{
+    for (size_t over = 0; over < 2; over++) {
+        struct strbuf metadata = new_buffer(), message = new_buffer();
+        char *help = malloc(WRITE_METADATA_TEXT_MAX_BYTES + over);
+        memset(help, 'h', WRITE_METADATA_TEXT_MAX_BYTES + over);
+        pb_bytes(&metadata, 2, STR("up"));
+        pb_bytes(&metadata, 4, (struct str){help, WRITE_METADATA_TEXT_MAX_BYTES + over});
+        pb_message(&message, 3, &metadata);
+        struct arena arena;
+        arena_init(&arena, 1 << 20);
+        struct write_request got;
+        assert_int_equal(unpack(&arena, strbuf_view(&message), &got, NULL), OK);
+        assert_int_equal(got.metadata_n, 1 - over);
+        assert_int_equal(got.invalid_metadata, over);
+        arena_release(&arena);
+        strbuf_release(&message);
+        free(help);
+    }
+}
+
+static void test_metadata_labels_are_taken_off(void **state)
+{
+    static const struct {
+        const char *name, *type, *family;
+        enum metric_type want;
+    } CASES[] = {
+        {"hits_total", "counter", "hits_total", METRIC_COUNTER},
+        {"took_seconds_bucket", "histogram", "took_seconds", METRIC_HISTOGRAM},
+        {"took_seconds_count", "histogram", "took_seconds", METRIC_HISTOGRAM},
+        {"took_seconds_sum", "summary", "took_seconds", METRIC_SUMMARY},
+        {"took_seconds", "summary", "took_seconds", METRIC_SUMMARY},
+        {"took_seconds_bucket", "summary", "took_seconds_bucket", METRIC_SUMMARY},
+        {"size_gcount", "gaugehistogram", "size", METRIC_GAUGE_HISTOGRAM},
+        {"a_count", "gauge", "a_count", METRIC_GAUGE},
+        {"_sum", "summary", "_sum", METRIC_SUMMARY},
+        {"build_info", "info", "build_info", METRIC_INFO},
+        {"x", "nonsense", "x", METRIC_UNKNOWN},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(CASES); i++) {
+        struct strbuf message = new_buffer(), series = good_series(CASES[i].name);
+        add_label(&series, STR("__metric_type__"), str_from(CASES[i].type));
+        add_label(&series, STR("__metric_other__"), STR("stays"));
+        char help[1000]; /* longer than a label may be */
+        memset(help, 'h', sizeof help);
+        add_label(&series, STR("__metric_help__"), (struct str){help, sizeof help});
+        add_label(&series, STR("__metric_unit__"), STR("things"));
+        pb_message(&message, 1, &series);
+        struct arena arena;
+        arena_init(&arena, 1 << 20);
+        struct write_request got;
+        assert_int_equal(unpack(&arena, strbuf_view(&message), &got, NULL), OK);
+        assert_int_equal(got.series_n, 1);
+        assert_int_equal(got.series[0].labels.n, 2);
+        assert_str(labels_get(got.series[0].labels, STR("__metric_other__")), "stays");
+        assert_int_equal(got.metadata_n, 1);
+        assert_str(got.metadata[0].family, CASES[i].family);
+        assert_int_equal(got.metadata[0].type, CASES[i].want);
+        assert_int_equal(got.metadata[0].help.len, sizeof help);
+        assert_str(got.metadata[0].unit, "things");
         arena_release(&arena);
         strbuf_release(&message);
     }
@@ -395,41 +481,47 @@ static void test_media(void **state)
     static const struct {
         const char *type, *encoding;
         enum status want;
+        enum write_version version;
     } CASES[] = {
-        {"", "", OK},
-        {"application/x-protobuf", "snappy", OK},
-        {"application/x-protobuf", "", OK},
-        {"", "snappy", OK},
-        {" Application/X-Protobuf ", " SNAPPY ", OK},
-        {"application/x-protobuf;proto=prometheus.WriteRequest", "snappy", OK},
-        {"application/x-protobuf; proto=prometheus.WriteRequest ; charset=x", "snappy", OK},
-        {"application/x-protobuf;charset=utf-8", "snappy", OK},
-        {"application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy", E_UNSUPPORTED_MEDIA},
-        {"application/x-protobuf;proto=", "snappy", E_UNSUPPORTED_MEDIA},
-        {"application/x-protobuf;proto", "snappy", E_UNSUPPORTED_MEDIA},
-        {"application/json", "snappy", E_UNSUPPORTED_MEDIA},
-        {"application/x-protobuff", "snappy", E_UNSUPPORTED_MEDIA},
-        {";", "snappy", E_UNSUPPORTED_MEDIA},
-        {"application/x-protobuf", "gzip", E_UNSUPPORTED_MEDIA},
-        {"application/x-protobuf", "snappy, gzip", E_UNSUPPORTED_MEDIA},
-        {"application/x-protobuf", "zstd", E_UNSUPPORTED_MEDIA},
+        {"", "", OK, WRITE_1_0},
+        {"application/x-protobuf", "snappy", OK, WRITE_1_0},
+        {"application/x-protobuf", "", OK, WRITE_1_0},
+        {"", "snappy", OK, WRITE_1_0},
+        {" Application/X-Protobuf ", " SNAPPY ", OK, WRITE_1_0},
+        {"application/x-protobuf;proto=prometheus.WriteRequest", "snappy", OK, WRITE_1_0},
+        {"application/x-protobuf; proto=prometheus.WriteRequest ; charset=x", "snappy", OK, WRITE_1_0},
+        {"application/x-protobuf;charset=utf-8", "snappy", OK, WRITE_1_0},
+        {"application/x-protobuf;proto=io.prometheus.write.v2.Request", "snappy", OK, WRITE_2_0},
+        {"application/x-protobuf; Proto = io.prometheus.write.v2.Request ;charset=x", "", OK, WRITE_2_0},
+        {"application/x-protobuf;proto=io.prometheus.write.v2.Request", "zstd", E_UNSUPPORTED_MEDIA, WRITE_2_0},
+        {"application/x-protobuf;proto=io.prometheus.write.v2.request", "snappy", E_UNSUPPORTED_MEDIA, WRITE_1_0},
+        {"application/x-protobuf;proto=io.prometheus.write.v3.Request", "snappy", E_UNSUPPORTED_MEDIA, WRITE_1_0},
+        {"application/x-protobuf;proto=", "snappy", E_UNSUPPORTED_MEDIA, WRITE_1_0},
+        {"application/x-protobuf;proto", "snappy", E_UNSUPPORTED_MEDIA, WRITE_1_0},
+        {"application/json", "snappy", E_UNSUPPORTED_MEDIA, WRITE_1_0},
+        {"application/x-protobuff", "snappy", E_UNSUPPORTED_MEDIA, WRITE_1_0},
+        {";", "snappy", E_UNSUPPORTED_MEDIA, WRITE_1_0},
+        {"application/x-protobuf", "gzip", E_UNSUPPORTED_MEDIA, WRITE_1_0},
+        {"application/x-protobuf", "snappy, gzip", E_UNSUPPORTED_MEDIA, WRITE_1_0},
+        {"application/x-protobuf", "zstd", E_UNSUPPORTED_MEDIA, WRITE_1_0},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(CASES); i++) {
         struct error error = {0};
-        enum status got = write_request_media(str_from(CASES[i].type), str_from(CASES[i].encoding), &error);
+        enum write_version version;
+        enum status got = write_request_media(str_from(CASES[i].type), str_from(CASES[i].encoding), &version, &error);
         if (got != CASES[i].want)
             print_error("%s | %s\n", CASES[i].type, CASES[i].encoding);
         assert_int_equal(got, CASES[i].want);
         assert_int_equal(error.status, CASES[i].want);
+        assert_int_equal(version, CASES[i].version);
     }
     struct error error;
-    assert_int_equal(
-        write_request_media(STR("application/x-protobuf;proto=io.prometheus.write.v2.Request"), STR(""), &error),
-        E_UNSUPPORTED_MEDIA);
-    assert_string_equal(error.message,
-                        "io.prometheus.write.v2.Request protobuf message is not accepted by this server; "
-                        "accepted [prometheus.WriteRequest]");
-    assert_int_equal(write_request_media(STR(""), STR("gzip"), &error), E_UNSUPPORTED_MEDIA);
+    enum write_version version;
+    assert_int_equal(write_request_media(STR("application/x-protobuf;proto=a.b"), STR(""), &version, &error),
+                     E_UNSUPPORTED_MEDIA);
+    assert_string_equal(error.message, "a.b protobuf message is not accepted by this server; accepted "
+                                       "[prometheus.WriteRequest, io.prometheus.write.v2.Request]");
+    assert_int_equal(write_request_media(STR(""), STR("gzip"), &version, &error), E_UNSUPPORTED_MEDIA);
     assert_string_equal(error.message,
                         "gzip encoding (compression) is not accepted by this server; only snappy is acceptable");
 }
@@ -524,7 +616,7 @@ static void test_every_cut(void **state)
         struct arena arena;
         arena_init(&arena, 1 << 20);
         struct write_request got;
-        assert_int_equal(write_request_decode(&arena, (struct str){copy, len}, &LIMITS, &got, NULL), E_BAD_DATA);
+        assert_int_equal(write_request_decode(&arena, (struct str){copy, len}, WRITE_1_0, &LIMITS, &got, NULL), E_BAD_DATA);
         arena_release(&arena);
         free(copy);
     }
@@ -563,7 +655,7 @@ static void test_agrees_with_protobuf_c_on_damaged_messages(void **state)
             assert_int_equal(ours.samples_n + write_request_invalid_samples(&ours), samples);
             assert_int_equal(ours.histograms_skipped, histograms);
             assert_int_equal(ours.exemplars_skipped, exemplars);
-            assert_true(ours.metadata_n <= theirs->n_metadata);
+            assert_true(ours.metadata_n + ours.invalid_metadata <= theirs->n_metadata);
             both++;
         }
         if (theirs)
@@ -585,12 +677,12 @@ static void test_limits(void **state)
     struct write_request got;
     struct error error;
     char *body = calloc(1, LIMITS.body_max_bytes + 1);
-    assert_int_equal(write_request_decode(&arena, (struct str){body, LIMITS.body_max_bytes + 1}, &LIMITS, &got, &error),
+    assert_int_equal(write_request_decode(&arena, (struct str){body, LIMITS.body_max_bytes + 1}, WRITE_1_0, &LIMITS, &got, &error),
                      E_TOO_LARGE);
     assert_string_equal(error.message, "remote write request of 1048577 bytes exceeds limit 1048576");
     free(body);
     struct strbuf bomb = from_hex("ffffffff0f00");
-    assert_int_equal(write_request_decode(&arena, strbuf_view(&bomb), &LIMITS, &got, &error), E_TOO_LARGE);
+    assert_int_equal(write_request_decode(&arena, strbuf_view(&bomb), WRITE_1_0, &LIMITS, &got, &error), E_TOO_LARGE);
     assert_string_equal(error.message, "remote write request: snappy: decoded length 4294967295 exceeds limit 4194304");
     strbuf_release(&bomb);
     assert_int_equal(arena.used_bytes, 0);
@@ -621,12 +713,12 @@ static void test_memory_failures(void **state)
         arena_init(&arena, 1 << 20);
         arena.fail_after = after;
         struct write_request got;
-        status = write_request_decode(&arena, strbuf_view(&body), &LIMITS, &got, NULL);
+        status = write_request_decode(&arena, strbuf_view(&body), WRITE_1_0, &LIMITS, &got, NULL);
         assert_true(status == OK || status == E_NOMEM);
         failures += status != OK;
         arena_release(&arena);
     }
-    assert_int_equal(failures, 5); /* the message, series, labels, samples, metadata */
+    assert_int_equal(failures, 6); /* the message, series, labels, samples, metadata and its table */
     struct strbuf small;
     strbuf_init(&small, 10);
     assert_int_equal(write_request_encode(example.series, SERIES_N, example.metadata, 2, &small, NULL), E_LIMIT);
@@ -645,6 +737,9 @@ int main(void)
         cmocka_unit_test(test_no_limits),
         cmocka_unit_test(test_the_first_reason_stays),
         cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_the_last_metadata_of_a_family_counts),
+        cmocka_unit_test(test_metadata_that_is_too_long),
+        cmocka_unit_test(test_metadata_labels_are_taken_off),
         cmocka_unit_test(test_media),
         cmocka_unit_test(test_malformed_messages),
         cmocka_unit_test(test_every_cut),

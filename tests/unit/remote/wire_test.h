@@ -26,6 +26,13 @@ static inline void pb_number(struct strbuf *sb, unsigned field, uint64_t number)
     pb_varint(sb, number);
 }
 
+static inline void pb_fixed64(struct strbuf *sb, unsigned field, uint64_t bits)
+{
+    pb_varint(sb, field * 8 + 1);
+    for (int i = 0; i < 8; i++)
+        strbuf_char(sb, (char)(bits >> (8 * i)));
+}
+
 static inline void pb_bytes(struct strbuf *sb, unsigned field, struct str bytes)
 {
     pb_varint(sb, field * 8 + 2);

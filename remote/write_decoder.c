@@ -1,0 +1,327 @@
+/* remote/write_decoder.c: see write_decoder.h. */
+#include "remote/write_decoder.h"
+
+#include "backend/metric_type.h"
+#include "base/assert.h"
+#include "base/utf8.h"
+#include "remote/body.h"
+
+#define METADATA_FIRST_N 64
+
+/* --- malformed messages --- */
+
+static size_t offset_of(const struct write_decoder *decoder, const unsigned char *at)
+{
+    return (size_t)(at - (const unsigned char *)decoder->message.ptr);
+}
+
+enum status write_decoder_malformed(const struct write_decoder *decoder, const unsigned char *at, const char *message)
+{
+    return error_set(decoder->reterr, E_BAD_DATA, WRITE_WHAT " is not valid protobuf: %s at byte %zu of %zu", message,
+                     offset_of(decoder, at), decoder->message.len);
+}
+
+enum status write_decoder_wrong_type(const struct write_decoder *decoder, const unsigned char *at,
+                                     const struct wire_field *field, const char *message)
+{
+    return error_set(decoder->reterr, E_BAD_DATA,
+                     WRITE_WHAT " is not valid protobuf: wrong wireType = %d for field %u of %s at byte %zu of %zu",
+                     (int)field->type, (unsigned)field->number, message, offset_of(decoder, at), decoder->message.len);
+}
+
+/* --- memory --- */
+
+enum status write_decoder_allocate(struct write_decoder *decoder)
+{
+    const struct write_counts *counts = &decoder->counts;
+    void *series = NULL, *labels = NULL, *samples = NULL, *symbols = NULL;
+    const struct {
+        size_t n, each;
+        void **place;
+    } arrays[] = {{counts->series, sizeof(struct append_series), &series},
+                  {counts->labels, sizeof(struct label), &labels},
+                  {counts->samples, sizeof(struct sample), &samples},
+                  {counts->symbols, sizeof(struct str), &symbols}};
+    enum status status = OK;
+    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(arrays); i++)
+        if (arrays[i].n)
+            status = body_alloc(decoder->arena, arrays[i].n, arrays[i].each, WRITE_WHAT, arrays[i].place,
+                                decoder->reterr);
+    decoder->request.labels = decoder->labels = labels;
+    decoder->samples = samples;
+    decoder->symbols = symbols;
+    decoder->request.series = series;
+    decoder->request.exemplars_skipped = counts->exemplars;
+    decoder->request.histograms_skipped = counts->histograms;
+    return status;
+}
+
+/* --- samples --- */
+
+enum status write_decoder_sample(const struct write_decoder *decoder, struct str bytes, uint32_t fields_n,
+                                 struct sample *ret_sample)
+{
+    struct wire_in in = wire_in(bytes);
+    *ret_sample = (struct sample){0};
+    while (in.at < in.end) {
+        const unsigned char *begin = in.at;
+        struct wire_field field;
+        if (!wire_get_field(&in, &field))
+            return write_decoder_malformed(decoder, begin, "Sample");
+        if (field.number > fields_n)
+            continue;
+        if (field.type != (field.number == 1 ? WIRE_FIXED64 : WIRE_VARINT))
+            return write_decoder_wrong_type(decoder, begin, &field, "Sample");
+        if (field.number == 1)
+            ret_sample->value = double_from_bits(field.value);
+        else if (field.number == 2)
+            ret_sample->time_ms = (int64_t)field.value;
+    }
+    return OK;
+}
+
+/* --- what makes a series invalid --- */
+
+static void print_labels(struct strbuf *text, const struct label *at, size_t n)
+{
+    strbuf_char(text, '{');
+    for (size_t i = 0; i < n; i++) {
+        strbuf_cstr(text, i ? ", " : "");
+        strbuf_str(text, at[i].name);
+        strbuf_char(text, '=');
+        strbuf_json(text, at[i].value);
+    }
+    strbuf_char(text, '}');
+}
+
+/* The part of a text that fits a message and is UTF-8. */
+static struct str shown_part(struct str text, size_t max_bytes)
+{
+    text.len = text.len > max_bytes ? max_bytes : text.len;
+    while (text.len && !utf8_valid(text))
+        text.len--;
+    return text;
+}
+
+enum write_invalid write_decoder_invalid(struct write_decoder *decoder, const struct label *at, size_t n,
+                                         const char *words, struct str name)
+{
+    if (decoder->request.invalid.status != OK)
+        return WRITE_INVALID_LABELS;
+    struct strbuf text;
+    strbuf_init(&text, ERROR_MESSAGE_MAX / 2); /* a longer set is cut: the builder stops at its limit */
+    print_labels(&text, at, n);
+    struct str shown = shown_part(strbuf_view(&text), ERROR_MESSAGE_MAX);
+    error_set(&decoder->request.invalid, E_BAD_DATA, "%s" STR_FORMAT ", got " STR_FORMAT, words, STR_ARG(name),
+              STR_ARG(shown));
+    strbuf_release(&text);
+    return WRITE_INVALID_LABELS;
+}
+
+static enum write_invalid over_limit(struct write_decoder *decoder, enum write_invalid why, const struct label *at,
+                                     size_t n, struct str name, size_t asked, size_t allowed)
+{
+    static const char *const words[WRITE_INVALID_MAX] = {
+        [WRITE_LABELS_TOO_MANY] = "labels of a series",
+        [WRITE_NAME_TOO_LONG] = "bytes of label name ",
+        [WRITE_VALUE_TOO_LONG] = "bytes of the value of label ",
+    };
+    if (decoder->request.invalid.status != OK)
+        return why;
+    struct strbuf text;
+    strbuf_init(&text, ERROR_MESSAGE_MAX / 4);
+    print_labels(&text, at, n);
+    struct str shown = shown_part(strbuf_view(&text), ERROR_MESSAGE_MAX), label = shown_part(name, 128);
+    error_set(&decoder->request.invalid, E_BAD_DATA, "%s" STR_FORMAT ": %zu exceeds limit %zu, series " STR_FORMAT,
+              words[why], STR_ARG(label), asked, allowed, STR_ARG(shown));
+    strbuf_release(&text);
+    return why;
+}
+
+static bool is_over(size_t asked, size_t limit)
+{
+    return limit && asked > limit;
+}
+
+/* WRITE_INVALID_MAX: nothing is wrong. */
+static enum write_invalid check_label(struct write_decoder *decoder, const struct label *label, const struct label *at,
+                                      size_t n)
+{
+    const struct write_limits *limits = decoder->limits;
+    if (is_over(label->name.len, limits->label_name_max_bytes))
+        return over_limit(decoder, WRITE_NAME_TOO_LONG, at, n, label->name, label->name.len,
+                          limits->label_name_max_bytes);
+    if (is_over(label->value.len, limits->label_value_max_bytes))
+        return over_limit(decoder, WRITE_VALUE_TOO_LONG, at, n, label->name, label->value.len,
+                          limits->label_value_max_bytes);
+    if (label->name.len == 0 || !utf8_valid(label->name) || !utf8_valid(label->value))
+        return write_decoder_invalid(decoder, at, n, "invalid metric name or labels", STR(""));
+    if (label->name.ptr[0] == '_' && (str_eq(label->name, LABEL_TASK_ID) || str_eq(label->name, LABEL_TASK_KIND)))
+        return write_decoder_invalid(decoder, at, n, "invalid labels for series, reserved label ", label->name);
+    return WRITE_INVALID_MAX;
+}
+
+/* Sorts, drops empty values, judges: WRITE_INVALID_MAX, or why the series is left out. */
+static enum write_invalid check_labels(struct write_decoder *decoder, struct label *at, size_t *n)
+{
+    if (is_over(*n, decoder->limits->labels_max))
+        return over_limit(decoder, WRITE_LABELS_TOO_MANY, at, *n, STR(""), *n, decoder->limits->labels_max);
+    enum write_invalid why = WRITE_INVALID_MAX;
+    for (size_t i = 0; why == WRITE_INVALID_MAX && i < *n; i++)
+        why = check_label(decoder, &at[i], at, *n);
+    if (why != WRITE_INVALID_MAX)
+        return why;
+    struct str twice = {0};
+    if (!labels_normalize(at, n, &twice))
+        return write_decoder_invalid(decoder, at, *n, "invalid labels for series, duplicated label ", twice);
+    if (labels_get((struct labels){at, *n}, LABEL_METRIC_NAME).len == 0)
+        return write_decoder_invalid(decoder, at, *n, "invalid metric name or labels", STR(""));
+    return WRITE_INVALID_MAX;
+}
+
+/* --- metadata --- */
+
+static bool metadata_is_valid(const struct metric_metadata *metadata)
+{
+    const struct str texts[] = {metadata->family, metadata->help, metadata->unit};
+    for (size_t i = 0; i < ARRAY_LENGTH(texts); i++)
+        if (texts[i].len > WRITE_METADATA_TEXT_MAX_BYTES || !utf8_valid(texts[i]))
+            return false;
+    return metadata->family.len > 0;
+}
+
+/* Where the family's number stands in the table, or is to stand. */
+static uint32_t *family_slot(const struct write_decoder *decoder, struct str family)
+{
+    const struct label key = {family, STR("")};
+    size_t slots_n = 2 * decoder->metadata_capacity; /* a power of two */
+    size_t i = labels_hash((struct labels){&key, 1}) & (slots_n - 1);
+    while (decoder->families[i] && !str_eq(decoder->request.metadata[decoder->families[i] - 1].family, family))
+        i = (i + 1) & (slots_n - 1);
+    return &decoder->families[i];
+}
+
+/* How much metadata a message has is not known before its labels were read. */
+static enum status grow_metadata(struct write_decoder *decoder)
+{
+    struct write_request *request = &decoder->request;
+    size_t capacity = decoder->metadata_capacity ? 2 * decoder->metadata_capacity : METADATA_FIRST_N;
+    void *metadata, *families;
+    enum status status =
+        body_alloc(decoder->arena, capacity, sizeof *request->metadata, WRITE_WHAT, &metadata, decoder->reterr);
+    if (status == OK)
+        status = body_alloc(decoder->arena, 2 * capacity, sizeof *decoder->families, WRITE_WHAT, &families,
+                            decoder->reterr);
+    if (status != OK)
+        return status;
+    if (request->metadata_n)
+        memcpy(metadata, request->metadata, request->metadata_n * sizeof *request->metadata);
+    request->metadata = metadata;
+    decoder->families = families;
+    decoder->metadata_capacity = capacity;
+    for (size_t i = 0; i < request->metadata_n; i++)
+        *family_slot(decoder, request->metadata[i].family) = (uint32_t)i + 1;
+    return OK;
+}
+
+enum status write_decoder_metadata(struct write_decoder *decoder, const struct metric_metadata *metadata)
+{
+    struct write_request *request = &decoder->request;
+    if (!metadata_is_valid(metadata)) {
+        request->invalid_metadata++;
+        return OK;
+    }
+    if (request->metadata_n == decoder->metadata_capacity) {
+        enum status status = grow_metadata(decoder);
+        if (status != OK)
+            return status;
+    }
+    uint32_t *slot = family_slot(decoder, metadata->family);
+    if (!*slot)
+        *slot = (uint32_t)++request->metadata_n;
+    request->metadata[*slot - 1] = *metadata;
+    return OK;
+}
+
+static bool has_metadata(const struct metric_metadata *metadata)
+{
+    return metadata->type != METRIC_UNKNOWN || metadata->help.len || metadata->unit.len;
+}
+
+/* Where the metadata has what a label of that name says of it; NULL if the label is none of those. */
+static struct str *metadata_label(struct str name, struct metric_metadata *metadata, struct str *type)
+{
+    if (name.len != sizeof "__metric_type__" - 1 || name.ptr[0] != '_')
+        return NULL;
+    return str_eq(name, STR("__metric_type__"))   ? type
+           : str_eq(name, STR("__metric_help__")) ? &metadata->help
+           : str_eq(name, STR("__metric_unit__")) ? &metadata->unit
+                                                  : NULL;
+}
+
+/* Takes the labels that are metadata off the others. */
+static void take_metadata_labels(struct label *at, size_t *n, struct metric_metadata *metadata)
+{
+    size_t kept = 0;
+    struct str type = {0};
+    for (size_t i = 0; i < *n; i++) {
+        struct str *text = metadata_label(at[i].name, metadata, &type);
+        if (text)
+            *text = at[i].value;
+        else if (kept++ != i)
+            at[kept - 1] = at[i];
+    }
+    if (type.len)
+        metadata->type = metric_type_of(type);
+    *n = kept;
+}
+
+/* The family that a series of that type belongs to: histograms and summaries have series of several names. */
+static struct str family_of(struct str name, enum metric_type type)
+{
+    static const struct {
+        enum metric_type type;
+        const char *ending;
+    } ENDINGS[] = {{METRIC_HISTOGRAM, "_bucket"},       {METRIC_HISTOGRAM, "_count"},
+                   {METRIC_HISTOGRAM, "_sum"},          {METRIC_SUMMARY, "_count"},
+                   {METRIC_SUMMARY, "_sum"},            {METRIC_GAUGE_HISTOGRAM, "_bucket"},
+                   {METRIC_GAUGE_HISTOGRAM, "_gcount"}, {METRIC_GAUGE_HISTOGRAM, "_gsum"}};
+    for (size_t i = 0; i < ARRAY_LENGTH(ENDINGS); i++) {
+        struct str ending = str_from(ENDINGS[i].ending);
+        if (ENDINGS[i].type == type && name.len > ending.len && str_ends_with(name, ending))
+            return (struct str){name.ptr, name.len - ending.len};
+    }
+    return name;
+}
+
+/* --- series --- */
+
+enum status write_decoder_end_series(struct write_decoder *decoder, struct label *labels, struct sample *samples,
+                                     enum write_invalid why, const struct metric_metadata *metadata)
+{
+    struct write_request *request = &decoder->request;
+    struct metric_metadata said = metadata ? *metadata : (struct metric_metadata){.type = METRIC_UNKNOWN};
+    size_t labels_n = (size_t)(decoder->labels - labels);
+    size_t samples_n = (size_t)(decoder->samples - samples);
+    take_metadata_labels(labels, &labels_n, &said);
+    if (why == WRITE_INVALID_MAX)
+        why = check_labels(decoder, labels, &labels_n);
+    decoder->labels = labels;
+    if (why != WRITE_INVALID_MAX) {
+        request->invalid_series++;
+        request->invalid_samples[why] += samples_n;
+        decoder->samples = samples;
+        return OK;
+    }
+    const struct labels kept = {labels, labels_n};
+    if (samples_n) {
+        decoder->labels += labels_n;
+        request->series[request->series_n++] =
+            (struct append_series){.labels = kept, .samples = samples, .samples_n = samples_n};
+        request->samples_n += samples_n;
+    }
+    if (!has_metadata(&said))
+        return OK;
+    said.family = family_of(labels_get(kept, LABEL_METRIC_NAME), said.type);
+    return write_decoder_metadata(decoder, &said);
+}

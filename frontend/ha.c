@@ -157,8 +157,8 @@ static void refuse(const struct ha *ha, struct write_request *request, struct st
     request->invalid_samples[WRITE_INVALID_LABELS] += samples_n;
     if (request->invalid.status == OK)
         error_set(&request->invalid, E_BAD_DATA,
-                  "clusters of replicas: %zu exceeds limit %zu (--ha.max-clusters), cluster \"" STR_FORMAT "\"", max + 1,
-                  max, STR_ARG(cluster));
+                  "clusters of replicas: %zu exceeds limit %zu (--ha.max-clusters), cluster \"" STR_FORMAT "\"",
+                  max + 1, max, STR_ARG(cluster));
 }
 
 struct ha_dropped ha_filter(struct ha *ha, struct write_request *request, int64_t now_ms)

@@ -3,8 +3,9 @@
  * Both Prometheuses of a pair scrape the same targets and have the external labels `cluster` (the same) and
  * `__replica__` (different); the names are flags. The first replica that sends is elected; what others of its cluster
  * send is dropped. When the elected one was not heard of for the failover time, the next that sends is elected in its
- * place. Heard of: what counts is when its samples came in, not what time they bear. The replica label is taken off what
- * is stored, so that a failover continues the same series. Series without one of the two labels are left as they are.
+ * place. Heard of: what counts is when its samples came in, not what time they bear. The replica label is taken off
+ * what is stored, so that a failover continues the same series. Series without one of the two labels are left as they
+ * are.
  *
  * Nothing is written down: after a start, whoever sends first is elected. Nothing is lost by that, because every
  * replica keeps what was not acknowledged and sends it again.

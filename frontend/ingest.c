@@ -33,7 +33,7 @@ struct write {
     enum write_version version;
     struct write_request decoded;
     struct ha_dropped dropped; /* was in the request, too */
-    size_t bytes; /* counted against the queue's limit */
+    size_t bytes;              /* counted against the queue's limit */
     struct write *next;
     struct error failure; /* of its transaction */
 };
@@ -379,11 +379,11 @@ static enum status decode(struct write *write, struct error *reterr)
                                   .labels_max = (size_t)config->write_labels_max,
                                   .label_name_max_bytes = (size_t)config->write_label_name_max_bytes,
                                   .label_value_max_bytes = (size_t)config->write_label_value_max_bytes};
-    enum status status =
-        write_request_media(request->content_type, request->content_encoding, &write->version, reterr);
+    enum status status = write_request_media(request->content_type, request->content_encoding, &write->version, reterr);
     if (status == OK)
-        status =
-            write_request_decode(&write->arena, request->body, write->version, &limits, &write->decoded, reterr);
+        status = write_request_decode(&write->arena, request->body, write->version, &limits, &write->decoded, reterr);
+    if (status == OK)
+        metric_add(request->app->metrics, METRIC_ID_write_versions, write->version == WRITE_2_0 ? "2.0" : "1.0", 1);
     write->bytes = sizeof *write + write->arena.used_bytes;
     return status;
 }

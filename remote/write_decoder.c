@@ -45,8 +45,8 @@ enum status write_decoder_allocate(struct write_decoder *decoder)
     enum status status = OK;
     for (size_t i = 0; status == OK && i < ARRAY_LENGTH(arrays); i++)
         if (arrays[i].n)
-            status = body_alloc(decoder->arena, arrays[i].n, arrays[i].each, WRITE_WHAT, arrays[i].place,
-                                decoder->reterr);
+            status =
+                body_alloc(decoder->arena, arrays[i].n, arrays[i].each, WRITE_WHAT, arrays[i].place, decoder->reterr);
     decoder->request.labels = decoder->labels = labels;
     decoder->samples = samples;
     decoder->symbols = symbols;
@@ -210,8 +210,8 @@ static enum status grow_metadata(struct write_decoder *decoder)
     enum status status =
         body_alloc(decoder->arena, capacity, sizeof *request->metadata, WRITE_WHAT, &metadata, decoder->reterr);
     if (status == OK)
-        status = body_alloc(decoder->arena, 2 * capacity, sizeof *decoder->families, WRITE_WHAT, &families,
-                            decoder->reterr);
+        status =
+            body_alloc(decoder->arena, 2 * capacity, sizeof *decoder->families, WRITE_WHAT, &families, decoder->reterr);
     if (status != OK)
         return status;
     if (request->metadata_n)
@@ -282,10 +282,10 @@ static struct str family_of(struct str name, enum metric_type type)
     static const struct {
         enum metric_type type;
         const char *ending;
-    } ENDINGS[] = {{METRIC_HISTOGRAM, "_bucket"},       {METRIC_HISTOGRAM, "_count"},
-                   {METRIC_HISTOGRAM, "_sum"},          {METRIC_SUMMARY, "_count"},
-                   {METRIC_SUMMARY, "_sum"},            {METRIC_GAUGE_HISTOGRAM, "_bucket"},
-                   {METRIC_GAUGE_HISTOGRAM, "_gcount"}, {METRIC_GAUGE_HISTOGRAM, "_gsum"}};
+    } ENDINGS[] = {
+        {METRIC_HISTOGRAM, "_bucket"},       {METRIC_HISTOGRAM, "_count"},     {METRIC_HISTOGRAM, "_sum"},
+        {METRIC_SUMMARY, "_count"},          {METRIC_SUMMARY, "_sum"},         {METRIC_GAUGE_HISTOGRAM, "_bucket"},
+        {METRIC_GAUGE_HISTOGRAM, "_gcount"}, {METRIC_GAUGE_HISTOGRAM, "_gsum"}};
     for (size_t i = 0; i < ARRAY_LENGTH(ENDINGS); i++) {
         struct str ending = str_from(ENDINGS[i].ending);
         if (ENDINGS[i].type == type && name.len > ending.len && str_ends_with(name, ending))

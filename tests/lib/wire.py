@@ -107,6 +107,20 @@ def write_request(series, metadata=()):
     return bytes(out)
 
 
+def write_request_2(series, symbols=("",), extra_refs=()):
+    """Of remote write 2.0. `symbols`: what the table begins with; `extra_refs`: behind each series' labels."""
+    numbers = {text: n for n, text in enumerate(symbols)}
+    ref = lambda text: numbers.setdefault(text, len(numbers))  # noqa: E731
+    out = bytearray()
+    for labels, samples in series:
+        refs = [ref(text) for pair in sorted(labels.items()) for text in pair] + list(extra_refs)
+        body = field_bytes(1, b"".join(map(varint, refs)))
+        for timestamp, bits in samples:
+            body += field_bytes(2, field_fixed64(1, bits) + field_int(2, timestamp))
+        out += field_bytes(5, body + field_bytes(5, b""))
+    return b"".join(field_bytes(4, text) for text in numbers) + bytes(out)
+
+
 def read_request(queries, accepted=()):
     """queries: iterable of (start_ms, end_ms, [(type, name, value)])."""
     out = bytearray()

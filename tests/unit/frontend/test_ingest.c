@@ -206,8 +206,7 @@ static void a_full_queue_is_503_with_retry_after(void **state)
 
 /* --- 2.0 --- */
 
-/* Snappy's block of one literal. Three series of one sample each; the second has one reference too many, the third
- * (`odd`) is there only then. */
+/* As one literal of snappy: two series of one sample each, and with `odd` a third that has a reference too many. */
 static struct reply write_2(bool odd, const char *headers)
 {
     static const char MESSAGE[] = "\x22\x00\x22\x08__name__\x22\x02up\x22\x01x\x22\x01n"
@@ -277,8 +276,8 @@ static int start_ha(void **state)
 
 static struct reply write_replica(const char *replica, bool with_metadata, bool with_another)
 {
-    struct label labels[] = {{STR("__name__"), STR("up")}, {STR("__replica__"), str_from(replica)},
-                             {STR("cluster"), STR("c")}};
+    struct label labels[] = {
+        {STR("__name__"), STR("up")}, {STR("__replica__"), str_from(replica)}, {STR("cluster"), STR("c")}};
     struct sample samples[] = {{1, 1}, {2, 2}};
     struct append_series series[] = {{{labels, 3}, samples, 2}, {{labels, 1}, samples, 1}};
     struct metric_metadata metadata = {STR("up"), METRIC_GAUGE, STR("help"), STR("")};

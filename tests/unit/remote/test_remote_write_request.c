@@ -616,7 +616,8 @@ static void test_every_cut(void **state)
         struct arena arena;
         arena_init(&arena, 1 << 20);
         struct write_request got;
-        assert_int_equal(write_request_decode(&arena, (struct str){copy, len}, WRITE_1_0, &LIMITS, &got, NULL), E_BAD_DATA);
+        assert_int_equal(write_request_decode(&arena, (struct str){copy, len}, WRITE_1_0, &LIMITS, &got, NULL),
+                         E_BAD_DATA);
         arena_release(&arena);
         free(copy);
     }
@@ -677,8 +678,9 @@ static void test_limits(void **state)
     struct write_request got;
     struct error error;
     char *body = calloc(1, LIMITS.body_max_bytes + 1);
-    assert_int_equal(write_request_decode(&arena, (struct str){body, LIMITS.body_max_bytes + 1}, WRITE_1_0, &LIMITS, &got, &error),
-                     E_TOO_LARGE);
+    assert_int_equal(
+        write_request_decode(&arena, (struct str){body, LIMITS.body_max_bytes + 1}, WRITE_1_0, &LIMITS, &got, &error),
+        E_TOO_LARGE);
     assert_string_equal(error.message, "remote write request of 1048577 bytes exceeds limit 1048576");
     free(body);
     struct strbuf bomb = from_hex("ffffffff0f00");

@@ -27,8 +27,9 @@ static void add_symbols(struct strbuf *message, const char *const *at, size_t n)
 }
 
 /* Of the requests below. */
-static const char *const SYMBOLS[] = {"",        "__name__", "up",     "job",     "web", "took_seconds_bucket",
-                                      "seconds", "How long", "\xff\xfe", "__metric_unit__", "a"};
+static const char *const SYMBOLS[] = {
+    "",         "__name__",        "up", "job", "web", "took_seconds_bucket", "seconds", "How long",
+    "\xff\xfe", "__metric_unit__", "a"};
 enum {
     S_EMPTY,
     S_NAME,
@@ -123,11 +124,11 @@ static void test_bytes_of_a_sender(void **state)
                                      "22036a6f62"           /* job */
                                      "220178"               /* x */
                                      "2a1a"
-                                     "0a0401020304"                       /* refs 1 2 3 4 */
-                                     "1210"                               /* a sample */
-                                     "09000000000000f83f"                 /* 1.5 */
-                                     "108098c59fe231"                     /* 1710000000000 */
-                                     "2a00");                             /* no metadata */
+                                     "0a0401020304"       /* refs 1 2 3 4 */
+                                     "1210"               /* a sample */
+                                     "09000000000000f83f" /* 1.5 */
+                                     "108098c59fe231"     /* 1710000000000 */
+                                     "2a00");             /* no metadata */
     struct outcome outcome;
     unpack(&outcome, strbuf_view(&message));
     assert_int_equal(outcome.status, OK);
@@ -329,16 +330,16 @@ static void test_a_label_is_dropped(void **state)
 static void test_malformed_messages(void **state)
 {
     static const char *const CASES[] = {
-        "2000",                 /* symbols as a number */
-        "2205",                 /* a symbol longer than the message */
-        "2800",                 /* timeseries as a number */
-        "2a05",                 /* series longer than the message */
-        "2b",                   /* a group */
-        "2a0309",               /* labels as a fixed number, cut short */
-        "2a090900000000000000", /* likewise */
-        "2a021005",             /* samples as a number */
-        "2a022805",             /* metadata as a number */
-        "2a030a0180",           /* a reference that does not end */
+        "2000",                           /* symbols as a number */
+        "2205",                           /* a symbol longer than the message */
+        "2800",                           /* timeseries as a number */
+        "2a05",                           /* series longer than the message */
+        "2b",                             /* a group */
+        "2a0309",                         /* labels as a fixed number, cut short */
+        "2a090900000000000000",           /* likewise */
+        "2a021005",                       /* samples as a number */
+        "2a022805",                       /* metadata as a number */
+        "2a030a0180",                     /* a reference that does not end */
         "2a0d0a0b8080808080808080808001", /* one of eleven bytes */
         "2a0412020801",                   /* a value as a varint */
         "2a0512031a0161",                 /* a start as text */

@@ -1,0 +1,56 @@
+"""A target to scrape: an HTTP server on a thread of the test, whose metrics follow from the time alone."""
+import http.server
+import threading
+import time
+
+# family: (type, help, unit in the text of OpenMetrics: none here)
+FAMILIES = {
+    "target_hits_total": ("counter", "Requests that came in."),
+    "target_temperature": ("gauge", "How warm it is, in \"degrees\"."),
+    "target_took_seconds": ("histogram", "How long they took."),
+    "target_size_bytes": ("summary", "How large they were."),
+}
+
+
+def text(now_s):
+    """The exposition of one moment: counters grow by one each millisecond, as other values do."""
+    ticks = int(now_s * 1000) % 10_000_000
+    out = []
+    for family, (kind, words) in FAMILIES.items():
+        out += [f"# HELP {family} {words}", f"# TYPE {family} {kind}"]
+        if kind == "counter":
+            out += [f'{family}{{path="/{n}"}} {ticks * (n + 1)}' for n in range(5)]
+        elif kind == "gauge":
+            out.append(f"{family} {ticks % 977 / 10}")
+        elif kind == "histogram":
+            out += [f'{family}_bucket{{le="{le}"}} {ticks // part}' for le, part in (("0.1", 4), ("1", 2), ("+Inf", 1))]
+            out += [f"{family}_sum {ticks * 0.25}", f"{family}_count {ticks}"]
+        else:
+            out += [f'{family}{{quantile="0.5"}} {ticks % 331}', f"{family}_sum {ticks * 3}", f"{family}_count {ticks}"]
+    return "\n".join(out) + "\n"
+
+
+class Target:
+    """Listens on a free port until close()."""
+
+    def __init__(self):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = text(time.time()).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()

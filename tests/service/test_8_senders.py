@@ -1,0 +1,316 @@
+"""Real senders: Prometheus by remote write 1.0 and 2.0, vmagent, and pairs of replicas of which one is stored."""
+import os
+import time
+
+from fixture import T0, T0_S, ServiceCase, until
+from lib import wire
+from lib.processes import ROOT, Server, free_port
+from lib.target import FAMILIES, Target
+from lib.wire import float_bits
+
+V2 = {
+    "Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+    "X-Prometheus-Remote-Write-Version": "2.0.0",
+}
+OF_TARGET = '{__name__=~"target_.*"}'
+LOSSES = (  # of a sender; labels differ by version, so all lines of a name count
+    "prometheus_remote_storage_samples_failed_total",
+    "prometheus_remote_storage_samples_dropped_total",
+    "prometheus_remote_storage_metadata_failed_total",
+)
+
+
+def scrape_config(target, write_url, write="", labels="", interval="200ms"):
+    return f"""
+global: {{scrape_interval: {interval}, evaluation_interval: 1m, external_labels: {{{labels}}}}}
+scrape_configs:
+- job_name: t
+  static_configs: [{{targets: ["127.0.0.1:{target.port}"], labels: {{instance: one}}}}]
+remote_write:
+- url: {write_url}/api/v1/write
+  queue_config: {{batch_send_deadline: 100ms, min_shards: 1, max_shards: 2}}
+  {write}
+"""
+
+
+def samples_of(api, window="1m", at=None):
+    """{labels without those of senders: {time in ms: value}} of the target, as that server has them."""
+    answer = api.query(f"{OF_TARGET}[{window}]", at or time.time())
+    if answer.status != 200:
+        raise AssertionError(answer)
+    out = {}
+    for series in answer.json()["data"]["result"]:
+        labels = {n: v for n, v in series["metric"].items() if n not in ("cluster", "__replica__")}
+        out[tuple(sorted(labels.items()))] = {round(t * 1000): v for t, v in series["values"]}
+    return out
+
+
+def lost(api):
+    """What the sender says it lost."""
+    lines = api.get("/metrics").body.decode().splitlines()
+    return {line for line in lines if line.startswith(LOSSES) and float(line.rpartition(" ")[2]) > 0}
+
+
+class Sender(ServiceCase):
+    """One Prometheus scrapes, sends here, and is our upstream."""
+
+    write = "metadata_config: {send_interval: 1s}"
+    features = ()
+    is_2_0 = False
+
+    @classmethod
+    def prepare(cls):
+        cls.target = Target()
+        cls.addClassCleanup(cls.target.close)
+        port = free_port()
+        config = scrape_config(cls.target, f"http://127.0.0.1:{port}", cls.write)
+        cls.upstream = cls.stage.prometheus("upstream", cls.prometheus, remote_read=f"http://127.0.0.1:{port}",
+                                            config=config, flags=cls.features, start=False)
+        cls.promsplit = cls.stage.promsplit("promsplit", cls.upstream.port, port=port)
+        cls.upstream.start()
+        cls.addClassCleanup(cls.upstream.kill)  # else it waits for us, who are stopped first
+        cls.promsplit.wait_for("/-/ready")
+        cls.api = cls.promsplit.api
+
+    def has_all(self, since_ms=0):
+        """Whether everything the sender has, later than that and but for the last second, is here; nothing else is."""
+        until_ms = time.time() * 1000 - 1000
+        theirs, ours = samples_of(self.upstream.api), samples_of(self.api)
+        cut = lambda all_: {k: {t: v for t, v in s.items() if since_ms < t < until_ms} for k, s in all_.items()}  # noqa: E731
+        return len(theirs) == len(ours) > 10 and cut(theirs) == cut(ours) and min(map(len, cut(ours).values())) > 8
+
+    def test_1_every_sample_arrives(self):
+        until(self.has_all, 10, "what the sender has")
+        self.assertEqual(lost(self.upstream.api), set())
+        self.assertEqual(self.api.metric("promsplit_write_requests_total", '{code="400"}'), 0)
+
+    def expected_metadata(self):
+        return {name: [{"type": kind, "unit": "", "help": words}] for name, (kind, words) in FAMILIES.items()}
+
+    def metadata(self, **params):
+        answer = self.api.get("/api/v1/metadata", **params)
+        self.assertEqual(answer.status, 200, answer)
+        return answer.json()["data"]
+
+    def test_2_metadata_arrives_and_stays(self):
+        expected = self.expected_metadata()
+        known = lambda: {n: v for n, v in self.metadata().items() if n.startswith("target_")}  # noqa: E731
+        until(lambda: known() == expected, 10, "metadata")
+        theirs = self.upstream.api.get("/api/v1/metadata").json()["data"]
+        self.assertEqual({n: v for n, v in theirs.items() if n.startswith("target_")}, expected)
+        self.assertEqual(self.metadata(metric="target_temperature"),
+                         {"target_temperature": expected["target_temperature"]})
+        self.assertEqual(self.metadata(metric="nobody"), {})
+        self.assertEqual(len(self.metadata(limit=2)), 2)
+        self.assertEqual(len(self.metadata(limit=0)), 0)
+        self.assertEqual(self.metadata(limit_per_metric=1, metric="target_temperature")["target_temperature"],
+                         expected["target_temperature"])
+        self.assertEqual(self.api.metric("promsplit_write_metadata_total", '{result="invalid"}'), 0)
+        for version, is_used in (("1.0", not self.is_2_0), ("2.0", self.is_2_0)):
+            n = self.api.metric("promsplit_write_versions_total", f'{{version="{version}"}}')
+            self.assertEqual(n > 0, is_used, version)
+        self.promsplit.kill()
+        self.promsplit.start()
+        self.assertEqual(known(), expected)
+
+    def test_3_metadata_of_targets(self):
+        params = {"metric": "target_hits_total", "match_target": '{job="t"}'}
+        answer = self.api.get("/api/v1/targets/metadata", **params)
+        self.assertEqual(answer.status, 200, answer)
+        self.assertEqual(answer.json()["data"],
+                         [{"target": {"instance": "one", "job": "t"}, "type": "counter", "help": "Requests that came in.", "unit": ""}])
+        self.assertEqual(len(self.api.get("/api/v1/targets/metadata", match_target='{job="t"}').json()["data"]), len(FAMILIES))
+        self.assertEqual(self.api.get("/api/v1/targets/metadata", match_target='{job="x"}').json()["data"], [])
+
+    def test_4_a_sender_that_was_killed_leaves_no_doubles(self):
+        self.promsplit.wait_for("/-/ready")
+        until(self.has_all, 10, "what the sender has after our restart")
+        self.upstream.kill()
+        self.upstream.start()
+        begun_ms = time.time() * 1000
+        self.promsplit.wait_for("/-/ready")
+        until(lambda: self.has_all(begun_ms), 15, "what the sender has after its restart")
+        self.assertEqual(lost(self.upstream.api), set())
+        for result in ("conflicting", "out_of_order"):
+            self.assertEqual(self.api.metric("promsplit_write_samples_total", f'{{result="{result}"}}'), 0)
+
+
+class Sender_1_0_of_2_42(Sender):
+    version = "2.42"
+
+
+class Sender_1_0_of_3_5(Sender):
+    version = "3.5"
+
+
+class Sender_2_0_of_3_5(Sender):
+    version = "3.5"
+    write = "protobuf_message: io.prometheus.write.v2.Request"
+    features = ("--enable-feature=metadata-wal-records,promql-experimental-functions",)
+    is_2_0 = True
+
+
+del Sender
+
+
+class HandMade(ServiceCase):
+    """Requests of 2.0 that a well-behaved sender does not send, and metadata in labels."""
+
+    @classmethod
+    def prepare(cls):
+        cls.promsplit, cls.upstream = cls.stage.pair("promsplit", cls.prometheus)
+        cls.api = cls.promsplit.api
+
+    def expect(self, answer, status, samples, words=b""):
+        self.assertEqual(answer.status, status, answer)
+        self.assertIn(words, answer.body)
+        for kind, n in (("Samples", samples), ("Histograms", 0), ("Exemplars", 0)):
+            self.assertEqual(answer.headers[f"X-Prometheus-Remote-Write-{kind}-Written"], str(n), answer)
+
+    def write_2(self, series, **options):
+        return self.api.write_bytes(wire.snappy(wire.write_request_2(series, **options)), **V2)
+
+    def test_counts_are_true_and_the_good_is_kept(self):
+        series = lambda n, *samples: ({"__name__": "made", "n": n}, [(t, float_bits(v)) for t, v in samples])  # noqa: E731
+        self.expect(self.write_2([series("1", (T0, 1), (T0 + 1, 2)), series("2", (T0, 1))]), 204, 3)
+        self.expect(self.write_2([series("1", (T0 + 1, 2), (T0 + 2, 3))]), 204, 2)  # one of them again
+        mixed = [series("1", (T0 + 2, 4), (T0 + 3, 5)), ({"n": "3"}, [(T0, float_bits(1))]), series("2", (T0 + 1, 1)), series("4")]
+        self.expect(self.write_2(mixed), 400, 2, b"duplicate sample for timestamp")
+        self.expect(self.write_2([series("4")]), 400, 0, b"TimeSeries must contain at least one sample or histogram")
+        self.expect(self.write_2([series("4", (T0, 1))], symbols=("first",)), 400, 0, b"the first symbol is not the empty text")
+        self.expect(self.write_2([series("4", (T0, 1))], extra_refs=(99999,)), 400, 0, b"invalid labelRefs length 5")
+        self.expect(self.write_2([series("4", (T0, 1))], extra_refs=(99999, 0)), 400, 0, b"labelRefs 99999 outside of symbols table")
+        self.expect(self.api.write_bytes(b"nonsense", **V2), 400, 0, b"snappy")
+        self.expect(self.api.write_bytes(wire.snappy(b"\x22\x05"), **V2), 400, 0, b"is not valid protobuf")
+        found = self.api.query("made", T0_S + 1).json()["data"]["result"]
+        self.assertEqual({s["metric"]["n"]: s["value"][1] for s in found}, {"1": "5", "2": "1"})
+
+    def test_what_it_does_not_speak(self):
+        for head in ({"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v3.Request"}, {"Content-Encoding": "zstd"},
+                     {"Content-Type": "application/json"}):
+            answer = self.api.write_bytes(wire.snappy(b""), **head)
+            self.assertEqual(answer.status, 415, head)
+        answer = self.api.write_bytes(wire.snappy(wire.write_request([({"__name__": "old"}, [(T0, 0)])])))
+        self.assertEqual(answer.status, 204)
+        self.assertNotIn("X-Prometheus-Remote-Write-Samples-Written", answer.headers)
+
+    def test_metadata_in_labels(self):
+        said = {"__metric_type__": "counter", "__metric_help__": "Requests.", "__metric_unit__": "requests"}
+        self.assertEqual(self.api.write([({"__name__": "labelled_total", **said}, [(T0, float_bits(1))])]).status, 204)
+        known = lambda: self.api.get("/api/v1/metadata", metric="labelled_total").json()["data"]["labelled_total"]  # noqa: E731
+        self.assertEqual(known(), [{"type": "counter", "unit": "requests", "help": "Requests."}])
+        self.expect(self.write_2([({"__name__": "labelled_total", **said, "__metric_help__": "Newer."}, [(T0 + 1, 0)])]), 204, 1)
+        self.assertEqual(known(), [{"type": "counter", "unit": "requests", "help": "Newer."}])
+        series = self.api.get("/api/v1/series", match="labelled_total").json()["data"]
+        self.assertEqual(series, [{"__name__": "labelled_total"}])
+
+
+class Replicas(ServiceCase):
+    """Two Prometheuses of one target."""
+
+    def pair_of(self, flags):
+        self.target = Target()
+        self.addCleanup(self.target.close)
+        promsplit, _ = self.stage.pair("promsplit", self.prometheus, flags=flags)
+        senders = {}
+        for name in ("a", "b"):
+            labels = f"cluster: c, __replica__: {name}"
+            config = scrape_config(self.target, promsplit.api.url, "metadata_config: {send_interval: 1s}", labels)
+            senders[name] = self.stage.prometheus(f"replica-{name}", self.prometheus, config=config)
+            self.addCleanup(senders[name].kill)
+        return promsplit, senders
+
+    def rates(self, api, at):
+        answer = api.query(f"sum by (path) (rate({OF_TARGET[:-1]},path!=''}}[1s]))", at)
+        self.assertEqual(answer.status, 200, answer)
+        return {series["metric"]["path"]: float(series["value"][1]) for series in answer.json()["data"]["result"]}
+
+    def assert_same_rates(self, ours, theirs):
+        self.assertEqual(set(ours), set(theirs))
+        for path, rate in theirs.items():
+            self.assertAlmostEqual(ours[path], rate, delta=1e-9 * rate)
+
+    def elected(self, api):
+        """The one whose samples are stored."""
+        return next(n for n, sender in self.senders.items() if self.is_part(samples_of(api), samples_of(sender.api)))
+
+    def is_part(self, some, all_):
+        return bool(some) and all(all_.get(k, {}).get(t) == v for k, s in some.items() for t, v in s.items())
+
+    def test_one_is_stored_through_a_failover(self):
+        promsplit, self.senders = self.pair_of(("--ha.enabled", "--ha.failover-time=1500ms"))
+        api = promsplit.api
+        other_replica = lambda: api.metric("promsplit_write_samples_total", '{result="other_replica"}')  # noqa: E731
+        until(lambda: other_replica() > 50 and len(samples_of(api, "3s")) > 10, 10, "samples of both")
+        time.sleep(1.5)
+        now = time.time() - 1
+        first = self.elected(api)
+        second = {"a": "b", "b": "a"}[first]
+        self.assert_same_rates(self.rates(api, now), self.rates(self.senders[first].api, now))
+        before = samples_of(self.senders[first].api)
+        self.senders[first].kill()
+        until(lambda: api.metric("promsplit_ha_elections_total", '{event="failover"}') == 1, 10, "a failover")
+        time.sleep(2.5)
+        now = time.time() - 1
+        self.assert_same_rates(self.rates(api, now), self.rates(self.senders[second].api, now))
+        self.assertEqual(api.metric("promsplit_ha_clusters"), 1)
+        after, ours = samples_of(self.senders[second].api), samples_of(api)
+        self.assertEqual(set(ours), set(before))
+        for labels, samples in ours.items():
+            taken_over = min(t for t, v in samples.items() if t not in before[labels] and after[labels].get(t) == v)
+            for t, v in samples.items():
+                if t < max(before[labels]):  # what the first sent in its last moment cannot be asked for any more
+                    self.assertEqual(before[labels][t], v)
+                if t >= taken_over:
+                    self.assertEqual(after[labels][t], v)
+            missing = set(after[labels]) - set(samples)
+            self.assertEqual({t for t in missing if taken_over < t < now * 1000}, set())
+        names = api.get("/api/v1/labels").json()["data"]
+        self.assertIn("cluster", names)
+        self.assertNotIn("__replica__", names)
+        self.assertEqual(lost(self.senders[second].api), set())
+
+    def test_both_are_visible_without(self):
+        promsplit, _ = self.pair_of(())
+        api = promsplit.api
+        count = lambda: api.query('count by (__replica__) (up{job="t"})', time.time()).json()["data"]["result"]  # noqa: E731
+        until(lambda: [(s["metric"], s["value"][1]) for s in count()] == [({"__replica__": n}, "1") for n in "ab"], 10, "both")
+        self.assertEqual(api.metric("promsplit_write_samples_total", '{result="other_replica"}'), 0)
+
+
+class Vmagent(ServiceCase):
+    """It begins with a protocol of its own, which is refused, and goes on with remote write 1.0."""
+
+    def test_every_sample_arrives(self):
+        binary = os.path.join(ROOT, ".deps", "victoria-metrics-sid", "usr", "bin", "vmagent")
+        if not os.access(binary, os.X_OK):
+            self.skipTest("no vmagent: scripts/setup unpacks it")
+        target = Target()
+        self.addCleanup(target.close)
+        promsplit, _ = self.stage.pair("promsplit", self.prometheus)
+        directory = os.path.join(self.stage.directory, "vmagent")
+        os.mkdir(directory)
+        with open(os.path.join(directory, "scrape.yml"), "w") as file:
+            file.write(f"global: {{scrape_interval: 200ms}}\nscrape_configs:\n- job_name: t\n  static_configs:\n"
+                       f"  - {{targets: ['127.0.0.1:{target.port}'], labels: {{instance: one}}}}\n")
+        port = free_port()
+        agent = Server("vmagent", [binary, f"-promscrape.config={directory}/scrape.yml", f"-httpListenAddr=127.0.0.1:{port}",
+                                   f"-remoteWrite.tmpDataPath={directory}/data", "-remoteWrite.flushInterval=200ms",
+                                   "-enableMetadata", f"-remoteWrite.url={promsplit.api.url}/api/v1/write"],
+                       directory, port, health="/health").start()
+        self.addCleanup(agent.kill)
+        api = promsplit.api
+        until(lambda: min(map(len, samples_of(api).values()), default=0) > 15, 12, "samples")
+        for labels, samples in samples_of(api).items():
+            times = sorted(samples)
+            gaps = [b - a for a, b in zip(times, times[1:])]
+            self.assertLess(max(gaps), 600, labels)  # none is missing
+        until(lambda: set(FAMILIES) <= set(api.get("/api/v1/metadata").json()["data"]), 10, "metadata")
+        for name, (kind, words) in FAMILIES.items():
+            entry = api.get("/api/v1/metadata", metric=name).json()["data"][name]
+            self.assertEqual(entry, [{"type": kind, "unit": "", "help": words}])
+        self.assertEqual(api.metric("promsplit_write_requests_total", '{code="400"}'), 0)
+        self.assertGreater(api.metric("promsplit_write_requests_total", '{code="415"}'), 0)
+        page = agent.api.get("/metrics").body.decode().splitlines()
+        dropped = [line for line in page if line.startswith("vmagent_remotewrite_packets_dropped_total")]
+        self.assertTrue(dropped and all(line.endswith(" 0") for line in dropped), dropped)

@@ -5,11 +5,13 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "frontend/ha_file.h"
 
 struct cluster {
     char *texts; /* owned: name, then replica */
     struct str name, replica;
-    int64_t heard_ms; /* when samples of the elected replica came last */
+    int64_t heard_ms; /* when samples of the elected replica came last, or our start */
+    bool is_recalled; /* elected before our start, and not heard of since */
 };
 
 struct ha {
@@ -18,18 +20,6 @@ struct ha {
     struct cluster *clusters; /* sorted by name */
     size_t n, capacity;
 };
-
-enum status ha_new(const struct ha_options *options, struct ha **ret_ha, struct error *reterr)
-{
-    PRE(options->clusters_max > 0 && options->failover_ms > 0);
-    struct ha *ha = calloc(1, sizeof *ha);
-    if (!ha)
-        return error_set(reterr, E_NOMEM, "no memory for the table of clusters");
-    ha->options = *options;
-    pthread_mutex_init(&ha->lock, NULL);
-    *ret_ha = ha;
-    return OK;
-}
 
 void ha_free(struct ha *ha)
 {
@@ -94,40 +84,122 @@ static bool make_room(struct ha *ha, int64_t now_ms)
     return true;
 }
 
-/* Writes name and replica anew; what was there is freed. False: no memory, and nothing has changed. */
-static bool elect(struct ha *ha, struct cluster *cluster, struct str name, struct str replica, int64_t now_ms)
+/* False: no memory. */
+static bool cluster_init(struct cluster *cluster, struct str name, struct str replica, int64_t now_ms)
 {
     char *texts = malloc(name.len + replica.len);
     if (!texts)
         return false;
     memcpy(texts, name.ptr, name.len);
     memcpy(texts + name.len, replica.ptr, replica.len);
-    if (ha->options.elected)
-        ha->options.elected(ha->options.arg, name, cluster->replica, replica);
-    free(cluster->texts);
-    *cluster = (struct cluster){texts, {texts, name.len}, {texts + name.len, replica.len}, now_ms};
+    *cluster = (struct cluster){texts, {texts, name.len}, {texts + name.len, replica.len}, now_ms, false};
     return true;
+}
+
+/* At its place; there is room. */
+static void insert(struct ha *ha, const struct cluster *added)
+{
+    bool found;
+    size_t at = place_of(ha, added->name, &found);
+    INVARIANT(!found && ha->n < ha->capacity);
+    memmove(&ha->clusters[at + 1], &ha->clusters[at], (ha->n - at) * sizeof *ha->clusters);
+    ha->clusters[at] = *added;
+    ha->n++;
+}
+
+/* --- the file --- */
+
+static void keep(struct ha *ha)
+{
+    struct ha_file file;
+    struct error error;
+    if (!ha->options.path)
+        return;
+    ha_file_begin(&file);
+    for (size_t i = 0; i < ha->n; i++)
+        ha_file_put(&file, ha->clusters[i].name, ha->clusters[i].replica);
+    if (ha_file_end(&file, ha->options.path, &error) != OK)
+        ha->options.not_kept(ha->options.arg, &error);
+}
+
+struct recall {
+    struct ha *ha;
+    int64_t now_ms;
+};
+
+/* Of several entries of one name the first counts; more than there is room for are forgotten. */
+static bool recall(void *arg, struct str name, struct str replica)
+{
+    struct recall *recall = arg;
+    struct ha *ha = recall->ha;
+    struct cluster cluster;
+    bool found;
+    place_of(ha, name, &found);
+    if (found || ha->n == ha->options.clusters_max)
+        return true;
+    if (!make_room(ha, recall->now_ms) || !cluster_init(&cluster, name, replica, recall->now_ms))
+        return false;
+    cluster.is_recalled = true;
+    insert(ha, &cluster);
+    return true;
+}
+
+enum status ha_new(const struct ha_options *options, int64_t now_ms, struct ha **ret_ha, struct error *reterr)
+{
+    PRE(options->clusters_max > 0 && options->failover_ms > 0);
+    struct ha *ha = calloc(1, sizeof *ha);
+    if (!ha)
+        return error_set(reterr, E_NOMEM, "no memory for the table of clusters");
+    ha->options = *options;
+    pthread_mutex_init(&ha->lock, NULL);
+    enum status status = OK;
+    if (options->path)
+        status = ha_file_read(options->path, recall, &(struct recall){ha, now_ms}, reterr);
+    if (status == OK)
+        *ret_ha = ha;
+    else
+        ha_free(ha);
+    return status;
+}
+
+/* --- decisions --- */
+
+static bool replace(struct ha *ha, struct cluster *known, struct str replica, int64_t now_ms)
+{
+    struct cluster cluster;
+    if (!cluster_init(&cluster, known->name, replica, now_ms))
+        return false;
+    ha->options.elected(ha->options.arg, cluster.name, known->replica, replica);
+    free(known->texts);
+    *known = cluster;
+    keep(ha);
+    return true;
+}
+
+static enum ha_verdict decide_known(struct ha *ha, struct cluster *known, struct str replica, int64_t now_ms)
+{
+    if (str_eq(known->replica, replica)) {
+        known->heard_ms = now_ms;
+        known->is_recalled = false;
+        return HA_TAKE;
+    }
+    if (is_silent(ha, known, now_ms) && replace(ha, known, replica, now_ms))
+        return HA_TAKE;
+    return known->is_recalled ? HA_WAIT : HA_DROP;
 }
 
 static enum ha_verdict decide(struct ha *ha, struct str name, struct str replica, int64_t now_ms)
 {
     bool found;
     size_t at = place_of(ha, name, &found);
-    if (found) {
-        struct cluster *known = &ha->clusters[at];
-        if (str_eq(known->replica, replica)) {
-            known->heard_ms = now_ms;
-            return HA_TAKE;
-        }
-        return is_silent(ha, known, now_ms) && elect(ha, known, name, replica, now_ms) ? HA_TAKE : HA_DROP;
-    }
-    struct cluster added = {0};
-    if (!make_room(ha, now_ms) || !elect(ha, &added, name, replica, now_ms))
+    if (found)
+        return decide_known(ha, &ha->clusters[at], replica, now_ms);
+    struct cluster added;
+    if (!make_room(ha, now_ms) || !cluster_init(&added, name, replica, now_ms))
         return HA_NO_ROOM;
-    at = place_of(ha, name, &found); /* room may have been made before it */
-    memmove(&ha->clusters[at + 1], &ha->clusters[at], (ha->n - at) * sizeof *ha->clusters);
-    ha->clusters[at] = added;
-    ha->n++;
+    insert(ha, &added);
+    ha->options.elected(ha->options.arg, name, STR(""), replica);
+    keep(ha);
     return HA_TAKE;
 }
 
@@ -161,36 +233,58 @@ static void refuse(const struct ha *ha, struct write_request *request, struct st
                   max + 1, max, STR_ARG(cluster));
 }
 
-struct ha_dropped ha_filter(struct ha *ha, struct write_request *request, int64_t now_ms)
+static enum status wait_for_elected(const struct ha *ha, struct str cluster, struct str replica, struct error *reterr)
+{
+    return error_set(reterr, E_UNAVAILABLE,
+                     "replica \"" STR_FORMAT "\" of cluster \"" STR_FORMAT "\" has to wait: another was elected "
+                     "before the restart, which is waited for for %lld ms (--ha.failover-time)",
+                     STR_ARG(replica), STR_ARG(cluster), (long long)ha->options.failover_ms);
+}
+
+/* The decision made last: mostly that of all series. */
+struct decision {
+    struct str cluster, replica;
+    enum ha_verdict verdict;
+};
+
+/* False: the series is of no pair. */
+static bool decide_series(struct ha *ha, const struct append_series *series, int64_t now_ms, struct decision *last)
+{
+    struct str cluster = labels_get(series->labels, ha->options.cluster_label);
+    struct str replica = labels_get(series->labels, ha->options.replica_label);
+    if (cluster.len == 0 || replica.len == 0)
+        return false;
+    if (!str_eq(cluster, last->cluster) || !str_eq(replica, last->replica))
+        *last = (struct decision){cluster, replica, ha_decide(ha, cluster, replica, now_ms)};
+    return true;
+}
+
+enum status ha_filter(struct ha *ha, struct write_request *request, int64_t now_ms, struct ha_dropped *ret_dropped,
+                      struct error *reterr)
 {
     struct ha_dropped dropped = {0};
-    struct str cluster = {0}, replica = {0}; /* of the decision made last: mostly that of all series */
-    enum ha_verdict verdict = HA_TAKE;
+    struct decision last = {.verdict = HA_TAKE};
     size_t kept = 0;
     for (size_t i = 0; i < request->series_n; i++) {
         struct append_series series = request->series[i];
-        struct str its_cluster = labels_get(series.labels, ha->options.cluster_label);
-        struct str its_replica = labels_get(series.labels, ha->options.replica_label);
-        bool is_of_pair = its_cluster.len > 0 && its_replica.len > 0;
-        if (is_of_pair && (!str_eq(its_cluster, cluster) || !str_eq(its_replica, replica))) {
-            cluster = its_cluster;
-            replica = its_replica;
-            verdict = ha_decide(ha, cluster, replica, now_ms);
-        }
-        if (!is_of_pair || verdict == HA_TAKE) {
+        bool is_of_pair = decide_series(ha, &series, now_ms, &last);
+        if (!is_of_pair || last.verdict == HA_TAKE) {
             if (is_of_pair)
                 write_request_drop_label(request, &series, ha->options.replica_label);
             request->series[kept++] = series;
             continue;
         }
+        if (last.verdict == HA_WAIT)
+            return wait_for_elected(ha, last.cluster, last.replica, reterr);
         request->samples_n -= series.samples_n;
-        if (verdict == HA_NO_ROOM) {
-            refuse(ha, request, cluster, series.samples_n);
+        if (last.verdict == HA_NO_ROOM) {
+            refuse(ha, request, last.cluster, series.samples_n);
             continue;
         }
         dropped.series++;
         dropped.samples += series.samples_n;
     }
     request->series_n = kept;
-    return dropped;
+    *ret_dropped = dropped;
+    return OK;
 }

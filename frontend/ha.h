@@ -7,8 +7,9 @@
  * what is stored, so that a failover continues the same series. Series without one of the two labels are left as they
  * are.
  *
- * Nothing is written down: after a start, whoever sends first is elected. Nothing is lost by that, because every
- * replica keeps what was not acknowledged and sends it again.
+ * A restart loses nothing. Who is elected is written to a file at each election. After a start, requests of other
+ * replicas of such a cluster are to be sent again later (not dropped), until the elected one was heard of, or was not
+ * for the failover time: its samples of the moment before are still to come, or those of the others count from there.
  *
  * Memory   one entry for each cluster, at most clusters_max. When there is no room, the cluster that was silent for
  *          longest makes way, if it was so for the failover time (anyone may be elected there by now).
@@ -24,8 +25,10 @@ struct ha_options {
     struct str cluster_label, replica_label; /* live as long as the tracker */
     int64_t failover_ms;
     size_t clusters_max;
+    const char *path; /* the file; NULL: none is kept */
     /* Called when a replica was elected, with the one it replaces (empty: none). The lock is held. */
     void (*elected)(void *arg, struct str cluster, struct str before, struct str replica);
+    void (*not_kept)(void *arg, const struct error *error); /* the file could not be written. Likewise */
     void *arg;
 };
 
@@ -34,13 +37,16 @@ struct ha;
 enum ha_verdict {
     HA_TAKE,
     HA_DROP,
+    HA_WAIT,   /* neither: to be sent again */
     HA_NO_ROOM /* one cluster too many */
 };
 
-MUST_USE enum status ha_new(const struct ha_options *options, struct ha **ret_ha, struct error *reterr);
+/* Reads the file if there is one: E_STORE if it cannot be read, or is no JSON object of texts. */
+MUST_USE enum status ha_new(const struct ha_options *options, int64_t now_ms, struct ha **ret_ha, struct error *reterr);
 void ha_free(struct ha *ha); /* NULL is fine */
 
-/* now_ms: monotonic, never less than at an earlier call. Without memory for a new cluster: HA_NO_ROOM. */
+/* now_ms: monotonic, never less than at an earlier call (ha_new's too). Without memory for a new cluster: HA_NO_ROOM.
+ */
 enum ha_verdict ha_decide(struct ha *ha, struct str cluster, struct str replica, int64_t now_ms);
 
 struct ha_dropped {
@@ -48,8 +54,9 @@ struct ha_dropped {
 };
 
 /* Takes what is to be dropped out of the request, and the replica label off the rest. Series of a cluster too many
- * become invalid ones of the request. */
-struct ha_dropped ha_filter(struct ha *ha, struct write_request *request, int64_t now_ms);
+ * become invalid ones of the request. E_UNAVAILABLE: the whole request is to be sent again later. */
+MUST_USE enum status ha_filter(struct ha *ha, struct write_request *request, int64_t now_ms,
+                               struct ha_dropped *ret_dropped, struct error *reterr);
 
 size_t ha_clusters_n(struct ha *ha);
 

@@ -6,13 +6,14 @@
  *
  * Codes: 204 stored; 202 all of it is of a replica that is not elected (ha.h), and dropped; 400 something of it was
  * refused and will never be taken, the rest is stored; 413, 415; 503 with Retry-After when the queue or the disk is
- * full, or the store takes no writes for another reason; 500 when it failed otherwise. Senders repeat 5xx only, and a
- * repetition is harmless: equal samples are dropped quietly. Answers to 2.0 requests say how many samples were taken in
- * any case, those that were stored already or are another replica's among them: a sender that reads less than it sent
- * counts the difference as failed.
+ * full, the store takes no writes for another reason, or it is not known yet which replica is elected; 500 when it
+ * failed otherwise. Senders repeat 5xx only, and a repetition is harmless: equal samples are dropped quietly. Answers
+ * to 2.0 requests say how many samples were taken in any case, those that were stored already or are another replica's
+ * among them: a sender that reads less than it sent counts the difference as failed.
  */
 #include "frontend/ingest.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include "remote/write_request.h"
 
 #define GROUP_REQUESTS_MAX 256
+#define REPLICAS_FILE      "replicas.json" /* in the storage directory */
 #define RETRY_AFTER_S      "1"
 #define REMIND_MS          60000 /* a failure that lasts is logged once, and then so often */
 #define DECODED_FACTOR     24 /* arena bytes per byte of the wire, at most: a label of four bytes becomes two views */
@@ -291,18 +293,37 @@ static void replica_elected(void *arg, struct str cluster, struct str before, st
     log_end(&line);
 }
 
+static void election_not_kept(void *arg, const struct error *error)
+{
+    struct app *app = arg;
+    struct log_line line = log_begin(app->log, LOG_ERROR, "the elected replicas were not written down");
+    log_error(&line, error);
+    log_end(&line);
+}
+
 static enum status track_replicas(struct ingest *ingest, struct error *reterr)
 {
-    const struct config *config = &ingest->app->config;
+    struct config *config = &ingest->app->config;
     if (!config->ha_enabled)
         return OK;
+    struct strbuf path;
+    strbuf_init(&path, PATH_MAX);
+    strbuf_cstr(&path, config->storage_path);
+    strbuf_cstr(&path, "/" REPLICAS_FILE);
+    enum status status = strbuf_status(&path, "--storage.path", reterr);
+    struct str kept = arena_str(&config->arena, strbuf_view(&path));
+    strbuf_release(&path);
+    if (status != OK || !kept.ptr)
+        return status != OK ? status : error_set(reterr, E_NOMEM, "no memory for a path");
     struct ha_options options = {.cluster_label = str_from(config->ha_cluster_label),
                                  .replica_label = str_from(config->ha_replica_label),
                                  .failover_ms = config->ha_failover_ms,
                                  .clusters_max = (size_t)config->ha_clusters_max,
+                                 .path = kept.ptr,
                                  .elected = replica_elected,
+                                 .not_kept = election_not_kept,
                                  .arg = ingest->app};
-    return ha_new(&options, &ingest->ha, reterr);
+    return ha_new(&options, monotonic_ms(), &ingest->ha, reterr);
 }
 
 enum status ingest_new(struct app *app, size_t queue_max_bytes, struct ingest **ret_ingest, struct error *reterr)
@@ -388,23 +409,31 @@ static enum status decode(struct write *write, struct error *reterr)
     return status;
 }
 
-/* Drops what is another replica's. True: that was all, and the request is answered. */
-static bool drop_replicas(struct ingest *ingest, struct write *write)
+/* Drops what is another replica's. */
+static enum status drop_replicas(struct ingest *ingest, struct write *write, struct error *reterr)
+{
+    if (!ingest->ha)
+        return OK;
+    enum status status = ha_filter(ingest->ha, &write->decoded, monotonic_ms(), &write->dropped, reterr);
+    metric_set(ingest->app->metrics, METRIC_ID_ha_clusters, (int64_t)ha_clusters_n(ingest->ha));
+    return status;
+}
+
+/* Nothing but what another replica sent. */
+static bool is_all_dropped(const struct write *write)
+{
+    const struct write_request *left = &write->decoded;
+    return write->dropped.series && !left->series_n && !left->metadata_n && !left->invalid_series &&
+           !left->histograms_skipped;
+}
+
+static void answer_dropped(struct write *write)
 {
     struct http_request *request = write->request;
-    if (!ingest->ha)
-        return false;
-    write->dropped = ha_filter(ingest->ha, &write->decoded, monotonic_ms());
-    metric_set(request->app->metrics, METRIC_ID_ha_clusters, (int64_t)ha_clusters_n(ingest->ha));
-    const struct write_request *left = &write->decoded;
-    if (!write->dropped.series || left->series_n || left->metadata_n || left->invalid_series ||
-        left->histograms_skipped)
-        return false;
     count_samples(request->app, write, &(struct append_request){0});
     count_answer(request->app, 202);
     say_written(request, write->version, write->dropped.samples);
     http_respond_text(request, 202, "%s", "");
-    return true;
 }
 
 void api_write(struct http_request *request)
@@ -418,7 +447,10 @@ void api_write(struct http_request *request)
     write->request = request;
     arena_init(&write->arena, (size_t)request->app->config.write_body_max_bytes * DECODED_FACTOR);
     enum status status = decode(write, &error);
-    if (status == OK && drop_replicas(request->app->ingest, write)) {
+    if (status == OK)
+        status = drop_replicas(request->app->ingest, write, &error);
+    if (status == OK && is_all_dropped(write)) {
+        answer_dropped(write);
         write_free(write);
         return;
     }

@@ -270,6 +270,27 @@ class Replicas(ServiceCase):
         self.assertNotIn("__replica__", names)
         self.assertEqual(lost(self.senders[second].api), set())
 
+    def test_a_restart_loses_nothing(self):
+        promsplit, self.senders = self.pair_of(("--ha.enabled", "--ha.failover-time=10s"))
+        api = promsplit.api
+        until(lambda: len(samples_of(api, "3s")) > 10, 10, "samples")
+        first = self.elected(api)
+        time.sleep(1)
+        promsplit.kill()
+        time.sleep(1)
+        promsplit.start()
+        begun_ms = time.time() * 1000
+
+        def all_there():
+            ours, theirs = samples_of(api), samples_of(self.senders[first].api)
+            until_ms = time.time() * 1000 - 800
+            return until_ms > begun_ms and all(
+                [t for t in theirs[k] if min(s) <= t < until_ms] == [t for t in s if t < until_ms] for k, s in ours.items())
+
+        until(all_there, 10, "all samples of the elected one")
+        for event in ("first", "failover"):
+            self.assertEqual(api.metric("promsplit_ha_elections_total", f'{{event="{event}"}}'), 0)
+
     def test_both_are_visible_without(self):
         promsplit, _ = self.pair_of(())
         api = promsplit.api

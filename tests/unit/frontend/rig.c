@@ -231,7 +231,9 @@ static void configure(struct rig *rig, const struct rig_options *options)
     config->query_timeout_ms = 20000;
     config->upstream_probe_interval_ms = 100;
     config->write_body_max_bytes = 1 << 20;
-    config->ha_enabled = options->ha;
+    config->ha_enabled = options->ha_directory != NULL;
+    if (options->ha_directory)
+        config->storage_path = options->ha_directory;
     config->task_dispatch = options->dispatch ? options->dispatch : "eager";
     if (!options->probe)
         config->upstream_version = "3";

@@ -45,7 +45,7 @@ struct rig_options {
     bool no_upstream; /* nothing listens there */
     const char *dispatch;
     int64_t write_queue_max_bytes;
-    bool ha;                         /* of replicas one is stored */
+    const char *ha_directory;        /* of replicas one is stored; NULL: all */
     const struct http_route *routes; /* NULL: those of the API */
 };
 

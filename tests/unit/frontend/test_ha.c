@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "frontend/ha.h"
@@ -23,17 +24,40 @@ static void elected(void *arg, struct str cluster, struct str before, struct str
              STR_ARG(before), STR_ARG(replica));
 }
 
-static struct ha *new_ha(size_t clusters_max)
+static int unkept;
+
+static void not_kept(void *arg, const struct error *error)
+{
+    unkept += error->status == E_STORE;
+}
+
+static enum status open_ha(size_t clusters_max, const char *path, int64_t now_ms, struct ha **ret_ha,
+                           struct error *reterr)
 {
     struct ha_options options = {.cluster_label = STR("cluster"),
                                  .replica_label = STR("__replica__"),
                                  .failover_ms = FAILOVER_MS,
                                  .clusters_max = clusters_max,
-                                 .elected = elected};
-    struct ha *ha = NULL;
+                                 .path = path,
+                                 .elected = elected,
+                                 .not_kept = not_kept};
     elections[0] = '\0';
-    assert_int_equal(ha_new(&options, &ha, NULL), OK);
+    unkept = 0;
+    return ha_new(&options, now_ms, ret_ha, reterr);
+}
+
+static struct ha *new_ha(size_t clusters_max)
+{
+    struct ha *ha = NULL;
+    assert_int_equal(open_ha(clusters_max, NULL, 0, &ha, NULL), OK);
     return ha;
+}
+
+static struct ha_dropped filter(struct ha *ha, struct write_request *request, int64_t now_ms)
+{
+    struct ha_dropped dropped;
+    assert_int_equal(ha_filter(ha, request, now_ms, &dropped, NULL), OK);
+    return dropped;
 }
 
 static enum ha_verdict decide(struct ha *ha, const char *cluster, const char *replica, int64_t now_ms)
@@ -149,7 +173,7 @@ static void a_mixed_request(void **state)
     add(&request, "e", "b"); /* too many */
     add(&request, "c", "b");
     add(&request, "c", "a");
-    struct ha_dropped dropped = ha_filter(ha, &request.is, 0);
+    struct ha_dropped dropped = filter(ha, &request.is, 0);
     assert_int_equal(dropped.series, 2);
     assert_int_equal(dropped.samples, 2 + 1);
     assert_int_equal(request.is.invalid_series, 1);
@@ -180,8 +204,8 @@ static void a_failover_in_requests(void **state)
         struct request one = {0}, other = {0};
         add(&one, "c", i == 0 ? "a" : "b");
         add(&other, "c", i == 0 ? "b" : "a");
-        assert_int_equal(ha_filter(ha, &one.is, i * FAILOVER_MS).series, 0);
-        assert_int_equal(ha_filter(ha, &other.is, i * FAILOVER_MS + 1).series, 1);
+        assert_int_equal(filter(ha, &one.is, i * FAILOVER_MS).series, 0);
+        assert_int_equal(filter(ha, &other.is, i * FAILOVER_MS + 1).series, 1);
         assert_int_equal(one.is.series_n, 1);
         assert_int_equal(other.is.series_n, 0);
         assert_int_equal(other.is.samples_n, 0);
@@ -190,6 +214,130 @@ static void a_failover_in_requests(void **state)
     assert_string_equal(elections, "c:>a c:a>b ");
     ha_free(ha);
 }
+
+/* --- restarts --- */
+
+static char directory[64], path[96];
+
+static int make_directory(void **state)
+{
+    snprintf(directory, sizeof directory, "/tmp/promsplit-ha-XXXXXX");
+    assert_non_null(mkdtemp(directory));
+    snprintf(path, sizeof path, "%s/replicas.json", directory);
+    return 0;
+}
+
+static int remove_directory(void **state)
+{
+    unlink(path);
+    return rmdir(directory); /* nothing else is left in it */
+}
+
+static struct ha *restart(struct ha *ha, size_t clusters_max, int64_t now_ms)
+{
+    struct ha *again = NULL;
+    ha_free(ha);
+    assert_int_equal(open_ha(clusters_max, path, now_ms, &again, NULL), OK);
+    return again;
+}
+
+static void put_file(const char *text)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fputs(text, file) >= 0, 1);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void the_elected_is_waited_for_after_a_restart(void **state)
+{
+    struct ha *ha = restart(NULL, 10, 0);
+    assert_int_equal(decide(ha, "c", "a", 0), HA_TAKE);
+    assert_int_equal(decide(ha, "c", "b", 0), HA_DROP);
+    ha = restart(ha, 10, 5);
+    assert_int_equal(ha_clusters_n(ha), 1);
+    assert_int_equal(decide(ha, "c", "b", 5), HA_WAIT);
+    assert_int_equal(decide(ha, "c", "b", 5 + FAILOVER_MS - 1), HA_WAIT);
+    assert_int_equal(decide(ha, "c", "a", 5 + FAILOVER_MS - 1), HA_TAKE);
+    assert_int_equal(decide(ha, "c", "b", 5 + FAILOVER_MS), HA_DROP);
+    assert_string_equal(elections, "");
+    ha_free(ha);
+}
+
+static void one_that_does_not_come_back_is_replaced(void **state)
+{
+    struct ha *ha = restart(NULL, 10, 0);
+    assert_int_equal(decide(ha, "c", "a", 0), HA_TAKE);
+    assert_int_equal(decide(ha, "d\n\"", "\xc3\xa9", 0), HA_TAKE);
+    ha = restart(ha, 10, 100);
+    assert_int_equal(decide(ha, "c", "b", 100), HA_WAIT);
+    assert_int_equal(decide(ha, "c", "b", 100 + FAILOVER_MS), HA_TAKE);
+    assert_int_equal(decide(ha, "c", "a", 100 + FAILOVER_MS), HA_DROP);
+    assert_string_equal(elections, "c:a>b ");
+    ha = restart(ha, 10, 0); /* the last election is the one remembered */
+    assert_int_equal(decide(ha, "c", "a", 1), HA_WAIT);
+    assert_int_equal(decide(ha, "c", "b", 1), HA_TAKE);
+    assert_int_equal(decide(ha, "d\n\"", "\xc3\xa9", 1), HA_TAKE);
+    assert_string_equal(elections, "");
+    ha_free(ha);
+}
+
+static void a_request_that_has_to_wait(void **state)
+{
+    struct request request = {0};
+    struct ha_dropped dropped;
+    struct error error;
+    put_file("{\"c\":\"a\"}");
+    struct ha *ha = restart(NULL, 10, 0);
+    add(&request, "", "");
+    add(&request, "c", "b");
+    assert_int_equal(ha_filter(ha, &request.is, 1, &dropped, &error), E_UNAVAILABLE);
+    assert_string_equal(error.message, "replica \"b\" of cluster \"c\" has to wait: another was elected before the "
+                                       "restart, which is waited for for 30000 ms (--ha.failover-time)");
+    ha_free(ha);
+}
+
+static void what_stands_in_the_file(void **state)
+{
+    static const struct {
+        const char *text, *words; /* NULL: it is read */
+        size_t n;
+    } CASES[] = {
+        {"{}", NULL, 0},
+        {" { \"c\" : \"a\" , \"d\":\"b\",\"e\":\"b\"}\n", NULL, 2}, /* more than there is room for */
+        {"{\"c\":\"a\",\"c\":\"b\",\"\":\"x\",\"y\":\"\"}", NULL, 1},
+        {"", "is not a JSON object; remove it", 0},
+        {"{\"c\":\"a\"", "is not a JSON object", 0},
+        {"[\"c\"]", "is not a JSON object", 0},
+        {"{\"c\":1}", "a replica is no text", 0},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(CASES); i++) {
+        struct ha *ha = NULL;
+        struct error error;
+        put_file(CASES[i].text);
+        enum status status = open_ha(2, path, 0, &ha, &error);
+        assert_int_equal(status, CASES[i].words ? E_STORE : OK);
+        if (CASES[i].words)
+            assert_non_null(strstr(error.message, CASES[i].words));
+        else
+            assert_int_equal(ha_clusters_n(ha), CASES[i].n);
+        ha_free(ha);
+    }
+}
+
+/* Elections hold all the same. */
+static void a_file_that_cannot_be_written(void **state)
+{
+    struct ha *ha = NULL;
+    assert_int_equal(open_ha(10, "/tmp/promsplit-no-such-directory/replicas.json", 0, &ha, NULL), OK);
+    assert_int_equal(decide(ha, "c", "a", 0), HA_TAKE);
+    assert_int_equal(unkept, 1);
+    assert_int_equal(decide(ha, "c", "b", 0), HA_DROP);
+    assert_int_equal(unkept, 1);
+    ha_free(ha);
+}
+
+#define CASE_OF_FILE(name) cmocka_unit_test_setup_teardown(name, make_directory, remove_directory)
 
 int main(void)
 {
@@ -201,6 +349,11 @@ int main(void)
         cmocka_unit_test(one_cluster_too_many),
         cmocka_unit_test(a_mixed_request),
         cmocka_unit_test(a_failover_in_requests),
+        CASE_OF_FILE(the_elected_is_waited_for_after_a_restart),
+        CASE_OF_FILE(one_that_does_not_come_back_is_replaced),
+        CASE_OF_FILE(a_request_that_has_to_wait),
+        CASE_OF_FILE(what_stands_in_the_file),
+        cmocka_unit_test(a_file_that_cannot_be_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "remote/write_request.h"
@@ -267,11 +268,24 @@ static void a_1_0_write_has_no_such_headers(void **state)
 
 /* --- replicas --- */
 
+static char directory[64];
+
 static int start_ha(void **state)
 {
+    snprintf(directory, sizeof directory, "/tmp/promsplit-ingest-XXXXXX");
+    assert_non_null(mkdtemp(directory));
     rig = (struct rig){0};
-    rig_start(&rig, &(struct rig_options){.ha = true});
+    rig_start(&rig, &(struct rig_options){.ha_directory = directory});
     return 0;
+}
+
+static int stop_ha(void **state)
+{
+    char path[96];
+    rig_stop(&rig);
+    snprintf(path, sizeof path, "%s/replicas.json", directory);
+    unlink(path);
+    return rmdir(directory);
 }
 
 static struct reply write_replica(const char *replica, bool with_metadata, bool with_another)
@@ -318,6 +332,20 @@ static void what_another_replica_sends_is_dropped_and_counted(void **state)
     expect_metric("promsplit_ha_clusters 1\n");
 }
 
+static void after_a_restart_other_replicas_have_to_wait(void **state)
+{
+    expect(write_replica("a", false, false), 204, "");
+    rig_stop(&rig);
+    rig = (struct rig){0};
+    rig_start(&rig, &(struct rig_options){.ha_directory = directory});
+    struct reply reply = write_replica("b", false, true);
+    assert_non_null(strstr(reply.headers, "Retry-After: 1"));
+    expect(reply, 503, "replica \"b\" of cluster \"c\" has to wait");
+    assert_int_equal(rig.backend.appended_requests, 0);
+    expect(write_replica("a", false, false), 204, "");
+    expect(write_replica("b", false, false), 202, "");
+}
+
 static void replicas_are_two_series_without_ha(void **state)
 {
     expect(write_replica("a", false, false), 204, "");
@@ -341,7 +369,8 @@ int main(void)
         CASE(a_full_queue_is_503_with_retry_after),
         CASE(a_2_0_write_is_told_what_was_written),
         CASE(a_1_0_write_has_no_such_headers),
-        cmocka_unit_test_setup_teardown(what_another_replica_sends_is_dropped_and_counted, start_ha, stop),
+        cmocka_unit_test_setup_teardown(what_another_replica_sends_is_dropped_and_counted, start_ha, stop_ha),
+        cmocka_unit_test_setup_teardown(after_a_restart_other_replicas_have_to_wait, start_ha, stop_ha),
         CASE(replicas_are_two_series_without_ha),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -60,14 +60,24 @@ struct append_series {
     size_t samples_n;
 };
 
+/* When the counter that a sample is of began to count. If that is earlier than the sample and later than all that is
+ * stored of its series, a zero is stored at that time: so rates see the first increase. Else it is passed over. */
+struct append_start {
+    const struct sample *sample;
+    int64_t time_ms;
+};
+
 /* One write request. The caller fills the inputs; append fills the outcome. */
 struct append_request {
     const struct append_series *series;
     size_t series_n;
+    const struct append_start *starts; /* of samples of the series, in their order; those samples lie in one array */
+    size_t starts_n;
     const struct metric_metadata *metadata;
     size_t metadata_n;
     /* outcome, valid when append returned OK */
     size_t written;          /* samples stored */
+    size_t zeros;            /* stored at starts, not among `written` */
     size_t late;             /* those of them that were older than their series' newest */
     size_t duplicates;       /* dropped quietly: same timestamp, same value */
     size_t out_of_order;     /* refused: older than the series' newest, and there is no window for such */

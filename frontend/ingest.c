@@ -116,6 +116,7 @@ static void count_samples(struct app *app, const struct write *write, const stru
                    {"conflicting", done->conflicting},
                    {"too_far_ahead", done->too_far_ahead},
                    {"beyond_retention", done->beyond_retention},
+                   {"start_zero", done->zeros},
                    {"other_replica", write->dropped.samples},
                    {"histogram", decoded->histograms_skipped},
                    {"invalid_labels", invalid[WRITE_INVALID_LABELS]},
@@ -163,6 +164,8 @@ static struct append_request append_of(const struct write *write)
     const struct write_request *decoded = &write->decoded;
     return (struct append_request){.series = decoded->series,
                                    .series_n = decoded->series_n,
+                                   .starts = decoded->starts,
+                                   .starts_n = decoded->starts_n,
                                    .metadata = decoded->metadata,
                                    .metadata_n = decoded->metadata_n};
 }
@@ -399,7 +402,8 @@ static enum status decode(struct write *write, struct error *reterr)
                                   .decoded_max_bytes = max,
                                   .labels_max = (size_t)config->write_labels_max,
                                   .label_name_max_bytes = (size_t)config->write_label_name_max_bytes,
-                                  .label_value_max_bytes = (size_t)config->write_label_value_max_bytes};
+                                  .label_value_max_bytes = (size_t)config->write_label_value_max_bytes,
+                                  .wants_starts = config->write_start_zeros};
     enum status status = write_request_media(request->content_type, request->content_encoding, &write->version, reterr);
     if (status == OK)
         status = write_request_decode(&write->arena, request->body, write->version, &limits, &write->decoded, reterr);

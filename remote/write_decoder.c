@@ -58,11 +58,29 @@ enum status write_decoder_allocate(struct write_decoder *decoder)
 
 /* --- samples --- */
 
-enum status write_decoder_sample(const struct write_decoder *decoder, struct str bytes, uint32_t fields_n,
-                                 struct sample *ret_sample)
+/* The start of the sample at decoder->samples; 0: it has none. */
+static enum status put_start(struct write_decoder *decoder, int64_t start_ms)
+{
+    struct write_request *request = &decoder->request;
+    if (start_ms == 0 || !decoder->limits->wants_starts)
+        return OK;
+    if (!request->starts) {
+        void *starts;
+        enum status status = body_alloc(decoder->arena, decoder->counts.samples, sizeof *request->starts, WRITE_WHAT,
+                                        &starts, decoder->reterr);
+        if (status != OK)
+            return status;
+        request->starts = starts;
+    }
+    request->starts[request->starts_n++] = (struct append_start){decoder->samples, start_ms};
+    return OK;
+}
+
+enum status write_decoder_sample(struct write_decoder *decoder, struct str bytes, uint32_t fields_n)
 {
     struct wire_in in = wire_in(bytes);
-    *ret_sample = (struct sample){0};
+    struct sample sample = {0};
+    int64_t start_ms = 0;
     while (in.at < in.end) {
         const unsigned char *begin = in.at;
         struct wire_field field;
@@ -73,11 +91,13 @@ enum status write_decoder_sample(const struct write_decoder *decoder, struct str
         if (field.type != (field.number == 1 ? WIRE_FIXED64 : WIRE_VARINT))
             return write_decoder_wrong_type(decoder, begin, &field, "Sample");
         if (field.number == 1)
-            ret_sample->value = double_from_bits(field.value);
-        else if (field.number == 2)
-            ret_sample->time_ms = (int64_t)field.value;
+            sample.value = double_from_bits(field.value);
+        else
+            *(field.number == 2 ? &sample.time_ms : &start_ms) = (int64_t)field.value;
     }
-    return OK;
+    enum status status = put_start(decoder, start_ms);
+    *decoder->samples++ = sample;
+    return status;
 }
 
 /* --- what makes a series invalid --- */
@@ -311,6 +331,8 @@ enum status write_decoder_end_series(struct write_decoder *decoder, struct label
         request->invalid_series++;
         request->invalid_samples[why] += samples_n;
         decoder->samples = samples;
+        while (request->starts_n && request->starts[request->starts_n - 1].sample >= samples)
+            request->starts_n--;
         return OK;
     }
     const struct labels kept = {labels, labels_n};

@@ -40,9 +40,9 @@ MUST_USE enum status write_decoder_wrong_type(const struct write_decoder *decode
 
 MUST_USE enum status write_decoder_allocate(struct write_decoder *decoder);
 
-/* Fields above fields_n (2 in 1.0, 3 in 2.0) are unknown and skipped. */
-MUST_USE enum status write_decoder_sample(const struct write_decoder *decoder, struct str bytes, uint32_t fields_n,
-                                          struct sample *ret_sample);
+/* Reads the sample at decoder->samples, which it moves on. Fields above fields_n (2 in 1.0, 3 in 2.0) are unknown and
+ * skipped. */
+MUST_USE enum status write_decoder_sample(struct write_decoder *decoder, struct str bytes, uint32_t fields_n);
 
 /* Why a series cannot be taken; the first reason is kept in Prometheus's words, with the labels. */
 enum write_invalid write_decoder_invalid(struct write_decoder *decoder, const struct label *at, size_t n,

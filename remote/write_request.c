@@ -171,7 +171,7 @@ static enum status read_series(struct write_decoder *decoder, struct str bytes)
         if (field.number == 1)
             status = read_label(decoder, field.bytes, decoder->labels++);
         else if (field.number == 2)
-            status = write_decoder_sample(decoder, field.bytes, 2, decoder->samples++);
+            status = write_decoder_sample(decoder, field.bytes, 2);
     }
     return status == OK ? write_decoder_end_series(decoder, labels, samples, WRITE_INVALID_MAX, NULL) : status;
 }

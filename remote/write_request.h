@@ -5,7 +5,8 @@
  * empty values. A label with an empty value is no label. Series that carry no float sample are not handed on; in 2.0 a
  * series without any sample is invalid, and so is one whose references are an odd number or lead outside the symbols.
  * 2.0's symbols must begin with the empty text. The texts that all references of a request stand for may not be longer
- * than decoded_max_bytes: references are short, what they stand for need not be. Start timestamps are not kept.
+ * than decoded_max_bytes: references are short, what they stand for need not be. Start timestamps of samples are
+ * handed on if they are wanted, else skipped.
  *
  * Metadata comes from 1.0's own messages, from 2.0's series, and from the labels __metric_type__, __metric_help__ and
  * __metric_unit__, which are taken off the series and count for no limit on labels. Of several entries of one family
@@ -38,6 +39,7 @@ struct write_limits {
     size_t labels_max; /* of one series, its name included; 0: none, as of the two below */
     size_t label_name_max_bytes;
     size_t label_value_max_bytes;
+    bool wants_starts; /* hand on the start timestamps of 2.0's samples */
 };
 
 /* Why a series is left out. */
@@ -52,6 +54,8 @@ enum write_invalid {
 struct write_request {
     struct append_series *series;
     size_t series_n;
+    struct append_start *starts; /* of samples of these series, in their order */
+    size_t starts_n;
     struct label *labels; /* those of all series, one after the other: append_series shows them as constant */
     struct metric_metadata *metadata;
     size_t metadata_n;

@@ -181,7 +181,7 @@ static enum status read_field(struct write_decoder *decoder, struct reading *rea
     case SERIES_LABELS:
         return read_refs(decoder, reading, field);
     case SERIES_SAMPLES:
-        return write_decoder_sample(decoder, field->bytes, 3, decoder->samples++);
+        return write_decoder_sample(decoder, field->bytes, 3);
     case SERIES_HISTOGRAMS:
         reading->histograms_n++;
         return OK;

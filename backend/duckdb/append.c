@@ -245,8 +245,41 @@ static struct bounds bounds_for(struct duckdb_store *store, const struct append_
     return common;
 }
 
+/* A sample newer than all of its series. False: no memory. */
+static bool stage_row(struct writer *w, struct known_series *known, const struct sample *sample)
+{
+    if (!known || !remember(w, known) ||
+        !writer_reserve((void **)&w->rows, &w->rows_capacity, w->rows_n + 1, sizeof *w->rows))
+        return false;
+    known->has_samples = true;
+    known->newest_ms = sample->time_ms;
+    known->newest_bits = double_bits(sample->value);
+    w->rows[w->rows_n++] = (struct staged_row){known, *sample};
+    return true;
+}
+
+/* The starts of a request that are still to come: as samples do. */
+struct starts {
+    const struct append_start *at, *end;
+};
+
+/* Whether a zero belongs in front of an accepted sample: see struct append_start. What retention may not keep is no
+ * start, which common->oldest_allowed_ms is sure of. */
+static bool start_of(struct starts *starts, const struct sample *sample, const struct known_series *known,
+                     const struct bounds *common, struct sample *ret_zero)
+{
+    while (starts->at < starts->end && starts->at->sample < sample)
+        starts->at++;
+    if (starts->at == starts->end || starts->at->sample != sample)
+        return false;
+    *ret_zero = (struct sample){starts->at->time_ms, 0};
+    return ret_zero->time_ms < sample->time_ms && ret_zero->time_ms >= common->oldest_allowed_ms &&
+           (!known->has_samples || ret_zero->time_ms > known->newest_ms);
+}
+
 static enum status stage_series(struct duckdb_store *store, struct append_request *request,
-                                const struct append_series *series, const struct bounds *common, struct error *reterr)
+                                const struct append_series *series, struct starts *starts, const struct bounds *common,
+                                struct error *reterr)
 {
     struct writer *w = &store->writer;
     uint64_t hash = labels_hash(series->labels);
@@ -259,13 +292,11 @@ static enum status stage_series(struct duckdb_store *store, struct append_reques
             continue;
         if (!known)
             known = catalogue_add(&w->catalogue, series->labels, hash);
-        if (verdict == LATE || !known || !remember(w, known) ||
-            !writer_reserve((void **)&w->rows, &w->rows_capacity, w->rows_n + 1, sizeof *w->rows))
+        struct sample zero;
+        bool has_start = known && start_of(starts, sample, known, common, &zero);
+        if (verdict == LATE || (has_start && !stage_row(w, known, &zero)) || !stage_row(w, known, sample))
             return error_set(reterr, E_NOMEM, "no memory to stage a write");
-        known->has_samples = true;
-        known->newest_ms = sample->time_ms;
-        known->newest_bits = double_bits(sample->value);
-        w->rows[w->rows_n++] = (struct staged_row){known, *sample};
+        request->zeros += has_start;
         request->written++;
     }
     return OK;
@@ -304,10 +335,11 @@ static enum status stage(struct duckdb_store *store, struct metadata_changes *ch
     for (size_t i = 0; status == OK && i < n; i++) {
         struct append_request *request = &requests[i];
         request->written = request->duplicates = request->out_of_order = request->conflicting = 0;
-        request->late = request->too_old = request->too_far_ahead = request->beyond_retention = 0;
+        struct starts starts = {request->starts, request->starts + request->starts_n};
+        request->zeros = request->late = request->too_old = request->too_far_ahead = request->beyond_retention = 0;
         request->refused = (struct error){.status = OK};
         for (size_t j = 0; status == OK && j < request->series_n; j++)
-            status = stage_series(store, request, &request->series[j], &bounds, reterr);
+            status = stage_series(store, request, &request->series[j], &starts, &bounds, reterr);
         if (status == OK)
             status = stage_metadata(store, changes, request, reterr);
     }

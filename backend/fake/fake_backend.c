@@ -220,6 +220,28 @@ static struct fake_series *series_of(struct fake_backend *fake, struct labels la
     return &fake->series[at];
 }
 
+static void push_sample(struct fake_series *series, struct sample sample)
+{
+    if (series->n == series->capacity) {
+        series->capacity = series->capacity ? series->capacity * 2 : 16;
+        series->samples = realloc(series->samples, series->capacity * sizeof *series->samples);
+        PRE(series->samples);
+    }
+    series->samples[series->n++] = sample;
+}
+
+static void append_start(struct append_request *request, struct fake_series *series, const struct sample *sample)
+{
+    for (size_t i = 0; i < request->starts_n; i++) {
+        int64_t time_ms = request->starts[i].time_ms;
+        bool is_newest = series->n == 0 || time_ms > series->samples[series->n - 1].time_ms;
+        if (request->starts[i].sample == sample && time_ms < sample->time_ms && is_newest) {
+            push_sample(series, (struct sample){time_ms, 0});
+            request->zeros++;
+        }
+    }
+}
+
 static void append_sample(struct append_request *request, struct fake_series *series, struct sample sample)
 {
     const struct sample *newest = series->n ? &series->samples[series->n - 1] : NULL;
@@ -233,12 +255,7 @@ static void append_sample(struct append_request *request, struct fake_series *se
             error_set(&request->refused, E_BAD_DATA, older ? "out of order sample" : "duplicate sample for timestamp");
         return;
     }
-    if (series->n == series->capacity) {
-        series->capacity = series->capacity ? series->capacity * 2 : 16;
-        series->samples = realloc(series->samples, series->capacity * sizeof *series->samples);
-        PRE(series->samples);
-    }
-    series->samples[series->n++] = sample;
+    push_sample(series, sample);
     request->written++;
 }
 
@@ -267,12 +284,14 @@ static enum status fake_append(struct backend *backend, struct append_request *r
     for (size_t i = 0; i < n; i++) {
         struct append_request *request = &requests[i];
         request->written = request->duplicates = request->out_of_order = request->conflicting = 0;
-        request->late = request->too_old = request->too_far_ahead = request->beyond_retention = 0;
+        request->zeros = request->late = request->too_old = request->too_far_ahead = request->beyond_retention = 0;
         request->refused = (struct error){.status = OK};
         for (size_t j = 0; j < request->series_n; j++) {
             struct fake_series *series = series_of(fake, request->series[j].labels);
-            for (size_t k = 0; k < request->series[j].samples_n; k++)
+            for (size_t k = 0; k < request->series[j].samples_n; k++) {
+                append_start(request, series, &request->series[j].samples[k]);
                 append_sample(request, series, request->series[j].samples[k]);
+            }
         }
         for (size_t j = 0; j < request->metadata_n; j++)
             append_metadata(fake, &request->metadata[j]);

@@ -15,7 +15,8 @@ static const struct write_limits LIMITS = {.body_max_bytes = 1 << 20,
                                            .decoded_max_bytes = 1 << 20,
                                            .labels_max = 16,
                                            .label_name_max_bytes = 64,
-                                           .label_value_max_bytes = 256};
+                                           .label_value_max_bytes = 256,
+                                           .wants_starts = true};
 
 static void check_series(const struct append_series *series)
 {
@@ -57,7 +58,8 @@ static void check_round_trip(const struct write_request *request)
     strbuf_init(&body, 1 << 26);
     INVARIANT(write_request_encode(request->series, request->series_n, request->metadata, request->metadata_n, &body,
                                    NULL) == OK);
-    const struct write_limits wide = {1 << 26, 1 << 26, 16, 64, 256};
+    struct write_limits wide = LIMITS;
+    wide.body_max_bytes = wide.decoded_max_bytes = 1 << 26;
     struct arena arena;
     arena_init(&arena, 1 << 28);
     struct write_request again;
@@ -90,6 +92,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         INVARIANT((request.invalid.status != OK) == (request.invalid_series > 0));
         for (size_t i = 0; i < request.series_n; i++)
             check_series(&request.series[i]);
+        for (size_t i = 0; i < request.starts_n; i++)
+            INVARIANT(request.starts[i].time_ms != 0 &&
+                      (i == 0 || request.starts[i - 1].sample < request.starts[i].sample));
         for (size_t i = 0; i < request.metadata_n; i++)
             check_metadata(&request.metadata[i]);
         if (data[0] % 2 != 0 && version == WRITE_1_0)

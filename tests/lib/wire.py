@@ -107,16 +107,18 @@ def write_request(series, metadata=()):
     return bytes(out)
 
 
-def write_request_2(series, symbols=("",), extra_refs=()):
-    """Of remote write 2.0. `symbols`: what the table begins with; `extra_refs`: behind each series' labels."""
+def write_request_2(series, symbols=("",), extra_refs=(), starts=()):
+    """Of remote write 2.0. `symbols`: what the table begins with; `extra_refs`: behind each series' labels; `starts`: of
+    the samples of each series, in ms."""
     numbers = {text: n for n, text in enumerate(symbols)}
     ref = lambda text: numbers.setdefault(text, len(numbers))  # noqa: E731
     out = bytearray()
     for labels, samples in series:
         refs = [ref(text) for pair in sorted(labels.items()) for text in pair] + list(extra_refs)
         body = field_bytes(1, b"".join(map(varint, refs)))
-        for timestamp, bits in samples:
-            body += field_bytes(2, field_fixed64(1, bits) + field_int(2, timestamp))
+        for n, (timestamp, bits) in enumerate(samples):
+            start = field_int(3, starts[n]) if n < len(starts) else b""
+            body += field_bytes(2, field_fixed64(1, bits) + field_int(2, timestamp) + start)
         out += field_bytes(5, body + field_bytes(5, b""))
     return b"".join(field_bytes(4, text) for text in numbers) + bytes(out)
 

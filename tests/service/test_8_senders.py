@@ -185,6 +185,19 @@ class HandMade(ServiceCase):
         found = self.api.query("made", T0_S + 1).json()["data"]["result"]
         self.assertEqual({s["metric"]["n"]: s["value"][1] for s in found}, {"1": "5", "2": "1"})
 
+    def test_start_timestamps(self):
+        """Skipped; or zeros, which show a counter's first increase, and those after it began anew."""
+        series = [({"__name__": "begun_total"}, [(T0 + 60_000, float_bits(30)), (T0 + 120_000, float_bits(60)), (T0 + 240_000, float_bits(20))])]
+        starts = [T0 + 1, T0 + 1, T0 + 200_000]
+        other, _ = self.stage.pair("zeros", self.prometheus, flags=("--remote-write.start-zeros",))
+        for api, times, zeros in ((self.api, [60_000, 120_000, 240_000], 0), (other.api, [1, 60_000, 120_000, 200_000, 240_000], 2)):
+            for again in range(2):
+                answer = api.write_bytes(wire.snappy(wire.write_request_2(series, starts=starts)), **V2)
+                self.assertEqual(answer.headers["X-Prometheus-Remote-Write-Samples-Written"], str(1 if again else 3), answer)
+            found = api.query("begun_total[1h]", T0_S + 240).json()["data"]["result"][0]["values"]
+            self.assertEqual([round(t * 1000) - T0 for t, _ in found], times)
+            self.assertEqual(api.metric("promsplit_write_samples_total", '{result="start_zero"}'), zeros)
+
     def test_what_it_does_not_speak(self):
         for head in ({"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v3.Request"}, {"Content-Encoding": "zstd"},
                      {"Content-Type": "application/json"}):

@@ -158,6 +158,31 @@ static void test_late_samples_have_a_window(void **state)
     assert_int_equal(stats.samples_n, 6);
 }
 
+/* Zeros where counters began: only before what is stored of the series, and never refused. */
+static void test_starts_become_zeros(void **state)
+{
+    struct fixture *f = *state;
+    const struct sample samples[] = {{1000, 1}, {2000, 2}, {5000, 1}, {6000, 2}, {7000, 3}};
+    const struct sample other = {1000, 7};
+    const struct append_start starts[] = {{&samples[0], 500},
+                                          {&samples[1], 500},  /* known by now */
+                                          {&samples[2], 4000}, /* began anew */
+                                          {&samples[3], 6000},
+                                          {&samples[4], 8000}}; /* not before their samples */
+    struct append_series series[] = {{labels_of(&f->arena, "up;job=a"), samples, 5},
+                                     {labels_of(&f->arena, "up;job=b"), &other, 1}};
+    struct append_request request = {.series = series, .series_n = 2, .starts = starts, .starts_n = 5};
+    assert_int_equal(f->backend->ops->append(f->backend, &request, 1, NULL), OK);
+    assert_int_equal(request.zeros, 2);
+    assert_int_equal(request.written, 6);
+    assert_int_equal(request.refused.status, OK);
+    assert_string_equal(all_raw(f), "up;job=a: 500=0 1000=1 2000=2 4000=0 5000=1 6000=2 7000=3\nup;job=b: 1000=7\n");
+    assert_int_equal(f->backend->ops->append(f->backend, &request, 1, NULL), OK); /* the same again */
+    assert_int_equal(request.zeros, 0);
+    assert_int_equal(request.written, 0);
+    assert_int_equal(stats_of(f).samples_n, 8);
+}
+
 static void test_no_bound_on_the_future(void **state)
 {
     struct fixture *f = *state;
@@ -707,6 +732,7 @@ int main(void)
         IN_MEMORY(test_append_policy),
         IN_MEMORY(test_append_says_what_is_wrong),
         IN_MEMORY(test_late_samples_have_a_window),
+        IN_MEMORY(test_starts_become_zeros),
         IN_MEMORY(test_no_bound_on_the_future),
         IN_MEMORY(test_values_are_compared_by_bits),
         IN_MEMORY(test_a_refused_series_is_not_made),

@@ -54,6 +54,19 @@ static void test_samples(void **state)
     assert_int_equal(stats.samples_n, 3);
 }
 
+static void test_starts(void **state)
+{
+    struct fixture *f = *state;
+    const struct sample samples[] = {{1000, 1}, {2000, 2}, {5000, 1}};
+    const struct append_start starts[] = {{&samples[0], 500}, {&samples[1], 500}, {&samples[2], 5000}};
+    struct append_series series = {labels_of(&f->arena, "up"), samples, 3};
+    struct append_request request = {.series = &series, .series_n = 1, .starts = starts, .starts_n = 3};
+    assert_int_equal(f->backend->ops->append(f->backend, &request, 1, NULL), OK);
+    assert_int_equal(request.zeros, 1);
+    assert_int_equal(request.written, 3);
+    assert_int_equal(stats_of(f).samples_n, 4);
+}
+
 static void test_deletion(void **state)
 {
     struct fixture *f = *state;
@@ -152,6 +165,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_samples, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_starts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deletion, setup, teardown),
         cmocka_unit_test_setup_teardown(test_listings, setup, teardown),
         cmocka_unit_test_setup_teardown(test_answers, setup, teardown),

@@ -16,7 +16,8 @@ static const struct write_limits LIMITS = {.body_max_bytes = 1 << 20,
                                            .decoded_max_bytes = 1 << 20,
                                            .labels_max = 8,
                                            .label_name_max_bytes = 200,
-                                           .label_value_max_bytes = 300};
+                                           .label_value_max_bytes = 300,
+                                           .wants_starts = true};
 
 /* --- messages --- */
 
@@ -57,7 +58,14 @@ static void add_sample(struct strbuf *series, int64_t time_ms, double value)
     struct strbuf sample = new_buffer();
     pb_fixed64(&sample, 1, double_bits(value));
     pb_number(&sample, 2, (uint64_t)time_ms);
-    pb_number(&sample, 3, 12345); /* when it started */
+    pb_message(series, 2, &sample);
+}
+
+static void add_started_sample(struct strbuf *series, int64_t time_ms, int64_t start_ms)
+{
+    struct strbuf sample = new_buffer();
+    pb_number(&sample, 3, (uint64_t)start_ms);
+    pb_number(&sample, 2, (uint64_t)time_ms);
     pb_message(series, 2, &sample);
 }
 
@@ -208,6 +216,41 @@ static void test_counts(void **state)
     assert_int_equal(outcome.got.invalid_series, 0);
     assert_true(labels_eq(outcome.got.series[0].labels, outcome.got.series[1].labels));
     outcome_release(&outcome);
+    strbuf_release(&message);
+}
+
+/* Those of series that are left out are, too. */
+static void test_starts(void **state)
+{
+    struct strbuf series[4] = {up_series(), up_series(), up_series(), up_series()};
+    add_started_sample(&series[0], 2000, 1500);
+    pb_number(&series[1], 1, S_A); /* a reference too many */
+    add_started_sample(&series[1], 2000, 1600);
+    add_started_sample(&series[2], 2000, 0); /* unset */
+    add_started_sample(&series[3], 2000, 1700);
+    add_started_sample(&series[3], 3000, -5);
+    struct strbuf message = message_of(series, 4);
+    struct outcome outcome;
+    unpack(&outcome, strbuf_view(&message));
+    assert_int_equal(outcome.status, OK);
+    const struct write_request *got = &outcome.got;
+    assert_int_equal(got->series_n, 3);
+    assert_int_equal(got->starts_n, 3);
+    assert_ptr_equal(got->starts[0].sample, &got->series[0].samples[1]);
+    assert_int_equal(got->starts[0].time_ms, 1500);
+    assert_ptr_equal(got->starts[1].sample, &got->series[2].samples[1]);
+    assert_int_equal(got->starts[1].time_ms, 1700);
+    assert_ptr_equal(got->starts[2].sample, &got->series[2].samples[2]);
+    assert_int_equal(got->starts[2].time_ms, -5);
+    outcome_release(&outcome);
+    const struct write_limits unwanted = {.decoded_max_bytes = 1 << 20};
+    struct write_request none;
+    arena_init(&outcome.arena, 1 << 20);
+    assert_int_equal(write_request_unpack(&outcome.arena, strbuf_view(&message), WRITE_2_0, &unwanted, &none, NULL),
+                     OK);
+    assert_int_equal(none.samples_n, 3 + 4);
+    assert_int_equal(none.starts_n, 0);
+    arena_release(&outcome.arena);
     strbuf_release(&message);
 }
 
@@ -419,6 +462,7 @@ static void test_limits_and_memory(void **state)
 
     struct strbuf series[1] = {up_series()};
     add_metadata(&series[0], METRIC_GAUGE, S_HELP, S_EMPTY);
+    add_started_sample(&series[0], 2000, 1000);
     message = message_of(series, 1);
     struct strbuf body = compressed(strbuf_view(&message));
     enum status status = E_NOMEM;
@@ -431,7 +475,7 @@ static void test_limits_and_memory(void **state)
         failures += status != OK;
         arena_release(&arena);
     }
-    assert_int_equal(failures, 7); /* the message, series, labels, samples, symbols, metadata and its table */
+    assert_int_equal(failures, 8); /* the message, series, labels, samples, symbols, starts, metadata and its table */
     strbuf_release(&body);
     strbuf_release(&message);
 }
@@ -476,6 +520,7 @@ int main(void)
         cmocka_unit_test(test_unusual_layouts),
         cmocka_unit_test(test_nothing),
         cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_starts),
         cmocka_unit_test(test_metadata_of_series),
         cmocka_unit_test(test_metadata_beside_labels),
         cmocka_unit_test(test_invalid_series_are_left_out),

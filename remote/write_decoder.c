@@ -58,8 +58,13 @@ enum status write_decoder_allocate(struct write_decoder *decoder)
 
 /* --- samples --- */
 
-/* The start of the sample at decoder->samples; 0: it has none. */
-static enum status put_start(struct write_decoder *decoder, int64_t start_ms)
+bool write_decoder_has_starts(const struct write_decoder *decoder, const struct sample *samples)
+{
+    const struct write_request *request = &decoder->request;
+    return request->starts_n && request->starts[request->starts_n - 1].sample >= samples;
+}
+
+enum status write_decoder_start(struct write_decoder *decoder, const struct sample *sample, int64_t start_ms)
 {
     struct write_request *request = &decoder->request;
     if (start_ms == 0 || !decoder->limits->wants_starts)
@@ -72,7 +77,7 @@ static enum status put_start(struct write_decoder *decoder, int64_t start_ms)
             return status;
         request->starts = starts;
     }
-    request->starts[request->starts_n++] = (struct append_start){decoder->samples, start_ms};
+    request->starts[request->starts_n++] = (struct append_start){sample, start_ms};
     return OK;
 }
 
@@ -95,7 +100,7 @@ enum status write_decoder_sample(struct write_decoder *decoder, struct str bytes
         else
             *(field.number == 2 ? &sample.time_ms : &start_ms) = (int64_t)field.value;
     }
-    enum status status = put_start(decoder, start_ms);
+    enum status status = write_decoder_start(decoder, decoder->samples, start_ms);
     *decoder->samples++ = sample;
     return status;
 }
@@ -331,7 +336,7 @@ enum status write_decoder_end_series(struct write_decoder *decoder, struct label
         request->invalid_series++;
         request->invalid_samples[why] += samples_n;
         decoder->samples = samples;
-        while (request->starts_n && request->starts[request->starts_n - 1].sample >= samples)
+        while (write_decoder_has_starts(decoder, samples))
             request->starts_n--;
         return OK;
     }

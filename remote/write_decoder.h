@@ -44,6 +44,11 @@ MUST_USE enum status write_decoder_allocate(struct write_decoder *decoder);
  * skipped. */
 MUST_USE enum status write_decoder_sample(struct write_decoder *decoder, struct str bytes, uint32_t fields_n);
 
+/* Notes when the counter of a sample began, if that is wanted; 0: not known. Samples come in their order. */
+MUST_USE enum status write_decoder_start(struct write_decoder *decoder, const struct sample *sample, int64_t start_ms);
+bool write_decoder_has_starts(const struct write_decoder *decoder,
+                              const struct sample *samples); /* of these or later */
+
 /* Why a series cannot be taken; the first reason is kept in Prometheus's words, with the labels. */
 enum write_invalid write_decoder_invalid(struct write_decoder *decoder, const struct label *at, size_t n,
                                          const char *words, struct str name);

@@ -18,6 +18,7 @@ enum { /* field numbers */
     SERIES_HISTOGRAMS = 3,
     SERIES_EXEMPLARS = 4,
     SERIES_METADATA = 5,
+    SERIES_CREATED = 6, /* of drafts before the samples had starts */
     METADATA_TYPE = 1,
     METADATA_HELP = 3,
     METADATA_UNIT = 4
@@ -120,6 +121,7 @@ struct reading {
     bool is_outside;      /* a label's reference leads outside the symbols */
     uint64_t outside_ref; /* the first such */
     bool metadata_is_outside;
+    int64_t created_ms;
     struct metric_metadata metadata;
 };
 
@@ -187,6 +189,9 @@ static enum status read_field(struct write_decoder *decoder, struct reading *rea
         return OK;
     case SERIES_METADATA:
         return read_metadata(decoder, reading, field->bytes);
+    case SERIES_CREATED:
+        reading->created_ms = field->type == WIRE_VARINT ? (int64_t)field->value : 0;
+        return OK;
     default:
         return OK;
     }
@@ -223,6 +228,10 @@ static enum status read_series(struct write_decoder *decoder, struct str bytes)
     struct wire_field field;
     while (status == OK && in.at < in.end && wire_get_field(&in, &field)) /* the first pass has seen it whole */
         status = read_field(decoder, &reading, &field);
+    if (status != OK)
+        return status;
+    if (decoder->samples > samples && !write_decoder_has_starts(decoder, samples))
+        status = write_decoder_start(decoder, samples, reading.created_ms);
     if (status != OK)
         return status;
     size_t max = decoder->limits->decoded_max_bytes;

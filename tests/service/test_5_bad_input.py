@@ -53,7 +53,7 @@ class BadInput(ServiceCase):
 
     def test_bad_content_types(self):
         body = wire.snappy(wire.write_request(GOOD_SERIES))
-        for headers in ({"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"},
+        for headers in ({"Content-Type": "application/x-protobuf;proto=io.prometheus.write.v3.Request"},
                         {"Content-Type": "text/plain"}, {"Content-Encoding": "gzip"}):
             with self.subTest(headers):
                 self.assert_refused(self.api.write_bytes(body, **headers), (415,))

@@ -318,7 +318,7 @@ class Vmagent(ServiceCase):
     def test_every_sample_arrives(self):
         binary = os.path.join(ROOT, ".deps", "victoria-metrics-sid", "usr", "bin", "vmagent")
         if not os.access(binary, os.X_OK):
-            self.skipTest("no vmagent: scripts/setup unpacks it")
+            self.skipTest("no vmagent in .deps/victoria-metrics-sid")
         target = Target()
         self.addCleanup(target.close)
         promsplit, _ = self.stage.pair("promsplit", self.prometheus)

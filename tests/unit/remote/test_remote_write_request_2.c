@@ -158,7 +158,7 @@ static void test_unusual_layouts(void **state)
     struct strbuf message = new_buffer(), series = new_buffer();
     pb_number(&series, 1, 3); /* not packed, values before the name, the table behind */
     pb_number(&series, 1, 4);
-    pb_number(&series, 6, 99); /* unknown and reserved */
+    pb_number(&series, 16, 99); /* unknown */
     pb_bytes(&series, 7, STR("x"));
     add_sample(&series, 5, -0.0);
     const uint64_t rest[] = {1};
@@ -215,6 +215,29 @@ static void test_counts(void **state)
     assert_int_equal(outcome.got.exemplars_skipped, 2);
     assert_int_equal(outcome.got.invalid_series, 0);
     assert_true(labels_eq(outcome.got.series[0].labels, outcome.got.series[1].labels));
+    outcome_release(&outcome);
+    strbuf_release(&message);
+}
+
+/* What drafts said once for a series is said of its first sample, unless samples speak for themselves. */
+static void test_starts_of_drafts(void **state)
+{
+    struct strbuf series[3] = {up_series(), up_series(), up_series()};
+    add_started_sample(&series[0], 2000, 0);
+    pb_number(&series[0], 6, 500);
+    add_started_sample(&series[1], 2000, 700);
+    pb_number(&series[1], 6, 600);
+    pb_bytes(&series[2], 6, STR("no number"));
+    struct strbuf message = message_of(series, 3);
+    struct outcome outcome;
+    unpack(&outcome, strbuf_view(&message));
+    assert_int_equal(outcome.status, OK);
+    const struct write_request *got = &outcome.got;
+    assert_int_equal(got->starts_n, 2);
+    assert_ptr_equal(got->starts[0].sample, &got->series[0].samples[0]);
+    assert_int_equal(got->starts[0].time_ms, 500);
+    assert_ptr_equal(got->starts[1].sample, &got->series[1].samples[1]);
+    assert_int_equal(got->starts[1].time_ms, 700);
     outcome_release(&outcome);
     strbuf_release(&message);
 }
@@ -521,6 +544,7 @@ int main(void)
         cmocka_unit_test(test_nothing),
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_starts),
+        cmocka_unit_test(test_starts_of_drafts),
         cmocka_unit_test(test_metadata_of_series),
         cmocka_unit_test(test_metadata_beside_labels),
         cmocka_unit_test(test_invalid_series_are_left_out),

@@ -45,8 +45,7 @@ enum ha_verdict {
 MUST_USE enum status ha_new(const struct ha_options *options, int64_t now_ms, struct ha **ret_ha, struct error *reterr);
 void ha_free(struct ha *ha); /* NULL is fine */
 
-/* now_ms: monotonic, never less than at an earlier call (ha_new's too). Without memory for a new cluster: HA_NO_ROOM.
- */
+/* now_ms: monotonic, as ha_new's. Without memory for a new cluster: HA_NO_ROOM. */
 enum ha_verdict ha_decide(struct ha *ha, struct str cluster, struct str replica, int64_t now_ms);
 
 struct ha_dropped {

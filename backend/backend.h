@@ -85,6 +85,7 @@ struct append_request {
     size_t conflicting;      /* refused: same timestamp, another value */
     size_t too_far_ahead;    /* refused: later than the future bound */
     size_t beyond_retention; /* refused: older than what is kept */
+    size_t metadata_refused; /* entries of more families than can be kept */
     struct error refused;    /* status E_BAD_DATA and the first refusal in Prometheus's words; OK if none */
 };
 

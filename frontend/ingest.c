@@ -126,7 +126,9 @@ static void count_samples(struct app *app, const struct write *write, const stru
     for (size_t i = 0; i < ARRAY_LENGTH(RESULTS); i++)
         if (RESULTS[i].n)
             metric_add(app->metrics, METRIC_ID_write_samples, RESULTS[i].result, (int64_t)RESULTS[i].n);
-    metric_add(app->metrics, METRIC_ID_write_metadata, "taken", (int64_t)decoded->metadata_n);
+    metric_add(app->metrics, METRIC_ID_write_metadata, "taken",
+               (int64_t)(decoded->metadata_n - done->metadata_refused));
+    metric_add(app->metrics, METRIC_ID_write_metadata, "too_many", (int64_t)done->metadata_refused);
     metric_add(app->metrics, METRIC_ID_write_metadata, "invalid", (int64_t)decoded->invalid_metadata);
 }
 

@@ -50,7 +50,7 @@ static const struct {
      "written written_late duplicate start_zero other_replica out_of_order too_old conflicting too_far_ahead "
      "beyond_retention histogram invalid_labels too_many_labels label_name_too_long "
      "label_value_too_long"},
-    {METRIC_ID_write_metadata, "taken invalid"},
+    {METRIC_ID_write_metadata, "taken invalid too_many"},
     {METRIC_ID_ha_elections, "first failover"},
     {METRIC_ID_upstream_requests, "ok error timeout canceled"},
     {METRIC_ID_http_requests, "200"},

@@ -309,6 +309,7 @@ static enum status stage_metadata(struct duckdb_store *store, struct metadata_ch
         struct error error = {.status = OK};
         enum status status = metadata_stage(&store->metadata, changes, &request->metadata[i], &error);
         if (status == E_LIMIT) { /* the samples beside it are still wanted */
+            request->metadata_refused++;
             if (request->refused.status == OK)
                 request->refused = error;
             request->refused.status = E_BAD_DATA;
@@ -336,7 +337,7 @@ static enum status stage(struct duckdb_store *store, struct metadata_changes *ch
         struct append_request *request = &requests[i];
         request->written = request->duplicates = request->out_of_order = request->conflicting = 0;
         struct starts starts = {request->starts, request->starts + request->starts_n};
-        request->zeros = request->late = request->too_old = request->too_far_ahead = request->beyond_retention = 0;
+        request->zeros = request->metadata_refused = request->late = request->too_old = request->too_far_ahead = request->beyond_retention = 0;
         request->refused = (struct error){.status = OK};
         for (size_t j = 0; status == OK && j < request->series_n; j++)
             status = stage_series(store, request, &request->series[j], &starts, &bounds, reterr);

@@ -10,6 +10,7 @@
 /* One allocation: the struct, then the bytes of its three texts. */
 struct metadata_entry {
     struct metric_metadata is;
+    bool is_stored; /* of a change: the table on disk has a row of the family */
 };
 
 static struct metadata_entry *entry_new(const struct metric_metadata *from)
@@ -29,13 +30,13 @@ static struct metadata_entry *entry_new(const struct metric_metadata *from)
     return entry;
 }
 
-/* The place of a family, or where it would go. */
-static size_t place_of(const struct metadata_table *table, struct str family, bool *ret_found)
+/* The place of a family among entries, or where it would go. */
+static size_t place_of(struct metadata_entry *const *at, size_t n, struct str family, bool *ret_found)
 {
-    size_t low = 0, high = table->n;
+    size_t low = 0, high = n;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int order = str_cmp(table->at[middle]->is.family, family);
+        int order = str_cmp(at[middle]->is.family, family);
         if (order == 0) {
             *ret_found = true;
             return middle;
@@ -49,19 +50,18 @@ static size_t place_of(const struct metadata_table *table, struct str family, bo
     return low;
 }
 
-/* Needs room for one more. */
-static void keep(struct metadata_table *table, struct metadata_entry *entry)
+/* Puts the entry in the place of its family's, which is freed, or adds it: there is room for one more. */
+static void keep(struct metadata_entry **entries, size_t *n, struct metadata_entry *entry)
 {
     bool found;
-    size_t at = place_of(table, entry->is.family, &found);
+    size_t at = place_of(entries, *n, entry->is.family, &found);
     if (found) {
-        free(table->at[at]);
+        free(entries[at]);
     } else {
-        INVARIANT(table->n < table->capacity);
-        memmove(&table->at[at + 1], &table->at[at], (table->n - at) * sizeof(struct metadata_entry *));
-        table->n++;
+        memmove(&entries[at + 1], &entries[at], (*n - at) * sizeof(struct metadata_entry *));
+        ++*n;
     }
-    table->at[at] = entry;
+    entries[at] = entry;
 }
 
 static bool reserve(struct metadata_entry ***at, size_t *capacity, size_t wanted)
@@ -96,7 +96,7 @@ static enum status load_chunk(struct metadata_table *table, duckdb_data_chunk ch
         struct metadata_entry *entry = entry_new(&is);
         if (!entry)
             return error_set(reterr, E_NOMEM, "no memory for metric metadata");
-        keep(table, entry);
+        keep(table->at, &table->n, entry);
     }
     return OK;
 }
@@ -132,73 +132,119 @@ void metadata_release(struct metadata_table *table)
     *table = (struct metadata_table){.n = 0};
 }
 
+static bool says_the_same(const struct metric_metadata *a, const struct metric_metadata *b)
+{
+    return a->type == b->type && str_eq(a->help, b->help) && str_eq(a->unit, b->unit);
+}
+
 enum status metadata_stage(struct metadata_table *table, struct metadata_changes *changes,
                            const struct metric_metadata *entry, struct error *reterr)
 {
-    bool found;
-    size_t at = place_of(table, entry->family, &found);
-    const struct metric_metadata *known = found ? &table->at[at]->is : NULL;
-    if (known && known->type == entry->type && str_eq(known->help, entry->help) && str_eq(known->unit, entry->unit))
+    bool is_known, is_changed;
+    size_t at = place_of(table->at, table->n, entry->family, &is_known);
+    size_t change = place_of(changes->at, changes->n, entry->family, &is_changed);
+    if ((is_known || is_changed) && says_the_same(is_changed ? &changes->at[change]->is : &table->at[at]->is, entry))
         return OK;
-    if (!found && table->n + changes->n >= METADATA_FAMILIES_MAX)
+    bool is_added = !is_known && !is_changed;
+    size_t families_n = table->n + changes->added_n + is_added;
+    if (is_added && families_n > METADATA_FAMILIES_MAX)
         return error_set(reterr, E_LIMIT, "metadata of more than %d metric families: %zu asked, %d allowed",
-                         METADATA_FAMILIES_MAX, table->n + changes->n + 1, METADATA_FAMILIES_MAX);
+                         METADATA_FAMILIES_MAX, families_n, METADATA_FAMILIES_MAX);
     struct metadata_entry *copy = entry_new(entry);
     if (!copy || !reserve(&changes->at, &changes->capacity, changes->n + 1) ||
-        !reserve(&table->at, &table->capacity, table->n + changes->n + 1)) {
+        !reserve(&table->at, &table->capacity, families_n)) {
         free(copy);
         return error_set(reterr, E_NOMEM, "no memory for metric metadata");
     }
-    changes->at[changes->n++] = copy;
+    copy->is_stored = is_known;
+    changes->added_n += is_added;
+    keep(changes->at, &changes->n, copy);
     return OK;
 }
 
-static enum status write_one(duckdb_prepared_statement remove, duckdb_prepared_statement insert,
-                             const struct metric_metadata *is, struct error *reterr)
+/* The names of the families that have a row already, as a list; NULL without memory. */
+static duckdb_value stored_families(const struct metadata_changes *changes)
 {
-    duckdb_bind_varchar_length(remove, 1, is->family.ptr, is->family.len);
-    duckdb_bind_varchar_length(insert, 1, is->family.ptr, is->family.len);
-    duckdb_bind_uint8(insert, 2, (uint8_t)is->type);
-    duckdb_bind_varchar_length(insert, 3, is->help.ptr, is->help.len);
-    duckdb_bind_varchar_length(insert, 4, is->unit.ptr, is->unit.len);
-    duckdb_prepared_statement both[] = {remove, insert};
-    for (size_t i = 0; i < ARRAY_LENGTH(both); i++) {
-        duckdb_result result;
-        enum status status = OK;
-        if (duckdb_execute_prepared(both[i], &result) != DuckDBSuccess)
-            status = engine_error(duckdb_result_error(&result), NULL, reterr);
-        duckdb_destroy_result(&result);
-        if (status != OK)
-            return status;
+    duckdb_value *names = calloc(changes->n, sizeof *names);
+    if (!names)
+        return NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < changes->n; i++) {
+        struct str family = changes->at[i]->is.family;
+        if (changes->at[i]->is_stored)
+            names[n++] = duckdb_create_varchar_length(family.ptr, family.len);
     }
-    return OK;
+    duckdb_logical_type text = duckdb_create_logical_type(DUCKDB_TYPE_VARCHAR);
+    duckdb_value list = duckdb_create_list_value(text, names, n);
+    duckdb_destroy_logical_type(&text);
+    for (size_t i = 0; i < n; i++)
+        duckdb_destroy_value(&names[i]);
+    free(names);
+    return list;
+}
+
+static enum status delete_rows(const struct metadata_changes *changes, struct connection *connection,
+                               struct error *reterr)
+{
+    if (changes->n == changes->added_n)
+        return OK;
+    duckdb_value families = stored_families(changes);
+    if (!families)
+        return error_set(reterr, E_NOMEM, "no memory for metric metadata");
+    duckdb_prepared_statement statement = NULL;
+    duckdb_result result = {0};
+    enum status status = OK;
+    if (duckdb_prepare(connection->handle, "DELETE FROM metadata WHERE family IN (SELECT unnest($1))", &statement) !=
+            DuckDBSuccess ||
+        duckdb_bind_value(statement, 1, families) != DuckDBSuccess)
+        status = engine_error(duckdb_prepare_error(statement), NULL, reterr);
+    else if (duckdb_execute_prepared(statement, &result) != DuckDBSuccess)
+        status = engine_error(duckdb_result_error(&result), NULL, reterr);
+    duckdb_destroy_result(&result);
+    duckdb_destroy_prepare(&statement);
+    duckdb_destroy_value(&families);
+    return status;
+}
+
+static bool append_row(duckdb_appender appender, const struct metric_metadata *is)
+{
+    return duckdb_append_varchar_length(appender, is->family.ptr, is->family.len) == DuckDBSuccess &&
+           duckdb_append_uint8(appender, (uint8_t)is->type) == DuckDBSuccess &&
+           duckdb_append_varchar_length(appender, is->help.ptr, is->help.len) == DuckDBSuccess &&
+           duckdb_append_varchar_length(appender, is->unit.ptr, is->unit.len) == DuckDBSuccess &&
+           duckdb_appender_end_row(appender) == DuckDBSuccess;
+}
+
+/* Maybe many: a new sender brings all of its families at once. */
+static enum status append_rows(const struct metadata_changes *changes, struct connection *connection,
+                               struct error *reterr)
+{
+    duckdb_appender appender = NULL;
+    bool done =
+        duckdb_appender_create_ext(connection->handle, ENGINE_CATALOG, NULL, "metadata", &appender) == DuckDBSuccess;
+    for (size_t i = 0; done && i < changes->n; i++)
+        done = append_row(appender, &changes->at[i]->is);
+    done = done && duckdb_appender_close(appender) == DuckDBSuccess;
+    enum status status = done ? OK : engine_error(duckdb_appender_error(appender), NULL, reterr);
+    duckdb_appender_destroy(&appender);
+    return status;
 }
 
 enum status metadata_write(const struct metadata_changes *changes, struct connection *connection, struct error *reterr)
 {
     if (changes->n == 0)
         return OK;
-    duckdb_prepared_statement remove = NULL, insert = NULL;
-    enum status status = OK;
-    if (duckdb_prepare(connection->handle, "DELETE FROM metadata WHERE family = $1", &remove) != DuckDBSuccess)
-        status = engine_error(duckdb_prepare_error(remove), NULL, reterr);
-    else if (duckdb_prepare(connection->handle, "INSERT INTO metadata VALUES ($1, $2, $3, $4)", &insert) !=
-             DuckDBSuccess)
-        status = engine_error(duckdb_prepare_error(insert), NULL, reterr);
-    for (size_t i = 0; status == OK && i < changes->n; i++)
-        status = write_one(remove, insert, &changes->at[i]->is, reterr);
-    duckdb_destroy_prepare(&remove);
-    duckdb_destroy_prepare(&insert);
-    return status;
+    enum status status = delete_rows(changes, connection, reterr);
+    return status == OK ? append_rows(changes, connection, reterr) : status;
 }
 
 void metadata_keep(struct metadata_table *table, struct metadata_changes *changes)
 {
     pthread_rwlock_wrlock(&table->lock);
     for (size_t i = 0; i < changes->n; i++)
-        keep(table, changes->at[i]);
+        keep(table->at, &table->n, changes->at[i]);
     pthread_rwlock_unlock(&table->lock);
-    changes->n = 0;
+    changes->n = changes->added_n = 0;
 }
 
 void metadata_changes_release(struct metadata_changes *changes)
@@ -233,7 +279,7 @@ enum status metadata_to_list(struct metadata_table *table, struct str family, si
     size_t from = 0, n = table->n;
     if (family.len > 0) {
         bool found;
-        from = place_of(table, family, &found);
+        from = place_of(table->at, table->n, family, &found);
         n = found;
     }
     n = limit && n > limit ? limit : n;

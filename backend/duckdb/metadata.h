@@ -1,6 +1,7 @@
 /* backend/duckdb/metadata.h: type, help and unit of metric families, in memory and in the table `metadata`.
  *
- * Senders repeat their metadata every minute; only what changed is written.
+ * Senders repeat their metadata every minute (remote write 1.0) or with every sample (2.0); only what changed is
+ * written, and of several changes of a family in one transaction the last.
  *
  * Threads  list may be called from any thread; the others under the backend's writer lock.
  */
@@ -21,8 +22,9 @@ struct metadata_table {
 
 /* Changes of one transaction, made before it commits so that keeping them afterwards cannot fail. */
 struct metadata_changes {
-    struct metadata_entry **at; /* owned until kept */
+    struct metadata_entry **at; /* sorted by family; owned until kept */
     size_t n, capacity;
+    size_t added_n; /* of families that the table has not */
 };
 
 void metadata_init(struct metadata_table *table);

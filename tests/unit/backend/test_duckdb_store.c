@@ -705,6 +705,71 @@ static const char *metadata_text(struct fixture *f, const char *family, size_t l
     return text.ptr;
 }
 
+/* As when senders that bring their metadata with every sample come all at once: many requests say the same. */
+static void test_metadata_of_many_requests(void **state)
+{
+    enum {
+        FAMILIES = 3000,
+        REQUESTS = 100
+    };
+    static struct metric_metadata said[2][FAMILIES];
+    static char names[FAMILIES][16];
+    struct append_request requests[REQUESTS] = {0};
+    struct fixture *f = *state;
+    for (int i = 0; i < FAMILIES; i++) {
+        snprintf(names[i], sizeof names[i], "m%d", i * 7 % FAMILIES);
+        for (int k = 0; k < 2; k++)
+            said[k][i] =
+                (struct metric_metadata){str_from(names[i]), METRIC_GAUGE, k ? STR("new") : STR("old"), STR("")};
+    }
+    for (int i = 0; i < REQUESTS; i++)
+        requests[i] = (struct append_request){.metadata = said[i == REQUESTS - 1], .metadata_n = FAMILIES};
+    for (int round = 0; round < 3; round++) {
+        if (round == 1)
+            assert_int_equal(f->backend->ops->append(f->backend, &requests[0], 1, NULL), OK); /* back to the old */
+        assert_int_equal(f->backend->ops->append(f->backend, requests, REQUESTS, NULL), OK);
+        if (round == 2) {
+            fixture_close(f);
+            fixture_open(f);
+        }
+        struct metadata_list *list = NULL;
+        assert_int_equal(f->backend->ops->metadata(f->backend, STR(""), 0, &list, NULL), OK);
+        assert_int_equal(list->n, FAMILIES);
+        for (size_t i = 0; i < list->n; i++)
+            assert_true(str_eq(list->at[i].help, STR("new")) &&
+                        (i == 0 || str_cmp(list->at[i - 1].family, list->at[i].family) < 0));
+        metadata_list_free(list);
+    }
+}
+
+static void test_metadata_of_too_many_families(void **state)
+{
+    enum {
+        MAX = 200000
+    };
+    struct metric_metadata *said = calloc(MAX + 2, sizeof *said);
+    char(*names)[16] = calloc(MAX + 2, sizeof *names);
+    struct fixture *f = *state;
+    for (int i = 0; i < MAX + 2; i++) {
+        snprintf(names[i], sizeof names[i], "m%07d", i);
+        said[i] = (struct metric_metadata){str_from(names[i]), METRIC_GAUGE, STR("help"), STR("")};
+    }
+    struct append_request request = {.metadata = said, .metadata_n = MAX + 2};
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(f->backend->ops->append(f->backend, &request, 1, NULL), OK);
+        assert_int_equal(request.metadata_refused, 2);
+        assert_string_equal(request.refused.message,
+                            "metadata of more than 200000 metric families: 200001 asked, 200000 allowed");
+    }
+    said[7].help = STR("newer"); /* those that are known may change */
+    request.metadata_n = MAX;
+    assert_int_equal(f->backend->ops->append(f->backend, &request, 1, NULL), OK);
+    assert_int_equal(request.metadata_refused, 0);
+    assert_string_equal(metadata_text(f, "m0000007", 0), "m0000007/2/newer/ ");
+    free(said);
+    free(names);
+}
+
 static void test_metadata(void **state)
 {
     struct fixture *f = *state;
@@ -753,6 +818,8 @@ int main(void)
         IN_MEMORY(test_regex_errors),
         IN_MEMORY(test_regex_matches),
         ON_DISK(test_metadata),
+        ON_DISK(test_metadata_of_many_requests),
+        IN_MEMORY(test_metadata_of_too_many_families),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -337,7 +337,8 @@ static enum status stage(struct duckdb_store *store, struct metadata_changes *ch
         struct append_request *request = &requests[i];
         request->written = request->duplicates = request->out_of_order = request->conflicting = 0;
         struct starts starts = {request->starts, request->starts + request->starts_n};
-        request->zeros = request->metadata_refused = request->late = request->too_old = request->too_far_ahead = request->beyond_retention = 0;
+        request->zeros = request->metadata_refused = request->late = request->too_old = request->too_far_ahead =
+            request->beyond_retention = 0;
         request->refused = (struct error){.status = OK};
         for (size_t j = 0; status == OK && j < request->series_n; j++)
             status = stage_series(store, request, &request->series[j], &starts, &bounds, reterr);

@@ -165,7 +165,7 @@ enum status metadata_stage(struct metadata_table *table, struct metadata_changes
 /* The names of the families that have a row already, as a list; NULL without memory. */
 static duckdb_value stored_families(const struct metadata_changes *changes)
 {
-    duckdb_value *names = calloc(changes->n, sizeof *names);
+    duckdb_value *names = calloc(changes->n, sizeof(duckdb_value));
     if (!names)
         return NULL;
     size_t n = 0;

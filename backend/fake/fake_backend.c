@@ -284,7 +284,8 @@ static enum status fake_append(struct backend *backend, struct append_request *r
     for (size_t i = 0; i < n; i++) {
         struct append_request *request = &requests[i];
         request->written = request->duplicates = request->out_of_order = request->conflicting = 0;
-        request->zeros = request->metadata_refused = request->late = request->too_old = request->too_far_ahead = request->beyond_retention = 0;
+        request->zeros = request->metadata_refused = request->late = request->too_old = request->too_far_ahead =
+            request->beyond_retention = 0;
         request->refused = (struct error){.status = OK};
         for (size_t j = 0; j < request->series_n; j++) {
             struct fake_series *series = series_of(fake, request->series[j].labels);

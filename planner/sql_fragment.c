@@ -425,11 +425,11 @@ static void write_group_by(struct writer *w, struct columns operand, struct colu
 /* prom_sum(value), prom_quantile(value, 0.9) */
 static void write_aggregate_value(struct writer *w, const struct expr_aggregate *aggregate, struct grid grid)
 {
-    /* Prometheus 2: the deviation of a single value is zero, whatever the value is */
-    bool deviates = aggregate->op == AGG_STDDEV || aggregate->op == AGG_STDVAR;
+    /* Prometheus 2: the deviation of a single value is zero, whatever the value is, and the average of -0 is -0. */
+    bool is_other = aggregate->op == AGG_AVG || aggregate->op == AGG_STDDEV || aggregate->op == AGG_STDVAR;
     sql_words(&w->sql, "prom_");
     sql_words(&w->sql, aggregate_op_text(aggregate->op));
-    sql_words(&w->sql, deviates && w->options->rule == WINDOW_CLOSED ? "_2(" : "(");
+    sql_words(&w->sql, is_other && w->options->rule == WINDOW_CLOSED ? "_2(" : "(");
     write_value(w, aggregate->operand, grid);
     if (aggregate->parameter) {
         sql_words(&w->sql, ", ");

@@ -15,7 +15,8 @@
  *
  * Aggregates over grids, (DOUBLE[]) -> DOUBLE[]; NULL lists and elements are passed over:
  *     prom_sum prom_avg prom_min prom_max prom_count prom_group prom_stddev prom_stdvar
- *     prom_stddev_2 prom_stdvar_2   as Prometheus 2 has them: of a single value 0, also if it is NaN or infinite
+ *     prom_avg_2 prom_stddev_2 prom_stdvar_2   as Prometheus 2 has them: of a single value this itself, -0 included; 0,
+ *                                              also if it is NaN or infinite
  *     prom_any     1 where any row has a value (PromQL's group)
  *     prom_one, prom_one_series   the only value; two at one step, or two rows with any value, are an error
  *     prom_absent(DOUBLE[], steps BIGINT)   1 where no row has a value; never NULL unless there are no rows

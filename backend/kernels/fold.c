@@ -2,7 +2,7 @@
  *
  * What the planes hold, per step:
  *   sum              0 sum   1 lost
- *   avg              0 sum   1 lost   2 count; where plane 3 is not 0: mean and lost instead of sum
+ *   avg, avg_2       0 sum   1 lost   2 count; where plane 3 is not 0: mean and lost instead of sum
  *   min, max, one    0 value
  *   count            0 count
  *   group            –
@@ -18,16 +18,25 @@
 #include "base/assert.h"
 
 const char *const fold_names[FOLD_OP_MAX] = {
-    [FOLD_SUM] = "sum",           [FOLD_AVG] = "avg",       [FOLD_MIN] = "min",
-    [FOLD_MAX] = "max",           [FOLD_COUNT] = "count",   [FOLD_GROUP] = "group",
-    [FOLD_STDDEV] = "stddev",     [FOLD_STDVAR] = "stdvar", [FOLD_STDDEV_2] = "stddev_2",
-    [FOLD_STDVAR_2] = "stdvar_2", [FOLD_ONE] = "one",       [FOLD_ONE_SERIES] = "one_series",
+    [FOLD_SUM] = "sum",
+    [FOLD_AVG] = "avg",
+    [FOLD_MIN] = "min",
+    [FOLD_MAX] = "max",
+    [FOLD_COUNT] = "count",
+    [FOLD_GROUP] = "group",
+    [FOLD_STDDEV] = "stddev",
+    [FOLD_STDVAR] = "stdvar",
+    [FOLD_AVG_2] = "avg_2",
+    [FOLD_STDDEV_2] = "stddev_2",
+    [FOLD_STDVAR_2] = "stdvar_2",
+    [FOLD_ONE] = "one",
+    [FOLD_ONE_SERIES] = "one_series",
 };
 
 static const unsigned PLANES[FOLD_OP_MAX] = {
-    [FOLD_SUM] = 2,      [FOLD_AVG] = 4,      [FOLD_MIN] = 1,    [FOLD_MAX] = 1,
-    [FOLD_COUNT] = 1,    [FOLD_GROUP] = 0,    [FOLD_STDDEV] = 5, [FOLD_STDVAR] = 5,
-    [FOLD_STDDEV_2] = 5, [FOLD_STDVAR_2] = 5, [FOLD_ONE] = 1,    [FOLD_ONE_SERIES] = 1,
+    [FOLD_SUM] = 2,      [FOLD_AVG] = 4,    [FOLD_MIN] = 1,        [FOLD_MAX] = 1,   [FOLD_COUNT] = 1,
+    [FOLD_GROUP] = 0,    [FOLD_STDDEV] = 5, [FOLD_STDVAR] = 5,     [FOLD_AVG_2] = 4, [FOLD_STDDEV_2] = 5,
+    [FOLD_STDVAR_2] = 5, [FOLD_ONE] = 1,    [FOLD_ONE_SERIES] = 1,
 };
 
 size_t fold_bytes(enum fold_op op, uint32_t steps)
@@ -164,6 +173,7 @@ static inline void add_step(struct fold *f, uint32_t k, double x)
         step_sum(f, k, x, 0);
         break;
     case FOLD_AVG:
+    case FOLD_AVG_2:
         step_avg(f, k, (struct average){{x, 0}, 1, false});
         break;
     case FOLD_MIN:
@@ -233,6 +243,7 @@ static void merge_step(struct fold *f, const struct fold *from, uint32_t k)
         step_sum(f, k, from->plane[0][k], from->plane[1][k]);
         break;
     case FOLD_AVG:
+    case FOLD_AVG_2:
         step_avg(f, k, average_load(from, k));
         break;
     case FOLD_MIN:
@@ -277,15 +288,21 @@ static double finish_variance(const struct fold *f, uint32_t k)
     return (f->plane[3][k] + f->plane[4][k]) / f->plane[2][k];
 }
 
+static double finish_average(const struct fold *f, uint32_t k)
+{
+    struct average a = average_load(f, k);
+    return a.is_mean ? a.at.sum + a.at.lost : a.at.sum / a.count + a.at.lost / a.count;
+}
+
 static double finish_step(const struct fold *f, uint32_t k)
 {
     switch (f->op) {
     case FOLD_SUM:
         return f->plane[0][k] + f->plane[1][k];
-    case FOLD_AVG: {
-        struct average a = average_load(f, k);
-        return a.is_mean ? a.at.sum + a.at.lost : a.at.sum / a.count + a.at.lost / a.count;
-    }
+    case FOLD_AVG:
+        return finish_average(f, k);
+    case FOLD_AVG_2:
+        return f->plane[2][k] == 1 ? f->plane[0][k] : finish_average(f, k);
     case FOLD_MIN:
     case FOLD_MAX:
     case FOLD_COUNT:

@@ -26,7 +26,8 @@ enum fold_op {
     FOLD_GROUP,
     FOLD_STDDEV,
     FOLD_STDVAR,
-    FOLD_STDDEV_2, /* as Prometheus 2 has them: of a single value 0, also if it is NaN or infinite */
+    FOLD_AVG_2,    /* as Prometheus 2 has them: of a single value this itself, -0 included; */
+    FOLD_STDDEV_2, /* 0, also if it is NaN or infinite */
     FOLD_STDVAR_2,
     FOLD_ONE,        /* the value of the one series that has any at that step */
     FOLD_ONE_SERIES, /* the values of the one series that has any */

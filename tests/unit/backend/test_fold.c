@@ -71,6 +71,8 @@ static const struct table_row ROWS[] = {
     {FOLD_STDVAR, 1, {INFINITY}, NAN},
     {FOLD_STDDEV, 2, {1, NAN}, NAN},
     {FOLD_STDVAR, 3, {0.1, 0.1, 0.1}, 0},
+    {FOLD_AVG_2, 2, {1, 2}, 1.5},
+    {FOLD_AVG_2, 1, {INFINITY}, INFINITY},
     {FOLD_STDVAR_2, 4, {2, 4, 4, 6}, 2},
     {FOLD_STDDEV_2, 1, {INFINITY}, 0},
     {FOLD_STDVAR_2, 1, {NAN}, 0},
@@ -219,6 +221,7 @@ static long double reference(const struct data *data, enum fold_op op, uint32_t 
         [FOLD_GROUP] = 1,
         [FOLD_STDDEV] = sqrtl(squares / (long double)n),
         [FOLD_STDVAR] = squares / (long double)n,
+        [FOLD_AVG_2] = mean,
         [FOLD_STDDEV_2] = n == 1 ? 0 : sqrtl(squares / (long double)n),
         [FOLD_STDVAR_2] = n == 1 ? 0 : squares / (long double)n,
     };
@@ -242,6 +245,23 @@ static void test_reference(void **state)
             }
             test_free(fold);
         }
+    }
+}
+
+/* Prometheus 3 adds a compensation of 0 to it, Prometheus 2 has none. */
+static void test_average_of_a_negative_zero(void **state)
+{
+    const double zero = -0.0;
+    double value;
+    for (int is_2 = 0; is_2 < 2; is_2++) {
+        struct fold *fold = fold_new(is_2 ? FOLD_AVG_2 : FOLD_AVG, 1);
+        fold_add(fold, &zero, &(uint64_t){1});
+        fold_finish(fold, &value);
+        assert_true(value == 0 && !signbit(value) == !is_2);
+        fold_add(fold, &zero, &(uint64_t){1});
+        fold_finish(fold, &value);
+        assert_true(value == 0 && !signbit(value));
+        test_free(fold);
     }
 }
 
@@ -302,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_a_single_zero_keeps_no_sign_it_never_had),
         cmocka_unit_test(test_merging_changes_nothing),
         cmocka_unit_test(test_reference),
+        cmocka_unit_test(test_average_of_a_negative_zero),
         cmocka_unit_test(test_overflowing_parts_merge),
         cmocka_unit_test(test_only_one),
     };

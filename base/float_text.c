@@ -11,16 +11,11 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/pow10.h"
 
 #define EXPONENT_BIAS 1075 /* of the double's significand taken as a whole number */
-#define POW10_MIN     (-292)
-#define POW10_MAX     324
 
-struct uint128 {
-    uint64_t high, low;
-};
-
-static const struct uint128 POW10[POW10_MAX - POW10_MIN + 1] = {
+const struct uint128 pow10_table[POW10_MAX - POW10_MIN + 1] = {
 #include "base/pow10.def"
 };
 
@@ -46,12 +41,6 @@ static uint64_t multiply_to_odd(struct uint128 factor, uint64_t multiplier)
     return (uint64_t)(high >> 64) | ((uint64_t)high > 1);
 }
 
-/* floor(log2(10^k)) for the k in use. */
-static int log2_of_pow10(int k)
-{
-    return (k * 1741647) >> 19;
-}
-
 /* The shortest number that reads back to significand x 2^exponent, the closest of that length. */
 static struct scaled shortest(uint64_t significand, int exponent, bool lower_border_is_closer)
 {
@@ -61,8 +50,8 @@ static struct scaled shortest(uint64_t significand, int exponent, bool lower_bor
     uint64_t high = 4 * significand + 2;
     /* floor(log10(width of the interval)) */
     int k = (exponent * 1262611 - (lower_border_is_closer ? 524031 : 0)) >> 22;
-    int shift = exponent + log2_of_pow10(-k) + 1;
-    struct uint128 factor = POW10[-k - POW10_MIN];
+    int shift = exponent + pow10_log2(-k) + 1;
+    struct uint128 factor = pow10_table[-k - POW10_MIN];
     low = multiply_to_odd(factor, low << shift) + !even;
     middle = multiply_to_odd(factor, middle << shift);
     high = multiply_to_odd(factor, high << shift) - !even;

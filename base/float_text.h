@@ -1,4 +1,4 @@
-/* base/float_text.h: doubles as Prometheus writes them.
+/* base/float_text.h: doubles as Prometheus writes them, and read back.
  *
  * The digits are the shortest that read back to the same double. Source: Prometheus util/jsonutil (MarshalFloat) and
  * Go strconv.FormatFloat(v, fmt, -1, 64). NaN is "NaN", infinities "+Inf" and "-Inf", negative zero "-0".
@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/str.h"
 
 #define FLOAT_TEXT_MAX 352 /* bytes enough for any plain notation, with the final NUL */
 
@@ -24,6 +26,16 @@ size_t float_text_general(char out[FLOAT_TEXT_MAX], double value);
 
 /* Milliseconds as seconds with up to three decimals, as the JSON API writes timestamps: 1.5 -> "1.500", 2 -> "2". */
 size_t time_text_json(char out[32], int64_t time_ms);
+
+/* The number that text begins with, correctly rounded whatever its length: decimal digits with an optional sign,
+ * fraction and exponent, or inf, infinity or nan in any case. Returns the bytes it takes up, 0 if there is none.
+ * Numbers beyond the largest double give infinity, as they do for strtod. Source: fast path Clinger 1990, else the
+ * product with 128 bits of the power of ten when that decides the rounding (Lemire 2021), else strtod. */
+size_t float_text_read(struct str text, double *ret_value);
+
+/* The whole number, with an optional sign, that text begins with: bytes taken up; 0 if there is none or it does not
+ * fit. */
+size_t whole_text_read(struct str text, int64_t *ret_number);
 
 /* The staleness marker: one exact NaN (Prometheus model/value/value.go). Compare bits, never values. */
 #define STALE_NAN_BITS  UINT64_C(0x7ff0000000000002)

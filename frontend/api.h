@@ -90,6 +90,11 @@ void api_status_config(struct http_request *request);
 void api_status_tsdb(struct http_request *request);
 void api_metrics(struct http_request *request); /* GET /metrics */
 
+/* --- api_import.c --- */
+
+void api_import(struct http_request *request); /* POST /api/v1/import */
+void api_otlp(struct http_request *request);   /* POST /api/v1/otlp/v1/metrics */
+
 /* --- api_misc.c --- */
 
 void api_format_query(struct http_request *request);

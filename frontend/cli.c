@@ -4,7 +4,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/duckdb/duckdb_backend.h"
 #include "base/assert.h"
+#include "frontend/config_table.h"
+#include "promql/parse.h"
 
 /* Characters of UTF-8 text: bytes that continue none. Wide characters count as one. */
 static size_t text_columns(struct str text)
@@ -43,14 +46,31 @@ int cli_fail(enum cli_exit code, const struct error *error, const char *query)
 
 enum status cli_config(struct config *config, enum command command, int argc, char *const argv[])
 {
-    static const char *const names[] = {
-        [COMMAND_SERVE] = "serve", [COMMAND_EXPLAIN] = "explain", [COMMAND_QUERY] = "query"};
     struct error error = {0};
     config_init(config);
     enum status status = config_parse(config, command, argc, argv, &error);
     if (status != OK)
-        fprintf(stderr, "promsplit: %s\nTry: promsplit %s --help\n", error.message, names[command]);
+        fprintf(stderr, "promsplit: %s\nTry: promsplit %s --help\n", error.message, command_name(command));
     return status;
+}
+
+enum status cli_open_store(const struct duckdb_options *options, struct backend **ret_backend, struct error *reterr)
+{
+    enum status status = duckdb_backend_open(options, ret_backend, reterr);
+    if (status != OK && reterr && strstr(reterr->message, "Could not set lock"))
+        return error_set(reterr, E_UNAVAILABLE,
+                         "the store in %s is open in another process: stop the server first, or send samples to its "
+                         "/api/v1/import",
+                         options->directory);
+    return status;
+}
+
+enum status cli_time(const char *flag, const char *text, int64_t standard, int64_t *ret_ms, struct error *reterr)
+{
+    *ret_ms = standard;
+    if (text[0] == '\0' || promql_parse_api_time(str_from(text), ret_ms))
+        return OK;
+    return error_set(reterr, E_BAD_DATA, "--%s: \"%s\" is no time: seconds since the epoch, or RFC 3339", flag, text);
 }
 
 enum cli_exit cli_print(const struct strbuf *text)

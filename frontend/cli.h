@@ -22,6 +22,9 @@ enum cli_exit {
 int cmd_serve(int argc, char *const argv[]);
 int cmd_explain(int argc, char *const argv[]);
 int cmd_query(int argc, char *const argv[]);
+int cmd_import(int argc, char *const argv[]);
+int cmd_export(int argc, char *const argv[]);
+int cmd_store(int argc, char *const argv[]);
 
 /* Prints "promsplit: <message>" on standard error; with the line of `query` and a caret when the error has a position
  * in it (query may be NULL). Returns `code`. */
@@ -30,6 +33,16 @@ int cli_fail(enum cli_exit code, const struct error *error, const char *query);
 /* Reads the flags of a command; on failure prints the error and what to type for help. The caller releases config in
  * any case. */
 MUST_USE enum status cli_config(struct config *config, enum command command, int argc, char *const argv[]);
+
+/* Opens a store for a command, and says so when a server has it. */
+struct duckdb_options;
+struct backend;
+MUST_USE enum status cli_open_store(const struct duckdb_options *options, struct backend **ret_backend,
+                                    struct error *reterr);
+
+/* The time that a flag names, `standard` if it is empty. */
+MUST_USE enum status cli_time(const char *flag, const char *text, int64_t standard, int64_t *ret_ms,
+                              struct error *reterr);
 
 /* Writes all of it to standard output. */
 enum cli_exit cli_print(const struct strbuf *text);

@@ -10,25 +10,16 @@
 #define ARENA_MAX_BYTES  (256u << 20)
 #define OUTPUT_MAX_BYTES (256u << 20)
 
-static enum status read_time(const char *flag, const char *text, int64_t standard, int64_t *ret_ms,
-                             struct error *reterr)
-{
-    *ret_ms = standard;
-    if (text[0] == '\0' || promql_parse_api_time(str_from(text), ret_ms))
-        return OK;
-    return error_set(reterr, E_BAD_DATA, "--%s: \"%s\" is no time: seconds since the epoch, or RFC 3339", flag, text);
-}
-
 /* *ret_range_ms is end - start of a range query, -1 for an instant one. */
 static enum status read_grid(const struct config *config, struct grid *ret_grid, int64_t *ret_range_ms,
                              struct error *reterr)
 {
     int64_t time, start, end, now = wall_clock_ms();
-    enum status status = read_time("time", config->explain_time, now, &time, reterr);
+    enum status status = cli_time("time", config->explain_time, now, &time, reterr);
     if (status == OK)
-        status = read_time("start", config->explain_start, now, &start, reterr);
+        status = cli_time("start", config->explain_start, now, &start, reterr);
     if (status == OK)
-        status = read_time("end", config->explain_end, now, &end, reterr);
+        status = cli_time("end", config->explain_end, now, &end, reterr);
     if (status != OK)
         return status;
     if (!config->explain_start[0] && !config->explain_end[0]) {

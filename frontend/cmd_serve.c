@@ -52,6 +52,8 @@ static const struct http_route routes[] = {
     {POST_PUT, "/api/v1/admin/tsdb/snapshot", POOL_QUERIES, true, api_snapshot},
     {HTTP_POST, "/api/v1/read", POOL_CALLBACKS, false, api_read},
     {HTTP_POST, "/api/v1/write", POOL_WRITES, false, api_write},
+    {HTTP_POST, "/api/v1/import", POOL_WRITES, false, api_import},
+    {HTTP_POST, "/api/v1/otlp/v1/metrics", POOL_WRITES, false, api_otlp},
     /* On the writers' pool, which never waits for the engine: these must answer when queries are stuck. */
     {HTTP_GET | HTTP_HEAD, "/-/healthy", POOL_WRITES, true, api_healthy},
     {HTTP_GET | HTTP_HEAD, "/-/ready", POOL_WRITES, true, api_ready},

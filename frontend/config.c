@@ -267,7 +267,20 @@ enum status param_unknown(struct str name, unsigned commands, const char *what, 
 
 const char *command_name(enum command command)
 {
-    return command == COMMAND_SERVE ? "serve" : command == COMMAND_EXPLAIN ? "explain" : "query";
+    switch (command) {
+    case COMMAND_SERVE:
+        return "serve";
+    case COMMAND_EXPLAIN:
+        return "explain";
+    case COMMAND_QUERY:
+        return "query";
+    case COMMAND_IMPORT:
+        return "import";
+    case COMMAND_EXPORT:
+        return "export";
+    default:
+        return "store";
+    }
 }
 
 /* --- the command line --- */
@@ -313,18 +326,37 @@ static enum status read_flag(struct reading *r, struct str text, struct error *r
     return OK;
 }
 
-static enum status check_arguments(const struct config *config, enum command command, struct error *reterr)
+static enum status check_expression(const struct config *config, enum command command, struct error *reterr)
 {
-    if (command == COMMAND_SERVE && config->arguments_n > 0)
-        return error_set(reterr, E_BAD_DATA, "promsplit serve takes no arguments, only flags: \"%s\"",
-                         config->arguments[0]);
-    if (command != COMMAND_SERVE && config->arguments_n == 0)
+    if (config->arguments_n == 0)
         return error_set(reterr, E_BAD_DATA, "an expression is missing: promsplit %s [flags] EXPR",
                          command_name(command));
-    if (command != COMMAND_SERVE && config->arguments_n > 1)
+    if (config->arguments_n > 1)
         return error_set(reterr, E_BAD_DATA, "one expression is expected, not %d arguments; quote it as one",
                          config->arguments_n);
     return OK;
+}
+
+static enum status check_arguments(const struct config *config, enum command command, struct error *reterr)
+{
+    switch (command) {
+    case COMMAND_EXPLAIN:
+    case COMMAND_QUERY:
+        return check_expression(config, command, reterr);
+    case COMMAND_IMPORT:
+        return config->arguments_n > 0
+                   ? OK
+                   : error_set(reterr, E_BAD_DATA, "a source is missing: promsplit import [flags] SOURCE…");
+    case COMMAND_STORE:
+        return config->arguments_n == 1
+                   ? OK
+                   : error_set(reterr, E_BAD_DATA, "promsplit store wants one of stats, verify, compact");
+    default:
+        return config->arguments_n == 0
+                   ? OK
+                   : error_set(reterr, E_BAD_DATA, "promsplit %s takes no arguments, only flags: \"%s\"",
+                               command_name(command), config->arguments[0]);
+    }
 }
 
 enum status config_parse(struct config *config, enum command command, int argc, char *const argv[],

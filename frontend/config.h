@@ -36,7 +36,11 @@ typedef bool param_switch;
 enum command {
     COMMAND_SERVE = 1,
     COMMAND_EXPLAIN = 2,
-    COMMAND_QUERY = 4
+    COMMAND_QUERY = 4,
+    COMMAND_IMPORT = 8,
+    COMMAND_EXPORT = 16,
+    COMMAND_STORE = 32,
+    COMMAND_END = 64 /* behind the last */
 };
 
 /* How long samples of the series that match are kept; 0: for ever. Its regular expressions are not checked yet. */
@@ -53,14 +57,14 @@ struct config {
     struct arena arena;
     struct config_retention_rule *retention_rules; /* the first that matches says; then storage.retention.time */
     size_t retention_rules_n;
-    const char *const *arguments; /* what is no flag: the EXPR of explain and query */
+    const char *const *arguments; /* what is no flag: EXPR, the sources of an import, what to do with a store */
     int arguments_n;
 };
 
 void config_init(struct config *config); /* the standard values */
 void config_release(struct config *config);
 /* argv holds what follows the command's name. Reads --config.file if it is given. Serve takes no arguments, explain and
- * query take one. Errors are E_BAD_DATA, E_NOMEM. */
+ * query take one, import at least one, store two at most, export none. Errors are E_BAD_DATA, E_NOMEM. */
 MUST_USE enum status config_parse(struct config *config, enum command command, int argc, char *const argv[],
                                   struct error *reterr);
 

@@ -65,6 +65,21 @@ static const char *command_usage(enum command command)
         return "Usage: promsplit explain [flags] EXPR\n\n"
                "Shows how a query would be split: what is pushed to the SQL engine, its SQL, and the residual\n"
                "expression. A range query with --start, --end and --step, else an instant query at --time.\n";
+    case COMMAND_IMPORT:
+        return "Usage: promsplit import [flags] SOURCE...\n\n"
+               "Reads samples into the store of --storage.path, which no server may have open meanwhile. A source\n"
+               "is a file (OpenMetrics, Prometheus text or JSON lines, gzipped or not), - for standard input, the\n"
+               "http(s) URL of a Prometheus, read by remote read, or the directory of another store. What is\n"
+               "interrupted goes on where it was when the same command is given again; samples that are stored\n"
+               "already are passed over.\n";
+    case COMMAND_EXPORT:
+        return "Usage: promsplit export [flags]\n\n"
+               "Writes the samples of the store of --storage.path, which no server may have open meanwhile, as\n"
+               "JSON lines or OpenMetrics.\n";
+    case COMMAND_STORE:
+        return "Usage: promsplit store [flags] stats|verify|compact\n\n"
+               "Looks at the store of --storage.path, which no server may have open meanwhile: what it holds,\n"
+               "whether everything in it is as it should be, or brings all samples into the layout for queries.\n";
     default:
         return "Usage: promsplit query [flags] EXPR\n\n"
                "Asks a running server and prints the answer as a table. A range query with --start, --end and\n"
@@ -178,10 +193,10 @@ static void print_man_flags(struct strbuf *out, enum command command)
 {
     struct strbuf sentence;
     strbuf_init(&sentence, 1024);
-    strbuf_f(out, ".SH FLAGS OF %s\n",
-             command == COMMAND_SERVE     ? "SERVE"
-             : command == COMMAND_EXPLAIN ? "EXPLAIN"
-                                          : "QUERY");
+    strbuf_cstr(out, ".SH FLAGS OF ");
+    for (const char *at = command_name(command); *at; at++)
+        strbuf_char(out, (char)(*at - 'a' + 'A'));
+    strbuf_char(out, '\n');
     for (size_t i = 0; i < PARAMS_N; i++) {
         const struct param *param = &params[i];
         if (!(param->commands & command))
@@ -214,6 +229,9 @@ void config_man_page(struct strbuf *out)
         ".B promsplit serve\n[\\fIflags\\fR]\n.br\n"
         ".B promsplit explain\n[\\fIflags\\fR] \\fIEXPR\\fR\n.br\n"
         ".B promsplit query\n[\\fIflags\\fR] \\fIEXPR\\fR\n.br\n"
+        ".B promsplit import\n[\\fIflags\\fR] \\fISOURCE\\fR...\n.br\n"
+        ".B promsplit export\n[\\fIflags\\fR]\n.br\n"
+        ".B promsplit store\n[\\fIflags\\fR] stats|verify|compact\n.br\n"
         ".B promsplit \\-\\-version | \\-\\-help | help\n[\\fIcommand\\fR]\n"
         ".SH DESCRIPTION\n"
         "promsplit stands where a Prometheus server is expected. It stores what Prometheus remote\\-writes, takes\n"
@@ -223,11 +241,13 @@ void config_man_page(struct strbuf *out)
         ".TP\n.B serve\nruns the service.\n"
         ".TP\n.B explain\nshows how a query would be split, its SQL and its residual expression.\n"
         ".TP\n.B query\nasks a running server and prints a table.\n"
+        ".TP\n.B import\nreads files, a Prometheus or another store into a store; what was interrupted is resumed.\n"
+        ".TP\n.B export\nwrites the samples of a store as JSON lines or OpenMetrics.\n"
+        ".TP\n.B store\nsays what a store holds, checks it, or compacts it.\n"
         ".PP\nA flag is given as \\-\\-name=value or \\-\\-name value, a switch as \\-\\-name or \\-\\-no\\-name. "
         "Durations are written 30s, 5m, 1h30m, or as a number of seconds; sizes 512MB, in powers of 1024.\n");
-    print_man_flags(out, COMMAND_SERVE);
-    print_man_flags(out, COMMAND_EXPLAIN);
-    print_man_flags(out, COMMAND_QUERY);
+    for (enum command c = COMMAND_SERVE; c < COMMAND_END; c <<= 1)
+        print_man_flags(out, c);
     strbuf_cstr(
         out,
         ".SH FILES\nThe file of \\-\\-config.file is YAML with the names of the flags of serve, nested at the dot; "
@@ -237,7 +257,10 @@ void config_man_page(struct strbuf *out)
         ".SH EXAMPLES\n.nf\n"
         "promsplit serve \\-\\-storage.path=/var/lib/promsplit \\-\\-upstream.url=http://localhost:9090\n"
         "promsplit explain \\(aqsum by (job) (rate(http_requests_total[5m]))\\(aq\n"
-        "promsplit query \\-\\-start=1700000000 \\-\\-end=1700003600 \\-\\-step=1m up\n.fi\n"
+        "promsplit query \\-\\-start=1700000000 \\-\\-end=1700003600 \\-\\-step=1m up\n"
+        "promsplit import \\-\\-storage.path=/var/lib/promsplit \\-\\-from=2024\\-01\\-01T00:00:00Z "
+        "http://localhost:9090\n"
+        "promsplit export \\-\\-storage.path=/var/lib/promsplit \\-\\-match=up | gzip > up.jsonl.gz\n.fi\n"
         ".SH SEE ALSO\n.BR prometheus (1)\n");
 }
 
@@ -268,7 +291,7 @@ void config_markdown(struct strbuf *out)
         strbuf_cstr(out, " | ");
         print_cell(out, range.ptr);
         strbuf_cstr(out, " |");
-        for (enum command c = COMMAND_SERVE; c <= COMMAND_QUERY; c <<= 1)
+        for (enum command c = COMMAND_SERVE; c < COMMAND_END; c <<= 1)
             if (param->commands & c)
                 strbuf_f(out, " %s", command_name(c));
         strbuf_cstr(out, " | ");

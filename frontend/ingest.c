@@ -30,14 +30,12 @@
 #define DECODED_FACTOR     24 /* arena bytes per byte of the wire, at most: a label of four bytes becomes two views */
 
 struct write {
+    struct ingest_job job; /* first */
     struct http_request *request;
     struct arena arena;
     enum write_version version;
     struct write_request decoded;
     struct ha_dropped dropped; /* was in the request, too */
-    size_t bytes;              /* counted against the queue's limit */
-    struct write *next;
-    struct error failure; /* of its transaction */
 };
 
 struct ingest {
@@ -47,7 +45,7 @@ struct ingest {
     pthread_t committer;
     pthread_mutex_t lock;
     pthread_cond_t work;
-    struct write *first, **last;
+    struct ingest_job *first, **last;
     size_t queued_bytes; /* waiting and in the transaction under way */
     bool ending;
     /* Of the committer alone: failures since the last transaction that was stored. */
@@ -84,14 +82,20 @@ static void say_written(struct http_request *request, enum write_version version
     http_header(request, "X-Prometheus-Remote-Write-Exemplars-Written", "0");
 }
 
-static void answer_error(struct http_request *request, enum write_version version, const struct error *error)
+int ingest_error_code(struct http_request *request, const struct error *error)
 {
-    /* A store out of memory or at a limit may take the same request later; senders repeat 5xx only. */
+    /* A store out of memory or at a limit may take the same request later. */
     int code = error->status == E_LIMIT ? 503 : status_http_code(error->status);
-    count_answer(request->app, code);
-    say_written(request, version, 0);
     if (code == 503)
         http_header(request, "Retry-After", RETRY_AFTER_S);
+    return code;
+}
+
+static void answer_error(struct http_request *request, enum write_version version, const struct error *error)
+{
+    int code = ingest_error_code(request, error);
+    count_answer(request->app, code);
+    say_written(request, version, 0);
     http_respond_text(request, code, "%s\n", error->message);
 }
 
@@ -101,9 +105,8 @@ static void write_free(struct write *write)
     free(write);
 }
 
-static void count_samples(struct app *app, const struct write *write, const struct append_request *done)
+void ingest_count_samples(struct app *app, const struct write_request *decoded, const struct append_request *done)
 {
-    const struct write_request *decoded = &write->decoded;
     const size_t *invalid = decoded->invalid_samples;
     const struct {
         const char *result;
@@ -117,7 +120,6 @@ static void count_samples(struct app *app, const struct write *write, const stru
                    {"too_far_ahead", done->too_far_ahead},
                    {"beyond_retention", done->beyond_retention},
                    {"start_zero", done->zeros},
-                   {"other_replica", write->dropped.samples},
                    {"histogram", decoded->histograms_skipped},
                    {"invalid_labels", invalid[WRITE_INVALID_LABELS]},
                    {"too_many_labels", invalid[WRITE_LABELS_TOO_MANY]},
@@ -132,13 +134,24 @@ static void count_samples(struct app *app, const struct write *write, const stru
     metric_add(app->metrics, METRIC_ID_write_metadata, "invalid", (int64_t)decoded->invalid_metadata);
 }
 
+static void count_samples(struct app *app, const struct write *write, const struct append_request *done)
+{
+    ingest_count_samples(app, &write->decoded, done);
+    if (write->dropped.samples)
+        metric_add(app->metrics, METRIC_ID_write_samples, "other_replica", (int64_t)write->dropped.samples);
+}
+
+size_t ingest_refused(const struct append_request *done)
+{
+    return done->out_of_order + done->too_old + done->conflicting + done->too_far_ahead + done->beyond_retention;
+}
+
 /* The transaction is durable: 204, or 400 naming the first refusal and what became of the rest. */
 static void answer_stored(struct write *write, const struct append_request *done)
 {
     struct http_request *request = write->request;
     const struct write_request *decoded = &write->decoded;
-    size_t refused =
-        done->out_of_order + done->too_old + done->conflicting + done->too_far_ahead + done->beyond_retention;
+    size_t refused = ingest_refused(done);
     count_samples(request->app, write, done);
     say_written(request, write->version, done->written + done->duplicates + write->dropped.samples);
     if (!refused && !decoded->invalid_series && !decoded->histograms_skipped) {
@@ -159,11 +172,20 @@ static void answer_stored(struct write *write, const struct append_request *done
         done->too_far_ahead, done->beyond_retention, decoded->invalid_series, decoded->histograms_skipped);
 }
 
+static void write_done(struct ingest_job *job)
+{
+    struct write *write = (struct write *)job;
+    if (job->failure.status == OK)
+        answer_stored(write, &job->append);
+    else
+        answer_error(write->request, write->version, &job->failure);
+    write_free(write);
+}
+
 /* --- the committer --- */
 
-static struct append_request append_of(const struct write *write)
+struct append_request ingest_append_of(const struct write_request *decoded)
 {
-    const struct write_request *decoded = &write->decoded;
     return (struct append_request){.series = decoded->series,
                                    .series_n = decoded->series_n,
                                    .starts = decoded->starts,
@@ -220,12 +242,12 @@ static void give_back(struct ingest *ingest, size_t bytes)
     pthread_mutex_unlock(&ingest->lock);
 }
 
-static void commit(struct ingest *ingest, struct write **group, size_t n, size_t bytes)
+static void commit(struct ingest *ingest, struct ingest_job **group, size_t n, size_t bytes)
 {
     struct append_request requests[GROUP_REQUESTS_MAX];
     struct error error;
     for (size_t i = 0; i < n; i++)
-        requests[i] = append_of(group[i]);
+        requests[i] = group[i]->append;
     enum status status = transact(ingest, requests, n, &error);
     size_t failed_n = status == OK ? 0 : n;
     /* What is unavailable is so for each of them. */
@@ -233,7 +255,7 @@ static void commit(struct ingest *ingest, struct write **group, size_t n, size_t
     for (size_t i = 0; i < n; i++)
         group[i]->failure = status == OK || alone ? (struct error){.status = OK} : error;
     for (size_t i = 0; i < n && alone; i++) {
-        requests[i] = append_of(group[i]);
+        requests[i] = group[i]->append;
         if (transact(ingest, &requests[i], 1, &group[i]->failure) != OK)
             error = group[i]->failure;
         else
@@ -245,16 +267,13 @@ static void commit(struct ingest *ingest, struct write **group, size_t n, size_t
         log_recovery(ingest);
     give_back(ingest, bytes); /* before the senders hear of it: their next request must find the room */
     for (size_t i = 0; i < n; i++) {
-        if (group[i]->failure.status == OK)
-            answer_stored(group[i], &requests[i]);
-        else
-            answer_error(group[i]->request, group[i]->version, &group[i]->failure);
-        write_free(group[i]);
+        group[i]->append = requests[i];
+        group[i]->done(group[i]);
     }
 }
 
 /* Takes what waits, up to a group; 0 when ending. */
-static size_t take(struct ingest *ingest, struct write **group, size_t *ret_bytes)
+static size_t take(struct ingest *ingest, struct ingest_job **group, size_t *ret_bytes)
 {
     size_t n = 0;
     *ret_bytes = 0;
@@ -262,10 +281,10 @@ static size_t take(struct ingest *ingest, struct write **group, size_t *ret_byte
     while (!ingest->first && !ingest->ending)
         pthread_cond_wait(&ingest->work, &ingest->lock);
     while (ingest->first && n < GROUP_REQUESTS_MAX) {
-        struct write *write = ingest->first;
-        ingest->first = write->next;
-        *ret_bytes += write->bytes;
-        group[n++] = write;
+        struct ingest_job *job = ingest->first;
+        ingest->first = job->next;
+        *ret_bytes += job->bytes;
+        group[n++] = job;
     }
     if (!ingest->first)
         ingest->last = &ingest->first;
@@ -276,7 +295,7 @@ static size_t take(struct ingest *ingest, struct write **group, size_t *ret_byte
 static void *committer(void *arg)
 {
     struct ingest *ingest = arg;
-    struct write *group[GROUP_REQUESTS_MAX];
+    struct ingest_job *group[GROUP_REQUESTS_MAX];
     size_t bytes, n;
     while ((n = take(ingest, group, &bytes)))
         commit(ingest, group, n, bytes);
@@ -375,16 +394,16 @@ void ingest_free(struct ingest *ingest)
 
 /* --- the request --- */
 
-static enum status enqueue(struct ingest *ingest, struct write *write, struct error *reterr)
+enum status ingest_submit(struct ingest *ingest, struct ingest_job *job, struct error *reterr)
 {
     pthread_mutex_lock(&ingest->lock);
     size_t queued = ingest->queued_bytes;
     /* One request alone is always taken: its size has a limit of its own. */
-    bool room = queued == 0 || queued + write->bytes <= ingest->queue_max_bytes;
+    bool room = queued == 0 || queued + job->bytes <= ingest->queue_max_bytes;
     if (room) {
-        *ingest->last = write;
-        ingest->last = &write->next;
-        ingest->queued_bytes += write->bytes;
+        *ingest->last = job;
+        ingest->last = &job->next;
+        ingest->queued_bytes += job->bytes;
         pthread_cond_signal(&ingest->work);
     }
     pthread_mutex_unlock(&ingest->lock);
@@ -392,7 +411,7 @@ static enum status enqueue(struct ingest *ingest, struct write *write, struct er
                 : error_set(reterr, E_UNAVAILABLE,
                             "the write queue is full: %zu bytes wait, this request has %zu, "
                             "--remote-write.max-queue-size is %zu",
-                            queued, write->bytes, ingest->queue_max_bytes);
+                            queued, job->bytes, ingest->queue_max_bytes);
 }
 
 static enum status decode(struct write *write, struct error *reterr)
@@ -411,7 +430,7 @@ static enum status decode(struct write *write, struct error *reterr)
         status = write_request_decode(&write->arena, request->body, write->version, &limits, &write->decoded, reterr);
     if (status == OK)
         metric_add(request->app->metrics, METRIC_ID_write_versions, write->version == WRITE_2_0 ? "2.0" : "1.0", 1);
-    write->bytes = sizeof *write + write->arena.used_bytes;
+    write->job.bytes = sizeof *write + write->arena.used_bytes;
     return status;
 }
 
@@ -451,6 +470,7 @@ void api_write(struct http_request *request)
         return;
     }
     write->request = request;
+    write->job.done = write_done;
     arena_init(&write->arena, (size_t)request->app->config.write_body_max_bytes * DECODED_FACTOR);
     enum status status = decode(write, &error);
     if (status == OK)
@@ -460,8 +480,9 @@ void api_write(struct http_request *request)
         write_free(write);
         return;
     }
+    write->job.append = ingest_append_of(&write->decoded);
     if (status == OK)
-        status = enqueue(request->app->ingest, write, &error);
+        status = ingest_submit(request->app->ingest, &write->job, &error);
     if (status == OK)
         return; /* the committer answers */
     answer_error(request, write->version, &error);

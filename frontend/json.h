@@ -7,6 +7,7 @@
 #define PROMSPLIT_FRONTEND_JSON_H
 
 #include "backend/backend.h"
+#include "base/json_read.h"
 #include "base/strbuf.h"
 
 /* {"status":"success","data":  … then json_success_end: …,"warnings":[…]}: ten, and how many more there are, those
@@ -24,22 +25,5 @@ void json_vector(struct strbuf *out, const struct grid_result *result, size_t li
 /* {"resultType":"scalar","result":[time,"value"]} likewise, of the one series there is */
 void json_scalar(struct strbuf *out, const struct grid_result *result);
 void json_strings(struct strbuf *out, const struct str *at, size_t n); /* ["a","b"] */
-
-/* The byte ranges of the top-level members of a JSON object, without building anything: to pass a large "data" on as it
- * came. False if the text is no object; then no member is filled. Names are compared as written, the first of a name
- * counts, nesting deeper than 256 is refused. Only members whose names are asked for are filled. */
-struct json_member {
-    struct str name;  /* asked for */
-    struct str value; /* the raw text of its value; ptr NULL: not there */
-};
-bool json_members(struct str object, struct json_member *members, size_t n);
-
-/* The elements of an array, or the members of an object, one by one: *rest is the raw text at first, and is moved on.
- * False at the end and for text that is none. Names and texts come with their quotes; json_text takes them off. */
-bool json_next(struct str *rest, struct str *ret_element);
-bool json_next_member(struct str *rest, struct str *ret_name, struct str *ret_value);
-
-/* Appends what a raw string value stands for; false if it is none. Half surrogates become U+FFFD. */
-bool json_text(struct strbuf *out, struct str raw);
 
 #endif

@@ -16,12 +16,15 @@ static const struct {
     {"serve", COMMAND_SERVE, cmd_serve, "run the service"},
     {"explain", COMMAND_EXPLAIN, cmd_explain, "show how a query would be split"},
     {"query", COMMAND_QUERY, cmd_query, "ask a running server and print a table"},
+    {"import", COMMAND_IMPORT, cmd_import, "read files, a Prometheus or another store into a store"},
+    {"export", COMMAND_EXPORT, cmd_export, "write the samples of a store as text"},
+    {"store", COMMAND_STORE, cmd_store, "look at a store, check it, compact it"},
 };
 
 static void print_usage(FILE *to)
 {
     fputs("promsplit stands where a Prometheus is expected, and computes what it can in a SQL engine.\n\n"
-          "Usage: promsplit COMMAND [flags] [EXPR]\n\nCommands:\n",
+          "Usage: promsplit COMMAND [flags] [ARGUMENT]\n\nCommands:\n",
           to);
     for (size_t i = 0; i < ARRAY_LENGTH(commands); i++)
         fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].text);
@@ -84,7 +87,9 @@ static int run_command(const char *name, bool help, int argc, char *const argv[]
             return print_help(commands[i].command);
         return commands[i].run(argc, argv);
     }
-    fprintf(stderr, "promsplit: unknown command \"%s\"; the commands are serve, explain and query\n", name);
+    fprintf(stderr,
+            "promsplit: unknown command \"%s\"; the commands are serve, explain, query, import, export and store\n",
+            name);
     return CLI_USAGE;
 }
 

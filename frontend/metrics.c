@@ -45,6 +45,7 @@ static const struct {
     {METRIC_ID_fragments, "grid raw"},
     {METRIC_ID_task_failures, "engine read unread"},
     {METRIC_ID_write_requests, "204 400 503"},
+    {METRIC_ID_import_requests, "200 204 400 503"},
     {METRIC_ID_write_versions, "1.0 2.0"},
     {METRIC_ID_write_samples,
      "written written_late duplicate start_zero other_replica out_of_order too_old conflicting too_far_ahead "

@@ -484,6 +484,12 @@ enum status upstream_new(const struct upstream_options *options, struct upstream
         upstream->base_url[n - 1] = '\0'; /* paths bring their own */
     upstream->user_agent = strdup(options->user_agent);
     upstream->headers = curl_slist_append(NULL, "Expect:"); /* no round trip before long bodies */
+    for (const char *const *header = options->headers; upstream->headers && header && *header; header++) {
+        struct curl_slist *more = curl_slist_append(upstream->headers, *header);
+        if (!more)
+            curl_slist_free_all(upstream->headers);
+        upstream->headers = more;
+    }
     upstream->multi = curl_multi_init();
     if (upstream->multi)
         curl_multi_setopt(upstream->multi, CURLMOPT_MAXCONNECTS, (long)options->connections_max);

@@ -28,7 +28,8 @@ struct upstream_options {
     unsigned connections_max; /* kept alive and open at once; further requests queue */
     int64_t connect_timeout_ms;
     size_t answer_max_bytes;
-    const char *user_agent; /* copied */
+    const char *user_agent;     /* copied */
+    const char *const *headers; /* of every request, "Name: value", ended by NULL; copied; NULL: none */
 };
 
 struct upstream_answer {

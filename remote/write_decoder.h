@@ -49,10 +49,6 @@ MUST_USE enum status write_decoder_start(struct write_decoder *decoder, const st
 bool write_decoder_has_starts(const struct write_decoder *decoder,
                               const struct sample *samples); /* of these or later */
 
-/* Why a series cannot be taken; the first reason is kept in Prometheus's words, with the labels. */
-enum write_invalid write_decoder_invalid(struct write_decoder *decoder, const struct label *at, size_t n,
-                                         const char *words, struct str name);
-
 /* The series is what lies between these and decoder->labels, decoder->samples. `why`: what is wrong with it already, or
  * WRITE_INVALID_MAX; then its labels are judged. `metadata`: what its message says of it, its family still unnamed, or
  * NULL. */

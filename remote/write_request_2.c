@@ -9,6 +9,7 @@
 
 #include "base/assert.h"
 #include "remote/write_decoder.h"
+#include "remote/write_labels.h"
 
 enum { /* field numbers */
     REQUEST_SYMBOLS = 4,
@@ -215,7 +216,7 @@ static enum write_invalid check_series(struct write_decoder *decoder, const stru
         snprintf(words, sizeof words, "TimeSeries must contain at least one sample or histogram for series");
     if (!words[0])
         return WRITE_INVALID_MAX;
-    return write_decoder_invalid(decoder, labels, (size_t)(decoder->labels - labels), words, STR(""));
+    return write_labels_invalid(&decoder->request, labels, (size_t)(decoder->labels - labels), words, STR(""));
 }
 
 static enum status read_series(struct write_decoder *decoder, struct str bytes)

@@ -480,7 +480,9 @@ static enum status write_all(struct writer *w, const struct metadata_changes *ch
     if (status == OK)
         status = append_new_series(w, reterr);
     if (status == OK)
-        status = writer_put_rows(w, ENGINE_CATALOG, "recent", w->rows, w->rows_n, reterr);
+        status = writer_put_rows(w, ENGINE_CATALOG, "recent", w->rows, w->rows_n - w->bulk_n, reterr);
+    if (status == OK)
+        status = bulk_write(w, reterr);
     if (status == OK)
         status = metadata_write(changes, w->connection, reterr);
     if (status == OK && w->late_n > 0)
@@ -492,7 +494,7 @@ static enum status write_all(struct writer *w, const struct metadata_changes *ch
 
 static void clear(struct writer *w)
 {
-    w->rows_n = w->undo_n = w->late_n = 0;
+    w->rows_n = w->undo_n = w->late_n = w->bulk_n = 0;
     w->in_doubt = false;
     w->transaction++;
 }
@@ -533,7 +535,7 @@ static void publish(struct writer *w)
 static void settle(struct duckdb_store *store)
 {
     struct writer *w = &store->writer;
-    size_t rows_n = w->rows_n;
+    size_t recent_n = w->rows_n - w->bulk_n;
     publish(w); /* before its batch is known to be there: who reads that finds its series by their labels */
     pthread_mutex_lock(&w->totals_lock);
     struct totals *totals = &w->totals;
@@ -550,7 +552,7 @@ static void settle(struct duckdb_store *store)
     totals->batch = w->transaction;
     pthread_mutex_unlock(&w->totals_lock);
     clear(w);
-    compactor_appended(store, rows_n);
+    compactor_appended(store, recent_n);
 }
 
 /* One of the samples that are in the tables if the transaction is. NULL: there is none. */
@@ -620,9 +622,11 @@ static enum status stage_alone(struct duckdb_store *store, struct metadata_chang
 {
     struct writer *w = &store->writer;
     enum status status = stage(store, changes, requests, n, reterr);
-    if (status == OK && w->late_n > 0 && pthread_mutex_trylock(&store->compactor.running) == 0) {
+    if (status != OK || w->late_n == 0 || *ret_running) {
+        return status;
+    } else if (pthread_mutex_trylock(&store->compactor.running) == 0) {
         *ret_running = true;
-    } else if (status == OK && w->late_n > 0) {
+    } else {
         put_back(w);
         metadata_changes_release(changes);
         pthread_mutex_unlock(&w->lock);
@@ -638,10 +642,14 @@ static enum status append_in_turn(struct duckdb_store *store, struct metadata_ch
                                   struct append_request *requests, size_t n, struct error *reterr)
 {
     struct writer *w = &store->writer;
-    bool running = false;
+    bool running = store->options.bulk;
+    if (running)
+        compactor_wait(store);
     pthread_mutex_lock(&w->lock);
     enum status status = stage_alone(store, changes, requests, n, &running, reterr);
     atomic_store(&store->backend.metadata_labels, w->catalogue.metadata_labels);
+    if (status == OK && store->options.bulk && w->late_n == 0)
+        status = bulk_choose(w, reterr);
     bool any = w->rows_n + w->late_n + changes->n > 0;
     if (status == OK && any)
         status = disk_check(store, w->rows_n * sizeof *w->rows, reterr);

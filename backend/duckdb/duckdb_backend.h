@@ -31,6 +31,7 @@ struct duckdb_options {
     unsigned connections_max;   /* queries, cursors and listings at the same time; further callers wait for one */
     uint64_t compact_rows;      /* samples stored as they came that start a compaction; 0: the default (compact.c) */
     uint64_t shrink_bytes;      /* of free blocks in the file that make shortening it worth it; 0: the default */
+    bool bulk; /* for imports: samples of whole partitions become chunks at once; appends wait for moves */
     struct retention retention;
 };
 
@@ -43,6 +44,23 @@ MUST_USE enum status duckdb_backend_compact(struct backend *backend, struct erro
 
 /* Drops now what retention no longer keeps, which else happens soon after a partition is beyond it. For tests. */
 MUST_USE enum status duckdb_backend_retain(struct backend *backend, struct error *reterr);
+
+/* Whether the tables hold what docs/storage.md promises. Nobody may write meanwhile: the rules are looked at one after
+ * the other. */
+#define VERIFY_RULES_MAX 20
+
+struct verify_rule {
+    const char *text; /* what must hold; static */
+    uint64_t rows_n;  /* that break it */
+};
+
+struct verify_report {
+    struct verify_rule rules[VERIFY_RULES_MAX];
+    size_t rules_n;
+};
+
+MUST_USE enum status duckdb_backend_verify(struct backend *backend, struct cancel *cancel,
+                                           struct verify_report *ret_report, struct error *reterr);
 
 /* Known without opening anything: for explain. */
 extern const struct capabilities duckdb_capabilities;

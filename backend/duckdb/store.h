@@ -57,6 +57,7 @@ struct writer {
     size_t late_n, late_capacity;
     bool in_doubt; /* what is staged was given to a transaction that failed, and may be stored all the same */
     struct write_pause pause;
+    size_t bulk_n;               /* the last so many of the rows become chunks at once (bulk.c) */
     pthread_mutex_t totals_lock; /* taken alone or inside `lock`, for moments */
     struct totals totals;
 };
@@ -133,6 +134,11 @@ MUST_USE bool late_stage(struct writer *writer, struct known_series *known, stru
  * samples staged, and adds those accepted to the rows, but for those that join chunks. */
 MUST_USE enum status late_judge(struct writer *writer, struct error *reterr);
 MUST_USE enum status late_join(struct writer *writer, struct error *reterr); /* stores these; the last of the writes */
+
+/* bulk.c. For stores opened for imports, in transactions without late samples, holding running: which of the staged
+ * rows become chunks at once (they are put last), and their writing. */
+MUST_USE enum status bulk_choose(struct writer *writer, struct error *reterr);
+MUST_USE enum status bulk_write(struct writer *writer, struct error *reterr);
 
 /* disk.c */
 /* Before a write of about so many bytes: E_UNAVAILABLE while the disk is too full for it. */

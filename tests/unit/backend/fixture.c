@@ -42,6 +42,7 @@ void fixture_open(struct fixture *fixture)
         .shrink_bytes = fixture->shrink_bytes,
         .min_free_bytes = fixture->min_free_bytes,
         .out_of_order_window_ms = fixture->out_of_order_window_ms,
+        .bulk = fixture->bulk,
         .retention = fixture->retention,
     };
     struct error error;

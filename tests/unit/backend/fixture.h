@@ -18,6 +18,7 @@ struct fixture {
     uint64_t shrink_bytes;
     uint64_t min_free_bytes;
     int64_t out_of_order_window_ms;
+    bool bulk;
     struct retention retention;
     struct backend *backend;
     struct arena arena; /* labels and texts of the test */

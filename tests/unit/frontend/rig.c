@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/assert.h"
+#include "frontend/api.h"
 
 /* --- the scripted backend --- */
 
@@ -209,6 +210,8 @@ static const struct http_route api_routes[] = {
     {HTTP_GET | HTTP_POST, "/api/v1/query_range", POOL_QUERIES, true, api_query_range},
     {HTTP_POST, "/api/v1/read", POOL_CALLBACKS, false, api_read},
     {HTTP_POST, "/api/v1/write", POOL_WRITES, false, api_write},
+    {HTTP_POST, "/api/v1/import", POOL_WRITES, false, api_import},
+    {HTTP_POST, "/api/v1/otlp/v1/metrics", POOL_WRITES, false, api_otlp},
     {HTTP_GET, "/-/ready", POOL_WRITES, true, api_ready},
     {HTTP_GET, "/-/healthy", POOL_WRITES, true, api_healthy},
     {0},

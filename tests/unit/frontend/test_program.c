@@ -50,7 +50,7 @@ static void commands_say_what_they_are(void **state)
         {"help serve", 0, "Usage: promsplit serve [flags]"},
         {"explain --help", 0, "Usage: promsplit explain [flags] EXPR"},
         {"query up -h", 0, "Usage: promsplit query [flags] EXPR"},
-        {"server", 2, "unknown command \"server\"; the commands are serve, explain and query"},
+        {"server", 2, "unknown command \"server\"; the commands are serve, explain, query, import, export and store"},
         {"help server", 2, "unknown command \"server\""},
         {"query --tim=1 up", 2, "unknown flag --tim; did you mean --time?\nTry: promsplit query --help\n"},
         {"generate man", 0, ".TH PROMSPLIT 1"},

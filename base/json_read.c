@@ -1,10 +1,9 @@
-/* frontend/json_read.c: the outline of JSON texts, found by skipping; see json.h. Nothing is built, nothing recurses,
- * and no byte beyond the text is read, whatever it holds.
- */
+/* base/json_read.c: see json_read.h. No byte beyond the text is read, whatever it holds. */
+#include "base/json_read.h"
+
 #include <string.h>
 
 #include "base/utf8.h"
-#include "frontend/json.h"
 
 /* --- reading the outline of an answer --- */
 
@@ -56,10 +55,15 @@ static bool is_word(char c)
 /* Over an object or array: brackets must pair up, what is between them is not looked at closely. */
 static bool skip_nested(struct scan *s)
 {
+    static const bool MATTERS[256] = {['"'] = true, ['{'] = true, ['}'] = true, ['['] = true, [']'] = true};
     char open[NESTING_MAX];
     size_t depth = 0;
     while (s->at < s->end) {
         char c = *s->at;
+        if (!MATTERS[(unsigned char)c]) {
+            s->at++;
+            continue;
+        }
         if (c == '"') {
             if (!skip_string(s))
                 return false;
@@ -70,7 +74,7 @@ static bool skip_nested(struct scan *s)
             if (depth == NESTING_MAX)
                 return false;
             open[depth++] = c == '{' ? '}' : ']';
-        } else if (c == '}' || c == ']') {
+        } else {
             if (open[--depth] != c)
                 return false;
             if (depth == 0)

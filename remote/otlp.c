@@ -1,0 +1,697 @@
+/* remote/otlp.c: ExportMetricsServiceRequest into series; see otlp.h.
+ *
+ * Read by hand, like write requests: one pass, fields in whatever order they come, so a message is looked through for
+ * what it says of all its points (a sum's temporality) before its points are read.
+ */
+#include "remote/otlp.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "remote/body.h"
+#include "remote/series_builder.h"
+#include "remote/wire.h"
+
+#define WHAT              "OTLP request"
+#define ATTRIBUTES_MAX    128 /* of one resource or data point */
+#define VALUE_DEPTH_MAX   16  /* lists in lists */
+#define VALUE_MAX_BYTES   ((size_t)1 << 20)
+#define DELTA             1
+#define CUMULATIVE        2
+#define NO_RECORDED_VALUE 1u
+#define INFO_STEP_MS      INT64_C(150000) /* half of the usual lookback */
+#define INFO_SPAN_MAX_MS  INT64_C(86400000)
+
+struct attributes {
+    struct label at[ATTRIBUTES_MAX];
+    size_t n;
+    size_t over; /* those that had no room */
+};
+
+struct otlp {
+    struct series_builder builder;
+    struct arena *arena;
+    struct str message;
+    struct otlp_request *out;
+    struct error *reterr;
+    struct attributes *resource; /* as they came */
+    struct str job, instance;    /* empty: none */
+    int64_t min_ms, max_ms;      /* of all points of the resource */
+    struct attributes *labels;   /* of the point that is read */
+};
+
+static enum status malformed(const struct otlp *o, struct str at, const char *message)
+{
+    return error_set(o->reterr, E_BAD_DATA, WHAT " is not valid protobuf: %s at byte %zu of %zu", message,
+                     (size_t)(at.ptr - o->message.ptr), o->message.len);
+}
+
+static enum status no_memory(const struct otlp *o)
+{
+    return body_refused(o->arena, 4096, WHAT, o->reterr);
+}
+
+/* Calls `read` for every field of a message. */
+typedef enum status field_reader(struct otlp *o, const struct wire_field *field, void *arg);
+
+static enum status each_field(struct otlp *o, struct str bytes, const char *message, field_reader *read, void *arg)
+{
+    struct wire_in in = wire_in(bytes);
+    enum status status = OK;
+    while (status == OK && in.at < in.end) {
+        struct wire_field field;
+        struct str at = {(const char *)in.at, 0};
+        if (!wire_get_field(&in, &field))
+            return malformed(o, at, message);
+        status = read(o, &field, arg);
+    }
+    return status;
+}
+
+static bool is_bytes(const struct wire_field *field, uint32_t number)
+{
+    return field->number == number && field->type == WIRE_BYTES;
+}
+
+/* --- attribute values as text --- */
+
+static void base64(struct strbuf *out, struct str bytes)
+{
+    static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < bytes.len; i += 3) {
+        size_t left = bytes.len - i;
+        uint32_t three = (uint32_t)(unsigned char)bytes.ptr[i] << 16;
+        three |= left > 1 ? (uint32_t)(unsigned char)bytes.ptr[i + 1] << 8 : 0;
+        three |= left > 2 ? (uint32_t)(unsigned char)bytes.ptr[i + 2] : 0;
+        for (size_t k = 0; k < 4; k++)
+            strbuf_char(out, k <= left ? DIGITS[three >> (18 - 6 * k) & 63] : '=');
+    }
+}
+
+struct value {
+    struct strbuf *out;
+    unsigned depth;
+    bool nested; /* texts stand in quotes */
+    bool any;    /* an element of a list was written */
+    struct str key;
+};
+
+static enum status read_value(struct otlp *o, const struct wire_field *field, void *arg);
+
+static void separate(struct value *list)
+{
+    strbuf_cstr(list->out, list->any ? "," : "");
+    list->any = true;
+}
+
+static enum status read_element(struct otlp *o, const struct wire_field *field, void *arg)
+{
+    struct value *list = arg;
+    struct value element = {.out = list->out, .depth = list->depth + 1, .nested = true};
+    if (!is_bytes(field, 1))
+        return OK;
+    separate(list);
+    return each_field(o, field->bytes, "AnyValue", read_value, &element);
+}
+
+static enum status read_pair_member(struct otlp *o, const struct wire_field *field, void *arg)
+{
+    struct value *pair = arg;
+    if (is_bytes(field, 1)) {
+        strbuf_json(pair->out, field->bytes);
+        strbuf_char(pair->out, ':');
+        return OK;
+    }
+    struct value element = {.out = pair->out, .depth = pair->depth, .nested = true};
+    return is_bytes(field, 2) ? each_field(o, field->bytes, "AnyValue", read_value, &element) : OK;
+}
+
+static enum status read_pair(struct otlp *o, const struct wire_field *field, void *arg)
+{
+    struct value *list = arg;
+    struct value pair = {.out = list->out, .depth = list->depth + 1};
+    if (!is_bytes(field, 1))
+        return OK;
+    separate(list);
+    return each_field(o, field->bytes, "KeyValue", read_pair_member, &pair);
+}
+
+static enum status read_list(struct otlp *o, struct str bytes, struct value *value, bool pairs)
+{
+    struct value list = {.out = value->out, .depth = value->depth};
+    if (value->depth >= VALUE_DEPTH_MAX)
+        return malformed(o, bytes, "an attribute nested too deeply");
+    strbuf_char(value->out, pairs ? '{' : '[');
+    enum status status =
+        each_field(o, bytes, pairs ? "KeyValueList" : "ArrayValue", pairs ? read_pair : read_element, &list);
+    strbuf_char(value->out, pairs ? '}' : ']');
+    return status;
+}
+
+/* AnyValue, as Go's pcommon writes it. */
+static enum status read_value(struct otlp *o, const struct wire_field *field, void *arg)
+{
+    struct value *value = arg;
+    char text[FLOAT_TEXT_MAX];
+    if (field->number == 1 && field->type == WIRE_BYTES && value->nested)
+        strbuf_json(value->out, field->bytes);
+    else if (field->number == 1 && field->type == WIRE_BYTES)
+        strbuf_str(value->out, field->bytes);
+    else if (field->number == 2 && field->type == WIRE_VARINT)
+        strbuf_cstr(value->out, field->value ? "true" : "false");
+    else if (field->number == 3 && field->type == WIRE_VARINT)
+        strbuf_i64(value->out, (int64_t)field->value);
+    else if (field->number == 4 && field->type == WIRE_FIXED64)
+        strbuf_bytes(value->out, text, float_text_json(text, double_from_bits(field->value)));
+    else if (field->type == WIRE_BYTES && (field->number == 5 || field->number == 6))
+        return read_list(o, field->bytes, value, field->number == 6);
+    else if (field->number == 7 && field->type == WIRE_BYTES) {
+        strbuf_cstr(value->out, value->nested ? "\"" : "");
+        base64(value->out, field->bytes);
+        strbuf_cstr(value->out, value->nested ? "\"" : "");
+    }
+    return OK;
+}
+
+/* --- attributes --- */
+
+struct attribute {
+    struct str key, value; /* the value as its message */
+};
+
+static enum status read_attribute(struct otlp *o, const struct wire_field *field, void *arg)
+{
+    struct attribute *attribute = arg;
+    (void)o;
+    if (is_bytes(field, 1))
+        attribute->key = field->bytes;
+    else if (is_bytes(field, 2))
+        attribute->value = field->bytes;
+    return OK;
+}
+
+/* Adds a KeyValue; the value is a text in the arena. */
+static enum status add_attribute(struct otlp *o, struct attributes *list, struct str bytes)
+{
+    struct attribute attribute = {STR(""), STR("")};
+    struct strbuf text;
+    enum status status = each_field(o, bytes, "KeyValue", read_attribute, &attribute);
+    if (status != OK)
+        return status;
+    if (list->n == ATTRIBUTES_MAX - 4) { /* room for job, instance, le, __name__ */
+        list->over++;
+        return OK;
+    }
+    strbuf_init(&text, VALUE_MAX_BYTES);
+    struct value value = {.out = &text};
+    status = each_field(o, attribute.value, "AnyValue", read_value, &value);
+    if (status == OK)
+        status = strbuf_status(&text, "an OTLP attribute", o->reterr);
+    struct str copy = status == OK ? arena_str(o->arena, strbuf_view(&text)) : STR("");
+    strbuf_release(&text);
+    if (!copy.ptr)
+        return no_memory(o);
+    list->at[list->n++] = (struct label){attribute.key, copy};
+    return status;
+}
+
+static int by_key(const void *a, const void *b)
+{
+    return str_cmp(((const struct label *)a)->name, ((const struct label *)b)->name);
+}
+
+static struct label *find_label(struct attributes *labels, struct str name)
+{
+    for (size_t i = 0; i < labels->n; i++)
+        if (str_eq(labels->at[i].name, name))
+            return &labels->at[i];
+    return NULL;
+}
+
+/* Sets a label, in the place of one of that name; there is room, see label_set. */
+static void set_label(struct attributes *labels, struct str name, struct str value)
+{
+    struct label *label = find_label(labels, name);
+    if (!label)
+        label = &labels->at[labels->n++];
+    *label = (struct label){name, value};
+}
+
+static bool is_identifying(struct str key)
+{
+    return str_eq(key, STR("service.namespace")) || str_eq(key, STR("service.name")) ||
+           str_eq(key, STR("service.instance.id"));
+}
+
+/* "a;b" */
+static struct str joined(struct arena *arena, struct str a, char between, struct str b)
+{
+    char *text = arena_alloc(arena, a.len + b.len + 1);
+    if (!text)
+        return (struct str){NULL, 0};
+    memcpy(text, a.ptr, a.len);
+    text[a.len] = between;
+    memcpy(text + a.len + 1, b.ptr, b.len);
+    return (struct str){text, a.len + b.len + 1};
+}
+
+/* Adds an attribute under its name here; those that become one name are joined. False: *ret_status is why, or OK when
+ * nothing is left of the name. */
+static bool add_label(struct otlp *o, const struct label *attribute, enum status *ret_status)
+{
+    struct str name = otlp_label_name(o->arena, attribute->name), value = attribute->value;
+    const struct label *before = name.len ? find_label(o->labels, name) : NULL;
+    if (before && before->value.len)
+        value = joined(o->arena, before->value, ';', value);
+    *ret_status = name.ptr && value.ptr ? OK : no_memory(o);
+    if (name.len == 0 || *ret_status != OK)
+        return false;
+    set_label(o->labels, name, value);
+    return true;
+}
+
+/* o->labels: attributes in the order of their keys, then job and instance, which win. `target`: the labels of
+ * target_info. *ret_problem: what is wrong with them, or NULL. */
+static enum status label_set(struct otlp *o, struct attributes *attributes, bool target, const char **ret_problem)
+{
+    struct attributes *labels = o->labels;
+    enum status status = OK;
+    labels->n = 0;
+    *ret_problem = attributes->over ? "more than 124 attributes" : NULL;
+    if (attributes->n)
+        qsort(attributes->at, attributes->n, sizeof *attributes->at, by_key);
+    for (size_t i = 0; !*ret_problem && i < attributes->n; i++) {
+        const struct label *attribute = &attributes->at[i];
+        if (target ? is_identifying(attribute->name) : str_eq(attribute->name, LABEL_METRIC_NAME))
+            continue;
+        if (add_label(o, attribute, &status))
+            continue;
+        if (status != OK)
+            return status;
+        *ret_problem = "an attribute whose name has no letter or digit";
+    }
+    if (o->job.len)
+        set_label(labels, STR("job"), o->job);
+    if (o->instance.len)
+        set_label(labels, STR("instance"), o->instance);
+    return OK;
+}
+
+static void reject(struct otlp *o, size_t points_n, const char *words, struct str metric)
+{
+    o->out->rejected_points += points_n;
+    if (o->out->rejected.status == OK)
+        error_set(&o->out->rejected, E_BAD_DATA, "%s \"" STR_FORMAT "\"", words, STR_ARG(metric));
+}
+
+/* --- samples --- */
+
+/* One sample of the labels in o->labels, with another one if extra.name is not empty. */
+static enum status emit(struct otlp *o, struct str name, struct label extra, struct sample sample)
+{
+    struct series_builder *builder = &o->builder;
+    for (size_t i = 0; i < o->labels->n; i++) {
+        const struct label *label = &o->labels->at[i];
+        if (!str_eq(label->name, LABEL_METRIC_NAME) && !(extra.name.len && str_eq(label->name, extra.name)))
+            series_builder_label(builder, label->name, label->value);
+    }
+    series_builder_label(builder, LABEL_METRIC_NAME, name);
+    if (extra.name.len)
+        series_builder_label(builder, extra.name, extra.value);
+    struct sample *place = series_builder_room(builder, 1);
+    if (place)
+        *place = sample;
+    series_builder_end(builder, 1);
+    return builder->status;
+}
+
+static struct str number_text(struct arena *arena, double number)
+{
+    char text[FLOAT_TEXT_MAX];
+    return arena_str(arena, (struct str){text, float_text_plain(text, number)});
+}
+
+/* --- data points --- */
+
+/* The fields of all kinds of points; where their numbers differ, `attributes` and `flags` say. */
+struct point_kind {
+    uint32_t attributes, flags, exemplars;
+};
+
+static const struct point_kind NUMBER = {7, 8, 5}, HISTOGRAM = {9, 10, 8}, SUMMARY = {7, 8, 0};
+
+struct point {
+    const struct point_kind *kind;
+    struct attributes attributes;
+    int64_t time_ms;
+    uint64_t flags, count;
+    double value, sum;
+    bool has_sum;
+    struct str counts, bounds; /* packed; of histograms */
+    struct str message;
+};
+
+static enum status read_point_field(struct otlp *o, const struct wire_field *field, void *arg)
+{
+    struct point *point = arg;
+    bool number = point->kind == &NUMBER;
+    if (is_bytes(field, point->kind->attributes))
+        return add_attribute(o, &point->attributes, field->bytes);
+    if (field->number == point->kind->flags && field->type == WIRE_VARINT)
+        point->flags = field->value;
+    else if (point->kind->exemplars && is_bytes(field, point->kind->exemplars))
+        o->out->request.exemplars_skipped++;
+    else if (field->type == WIRE_FIXED64 && field->number == 3)
+        point->time_ms = (int64_t)(field->value / 1000000);
+    else if (field->type == WIRE_FIXED64 && field->number == 4 && number)
+        point->value = double_from_bits(field->value);
+    else if (field->type == WIRE_FIXED64 && field->number == 6 && number)
+        point->value = (double)(int64_t)field->value;
+    else if (field->type == WIRE_FIXED64 && field->number == 4)
+        point->count = field->value;
+    else if (field->type == WIRE_FIXED64 && field->number == 5) {
+        point->sum = double_from_bits(field->value);
+        point->has_sum = true;
+    } else if (is_bytes(field, 6) && point->kind == &HISTOGRAM)
+        point->counts = field->bytes;
+    else if (is_bytes(field, 7) && point->kind == &HISTOGRAM)
+        point->bounds = field->bytes;
+    return OK;
+}
+
+static struct sample sample_of(const struct point *point, double value)
+{
+    return (struct sample){point->time_ms, point->flags & NO_RECORDED_VALUE ? double_from_bits(STALE_NAN_BITS) : value};
+}
+
+static enum status emit_sum_and_count(struct otlp *o, struct str name, const struct point *point)
+{
+    struct str sum = joined(o->arena, name, '_', STR("sum")), count = joined(o->arena, name, '_', STR("count"));
+    const struct label none = {STR(""), STR("")};
+    enum status status = sum.ptr && count.ptr ? OK : no_memory(o);
+    if (status == OK && (point->has_sum || point->kind == &SUMMARY))
+        status = emit(o, sum, none, sample_of(point, point->sum));
+    if (status == OK)
+        status = emit(o, count, none, sample_of(point, (double)point->count));
+    return status;
+}
+
+static enum status emit_bucket(struct otlp *o, struct str name, struct str le, const struct point *point,
+                               uint64_t count)
+{
+    struct str bucket = joined(o->arena, name, '_', STR("bucket"));
+    if (!bucket.ptr || !le.ptr)
+        return no_memory(o);
+    return emit(o, bucket, (struct label){STR("le"), le}, sample_of(point, (double)count));
+}
+
+static enum status emit_histogram(struct otlp *o, struct str name, const struct point *point)
+{
+    struct wire_in counts = wire_in(point->counts), bounds = wire_in(point->bounds);
+    enum status status = emit_sum_and_count(o, name, point);
+    uint64_t all = 0, count, bound;
+    while (status == OK && wire_get_fixed64(&bounds, &bound) && wire_get_fixed64(&counts, &count)) {
+        all += count;
+        status = emit_bucket(o, name, number_text(o->arena, double_from_bits(bound)), point, all);
+    }
+    return status == OK ? emit_bucket(o, name, STR("+Inf"), point, point->count) : status;
+}
+
+struct quantile {
+    double at, value;
+};
+
+static enum status read_quantile(struct otlp *o, const struct wire_field *field, void *arg)
+{
+    struct quantile *quantile = arg;
+    (void)o;
+    if (field->type == WIRE_FIXED64 && (field->number == 1 || field->number == 2))
+        *(field->number == 1 ? &quantile->at : &quantile->value) = double_from_bits(field->value);
+    return OK;
+}
+
+static enum status emit_summary(struct otlp *o, struct str name, const struct point *point)
+{
+    enum status status = emit_sum_and_count(o, name, point);
+    struct wire_in in = wire_in(point->message);
+    struct wire_field field;
+    while (status == OK && in.at < in.end && wire_get_field(&in, &field)) {
+        struct quantile quantile = {0, 0};
+        if (!is_bytes(&field, 6))
+            continue;
+        status = each_field(o, field.bytes, "ValueAtQuantile", read_quantile, &quantile);
+        struct str at = number_text(o->arena, quantile.at);
+        if (status == OK)
+            status = at.ptr ? emit(o, name, (struct label){STR("quantile"), at}, sample_of(point, quantile.value))
+                            : no_memory(o);
+    }
+    return status;
+}
+
+static enum status read_point(struct otlp *o, struct str bytes, struct str name, const struct point_kind *kind)
+{
+    struct point point = {.kind = kind, .counts = STR(""), .bounds = STR(""), .message = bytes};
+    enum status status = each_field(o, bytes, "a data point", read_point_field, &point);
+    const char *problem = NULL;
+    if (status == OK)
+        status = label_set(o, &point.attributes, false, &problem);
+    if (status != OK)
+        return status;
+    if (problem) {
+        reject(o, 1, problem, name);
+        return OK;
+    }
+    o->min_ms = point.time_ms < o->min_ms ? point.time_ms : o->min_ms;
+    o->max_ms = point.time_ms > o->max_ms ? point.time_ms : o->max_ms;
+    if (kind == &HISTOGRAM)
+        return emit_histogram(o, name, &point);
+    if (kind == &SUMMARY)
+        return emit_summary(o, name, &point);
+    return emit(o, name, (struct label){STR(""), STR("")}, sample_of(&point, point.value));
+}
+
+/* --- metrics --- */
+
+enum metric_field { /* of Metric.data */
+    FIELD_GAUGE = 5,
+    FIELD_SUM = 7,
+    FIELD_HISTOGRAM = 9,
+    FIELD_EXPONENTIAL = 10,
+    FIELD_SUMMARY = 11
+};
+
+struct metric {
+    struct str name, help, unit, data;
+    uint32_t kind; /* enum metric_field; 0: none */
+    uint64_t temporality;
+    bool monotonic;
+    size_t points_n;
+};
+
+static enum status read_metric_field(struct otlp *o, const struct wire_field *field, void *arg)
+{
+    struct metric *metric = arg;
+    (void)o;
+    if (field->type != WIRE_BYTES)
+        return OK;
+    if (field->number >= 1 && field->number <= 3)
+        *(field->number == 1 ? &metric->name : field->number == 2 ? &metric->help : &metric->unit) = field->bytes;
+    else if (field->number == FIELD_GAUGE || field->number == FIELD_SUM || field->number == FIELD_HISTOGRAM ||
+             field->number == FIELD_EXPONENTIAL || field->number == FIELD_SUMMARY) {
+        metric->kind = field->number;
+        metric->data = field->bytes;
+    }
+    return OK;
+}
+
+static enum status read_data_field(struct otlp *o, const struct wire_field *field, void *arg)
+{
+    struct metric *metric = arg;
+    (void)o;
+    if (field->number == 2 && field->type == WIRE_VARINT)
+        metric->temporality = field->value;
+    else if (field->number == 3 && field->type == WIRE_VARINT)
+        metric->monotonic = field->value != 0;
+    else if (is_bytes(field, 1))
+        metric->points_n++;
+    return OK;
+}
+
+static enum metric_type type_of(const struct metric *metric)
+{
+    switch (metric->kind) {
+    case FIELD_SUM:
+        return metric->monotonic ? METRIC_COUNTER : METRIC_GAUGE;
+    case FIELD_HISTOGRAM:
+        return METRIC_HISTOGRAM;
+    case FIELD_SUMMARY:
+        return METRIC_SUMMARY;
+    default:
+        return METRIC_GAUGE;
+    }
+}
+
+struct points {
+    struct str name;
+    const struct point_kind *kind;
+};
+
+static enum status read_points(struct otlp *o, const struct wire_field *field, void *arg)
+{
+    const struct points *points = arg;
+    return is_bytes(field, 1) ? read_point(o, field->bytes, points->name, points->kind) : OK;
+}
+
+/* Metrics whose points are left out; true if this is one. */
+static bool leave_out(struct otlp *o, const struct metric *metric)
+{
+    bool aggregated = metric->kind == FIELD_SUM || metric->kind == FIELD_HISTOGRAM || metric->kind == FIELD_EXPONENTIAL;
+    if (metric->kind == 0)
+        reject(o, metric->points_n, "unsupported metric type of metric", metric->name);
+    else if (aggregated && metric->temporality != CUMULATIVE)
+        reject(o, metric->points_n,
+               metric->temporality == DELTA
+                   ? "invalid temporality and type combination (delta; only cumulative is stored) for metric"
+                   : "invalid temporality and type combination for metric",
+               metric->name);
+    else if (metric->kind == FIELD_EXPONENTIAL)
+        o->out->request.histograms_skipped += metric->points_n;
+    else
+        return false;
+    return true;
+}
+
+static enum status read_metric(struct otlp *o, struct str bytes)
+{
+    struct metric metric = {.name = STR(""), .help = STR(""), .unit = STR(""), .data = STR("")};
+    enum status status = each_field(o, bytes, "Metric", read_metric_field, &metric);
+    if (status == OK)
+        status = each_field(o, metric.data, "a metric's data", read_data_field, &metric);
+    o->out->points_n += metric.points_n;
+    if (status != OK || leave_out(o, &metric) || metric.points_n == 0)
+        return status;
+    enum otlp_kind kind = metric.kind == FIELD_GAUGE                     ? OTLP_GAUGE
+                          : metric.kind == FIELD_SUM && metric.monotonic ? OTLP_COUNTER
+                                                                         : OTLP_OTHER;
+    struct points points = {otlp_metric_name(o->arena, metric.name, metric.unit, kind),
+                            metric.kind == FIELD_HISTOGRAM ? &HISTOGRAM
+                            : metric.kind == FIELD_SUMMARY ? &SUMMARY
+                                                           : &NUMBER};
+    struct metric_metadata metadata = {points.name, type_of(&metric), metric.help,
+                                       otlp_unit_name(o->arena, metric.unit)};
+    if (!points.name.ptr || !metadata.unit.ptr)
+        return no_memory(o);
+    if (points.name.len == 0) {
+        reject(o, metric.points_n, "no letter or digit in the name of metric", metric.name);
+        return OK;
+    }
+    series_builder_metadata(&o->builder, &metadata);
+    return each_field(o, metric.data, "a metric's data", read_points, &points);
+}
+
+static enum status read_scope(struct otlp *o, const struct wire_field *field, void *arg)
+{
+    (void)arg;
+    return is_bytes(field, 2) ? read_metric(o, field->bytes) : OK;
+}
+
+/* --- resources --- */
+
+static enum status read_resource_attribute(struct otlp *o, const struct wire_field *field, void *arg)
+{
+    (void)arg;
+    return is_bytes(field, 1) ? add_attribute(o, o->resource, field->bytes) : OK;
+}
+
+static enum status read_resource(struct otlp *o, const struct wire_field *field, void *arg)
+{
+    (void)arg;
+    return is_bytes(field, 1) ? each_field(o, field->bytes, "Resource", read_resource_attribute, NULL) : OK;
+}
+
+static enum status name_job(struct otlp *o)
+{
+    const struct label *name = find_label(o->resource, STR("service.name"));
+    const struct label *space = find_label(o->resource, STR("service.namespace"));
+    const struct label *instance = find_label(o->resource, STR("service.instance.id"));
+    o->job = name ? name->value : STR("");
+    o->instance = instance ? instance->value : STR("");
+    if (!name || !space || !space->value.len)
+        return OK;
+    o->job = joined(o->arena, space->value, '/', name->value);
+    return o->job.ptr ? OK : no_memory(o);
+}
+
+/* Samples of value 1 over the time of the resource's points, as dense as the usual lookback wants them. */
+static enum status emit_target_info(struct otlp *o)
+{
+    size_t described = 0;
+    for (size_t i = 0; i < o->resource->n; i++)
+        described += !is_identifying(o->resource->at[i].name);
+    if (o->min_ms > o->max_ms || described == 0 || (!o->job.len && !o->instance.len))
+        return OK;
+    const char *problem;
+    enum status status = label_set(o, o->resource, true, &problem);
+    if (status != OK || problem)
+        return status;
+    const struct label none = {STR(""), STR("")};
+    int64_t begin_ms = o->max_ms - o->min_ms > INFO_SPAN_MAX_MS ? o->max_ms : o->min_ms;
+    for (int64_t at = begin_ms; status == OK && at < o->max_ms; at += INFO_STEP_MS)
+        status = emit(o, STR("target_info"), none, (struct sample){at, 1});
+    return status == OK ? emit(o, STR("target_info"), none, (struct sample){o->max_ms, 1}) : status;
+}
+
+static enum status read_scopes(struct otlp *o, const struct wire_field *field, void *arg)
+{
+    (void)arg;
+    return is_bytes(field, 2) ? each_field(o, field->bytes, "ScopeMetrics", read_scope, NULL) : OK;
+}
+
+static enum status read_resource_metrics(struct otlp *o, const struct wire_field *field, void *arg)
+{
+    (void)arg;
+    if (!is_bytes(field, 1))
+        return OK;
+    o->resource->n = o->resource->over = 0;
+    o->min_ms = INT64_MAX;
+    o->max_ms = INT64_MIN;
+    enum status status = each_field(o, field->bytes, "ResourceMetrics", read_resource, NULL);
+    if (status == OK)
+        status = name_job(o);
+    if (status == OK)
+        status = each_field(o, field->bytes, "ResourceMetrics", read_scopes, NULL);
+    return status == OK ? emit_target_info(o) : status;
+}
+
+enum status otlp_unpack(struct arena *arena, struct str message, const struct write_limits *limits,
+                        struct otlp_request *ret_request, struct error *reterr)
+{
+    struct otlp o = {.arena = arena,
+                     .message = message,
+                     .out = ret_request,
+                     .reterr = reterr,
+                     .resource = ARENA_NEW(arena, struct attributes),
+                     .labels = ARENA_NEW(arena, struct attributes)};
+    *ret_request = (struct otlp_request){.points_n = 0};
+    if (!o.resource || !o.labels)
+        return no_memory(&o);
+    series_builder_init(&o.builder, arena, limits, WHAT, &ret_request->request, reterr);
+    enum status status = each_field(&o, message, "ExportMetricsServiceRequest", read_resource_metrics, NULL);
+    return status == OK ? series_builder_finish(&o.builder) : status;
+}
+
+void otlp_response(struct strbuf *out, size_t rejected_points, struct str why)
+{
+    if (rejected_points == 0 && why.len == 0)
+        return;
+    size_t size = 1 + wire_varint_size(rejected_points) + wire_bytes_size(why.len);
+    unsigned char *begin = (unsigned char *)strbuf_reserve(out, size + WIRE_BYTES_HEAD_MAX);
+    if (!begin)
+        return;
+    unsigned char *at = wire_put_head(begin, 1, size);
+    *at++ = WIRE_TAG(1, WIRE_VARINT);
+    at = wire_put_varint(at, rejected_points);
+    at = wire_put_bytes(at, WIRE_TAG(2, WIRE_BYTES), why);
+    strbuf_commit(out, (size_t)(at - begin));
+}

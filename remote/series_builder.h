@@ -1,0 +1,54 @@
+/* remote/series_builder.h: series collected one by one out of a format that does not say beforehand how many there are.
+ *
+ * Labels, then samples, then series_builder_end, which judges the labels as remote write does (write_labels.h): what
+ * cannot be stored is counted in the request and left out. At the end series_builder_finish puts all into the request.
+ *
+ * Memory   the arena's: arrays double, so up to twice of what is collected is used. At the arena's cap the status is
+ *          E_TOO_LARGE. Names and values are views that must outlive the request.
+ * Threads  one at a time. Errors: sticky; the first one is in *reterr and in status.
+ */
+#ifndef PROMSPLIT_REMOTE_SERIES_BUILDER_H
+#define PROMSPLIT_REMOTE_SERIES_BUILDER_H
+
+#include "remote/write_request.h"
+
+struct series_builder {
+    struct arena *arena;
+    const struct write_limits *limits;
+    const char *what; /* what is read, for messages */
+    struct write_request *request;
+    struct error *reterr;
+    enum status status;
+    struct label *labels; /* of all series; the open one's last */
+    size_t labels_n, labels_capacity;
+    struct sample *samples; /* likewise */
+    size_t samples_n, samples_capacity;
+    struct built_series *series;
+    size_t series_n, series_capacity;
+    size_t metadata_capacity;
+    size_t open_label;      /* first label of the open series */
+    enum write_invalid why; /* of the last series that was ended; WRITE_INVALID_MAX: it is kept */
+};
+
+void series_builder_init(struct series_builder *builder, struct arena *arena, const struct write_limits *limits,
+                         const char *what, struct write_request *request, struct error *reterr);
+
+bool series_builder_label(struct series_builder *builder, struct str name, struct str value);
+
+/* The places of n samples behind those that are there; NULL without memory. */
+struct sample *series_builder_room(struct series_builder *builder, size_t n);
+
+/* The open series has these labels and the next samples_n samples. */
+void series_builder_end(struct series_builder *builder, size_t samples_n);
+
+/* One more sample of the series that was ended last, written to series_builder_room before. */
+void series_builder_extend(struct series_builder *builder);
+
+/* Gives up the labels of the open series. */
+void series_builder_drop(struct series_builder *builder);
+
+void series_builder_metadata(struct series_builder *builder, const struct metric_metadata *metadata);
+
+MUST_USE enum status series_builder_finish(struct series_builder *builder);
+
+#endif

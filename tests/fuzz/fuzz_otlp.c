@@ -1,0 +1,29 @@
+/* tests/fuzz/fuzz_otlp.c: OTLP metrics messages. Whatever was accepted must satisfy what otlp.h promises. */
+#include "base/assert.h"
+#include "remote/otlp.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct write_limits LIMITS = {
+        .labels_max = 16, .label_name_max_bytes = 64, .label_value_max_bytes = 256};
+    struct arena arena;
+    struct otlp_request got;
+    struct error error = {0};
+    arena_init(&arena, 1 << 26);
+    enum status status = otlp_unpack(&arena, (struct str){(const char *)data, size}, &LIMITS, &got, &error);
+    INVARIANT(status == error.status);
+    if (status == OK) {
+        INVARIANT(got.rejected_points <= got.points_n);
+        for (size_t i = 0; i < got.request.series_n; i++) {
+            const struct append_series *series = &got.request.series[i];
+            INVARIANT(series->samples_n == 1 && series->labels.n <= LIMITS.labels_max);
+            INVARIANT(labels_get(series->labels, LABEL_METRIC_NAME).len > 0);
+            for (size_t k = 1; k < series->labels.n; k++)
+                INVARIANT(str_cmp(series->labels.at[k - 1].name, series->labels.at[k].name) < 0);
+        }
+    }
+    arena_release(&arena);
+    return 0;
+}

@@ -1,0 +1,117 @@
+/* tests/unit/backend/test_duckdb_verify.c: a store that was written properly keeps all rules; each kind of damage is
+ * found by the rule that forbids it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <duckdb.h>
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "tests/unit/backend/fixture.h"
+
+static void fill(struct fixture *f)
+{
+    for (int64_t k = 0; k < 200; k++) {
+        APPEND(f, "up;job=a;z=1", {k * 60000, (double)k});
+        APPEND(f, "down", {k * 60000 + 1, 1});
+    }
+    compact(f);
+    APPEND(f, "up;job=a;z=1", {300 * 60000, 1}, {300 * 60000 + 1, 2});
+    APPEND(f, "new", {300 * 60000, 1});
+}
+
+static struct verify_report verify(struct fixture *f)
+{
+    struct verify_report report;
+    struct error error;
+    if (duckdb_backend_verify(f->backend, NULL, &report, &error) != OK)
+        fail_msg("verify: %s", error.message);
+    return report;
+}
+
+static size_t broken_rules(const struct verify_report *report)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < report->rules_n; i++)
+        n += report->rules[i].rows_n > 0;
+    return n;
+}
+
+static void execute(struct fixture *f, const char *sql)
+{
+    char path[256];
+    duckdb_database database;
+    duckdb_connection connection;
+    duckdb_result result;
+    snprintf(path, sizeof path, "%s/promsplit.duckdb", f->directory);
+    assert_int_equal(duckdb_open(path, &database), DuckDBSuccess);
+    assert_int_equal(duckdb_connect(database, &connection), DuckDBSuccess);
+    if (duckdb_query(connection, sql, &result) != DuckDBSuccess)
+        fail_msg("%s: %s", sql, duckdb_result_error(&result));
+    duckdb_destroy_result(&result);
+    duckdb_disconnect(&connection);
+    duckdb_close(&database);
+}
+
+static void a_good_store_keeps_all_rules(void **state)
+{
+    struct fixture f;
+    fixture_init_on_disk(&f);
+    struct verify_report empty = verify(&f);
+    assert_int_equal(broken_rules(&empty), 0);
+    fill(&f);
+    struct verify_report full = verify(&f);
+    assert_true(full.rules_n > 10);
+    for (size_t i = 0; i < full.rules_n; i++)
+        if (full.rules[i].rows_n)
+            fail_msg("%s: %llu", full.rules[i].text, (unsigned long long)full.rules[i].rows_n);
+    fixture_release(&f);
+}
+
+/* Two rows more are written, so that the store can be opened whatever its catalogue makes of them. */
+static void each_damage_is_found(void **state)
+{
+    static const struct {
+        const char *sql, *rule;
+    } ROWS[] = {
+        {"UPDATE stored_chunks SET n = n + 1 WHERE metric = 'down'", "every chunk has as many times"},
+        {"UPDATE stored_chunks SET ts = list_reverse(ts)", "every chunk's times ascend"},
+        {"UPDATE stored_chunks SET ts = list_concat([ts[1]], ts[:-2])", "every chunk's times ascend"},
+        {"UPDATE stored_chunks SET tmin = tmin - 1 WHERE metric = 'up'", "every chunk begins and ends when it says"},
+        {"INSERT INTO stored_chunks SELECT * FROM stored_chunks WHERE metric = 'up'", "no series has two chunks"},
+        {"UPDATE stored_chunks SET move = 99", "every chunk is of a move that is done"},
+        {"UPDATE stored_chunks SET metric_key = 1", "every chunk is filed under its metric's key"},
+        {"UPDATE stored_chunks SET metric = 'other', metric_key = md5_number_lower('other') WHERE metric = 'up'",
+         "every chunk is of a series that exists"},
+        {"INSERT INTO recent SELECT * FROM recent", "no sample outside chunks is there twice"},
+        {"INSERT INTO recent SELECT series, ts[1], value[1], 1 FROM stored_chunks", "samples outside chunks are later"},
+        {"INSERT INTO metadata VALUES ('a', 1, '', ''), ('a', 2, '', '')", "no metric family has metadata twice"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(ROWS); i++) {
+        struct fixture f;
+        fixture_init_on_disk(&f);
+        fill(&f);
+        fixture_close(&f);
+        execute(&f, ROWS[i].sql);
+        fixture_open(&f);
+        struct verify_report report = verify(&f);
+        bool found = false;
+        for (size_t k = 0; k < report.rules_n; k++)
+            found = found || (report.rules[k].rows_n > 0 && strstr(report.rules[k].text, ROWS[i].rule));
+        if (!found)
+            fail_msg("not found: %s", ROWS[i].sql);
+        fixture_release(&f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_good_store_keeps_all_rules),
+        cmocka_unit_test(each_damage_is_found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

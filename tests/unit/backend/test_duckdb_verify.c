@@ -18,6 +18,7 @@ static void fill(struct fixture *f)
         APPEND(f, "up;job=a;z=1", {k * 60000, (double)k});
         APPEND(f, "down", {k * 60000 + 1, 1});
     }
+    APPEND(f, "up;job=a;z=1", {290 * 60000, 1}, {290 * 60000 + 1, 2}); /* in the partition that is still open */
     compact(f);
     APPEND(f, "up;job=a;z=1", {300 * 60000, 1}, {300 * 60000 + 1, 2});
     APPEND(f, "new", {300 * 60000, 1});
@@ -71,7 +72,7 @@ static void a_good_store_keeps_all_rules(void **state)
     fixture_release(&f);
 }
 
-/* Two rows more are written, so that the store can be opened whatever its catalogue makes of them. */
+/* Rows of recent are damaged in the open partition only: from others a move may take them before they are looked at. */
 static void each_damage_is_found(void **state)
 {
     static const struct {
@@ -87,7 +88,8 @@ static void each_damage_is_found(void **state)
         {"UPDATE stored_chunks SET metric = 'other', metric_key = md5_number_lower('other') WHERE metric = 'up'",
          "every chunk is of a series that exists"},
         {"INSERT INTO recent SELECT * FROM recent", "no sample outside chunks is there twice"},
-        {"INSERT INTO recent SELECT series, ts[1], value[1], 1 FROM stored_chunks", "samples outside chunks are later"},
+        {"INSERT INTO recent SELECT series, ts[1], value[1], 1 FROM stored_chunks WHERE tmin >= 17400000",
+         "samples outside chunks are later"},
         {"INSERT INTO metadata VALUES ('a', 1, '', ''), ('a', 2, '', '')", "no metric family has metadata twice"},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(ROWS); i++) {

@@ -126,7 +126,8 @@ def _moved_pieces(node, pieces, sign):
         return ["(", *text, f" {sign} 4e-16 * {text[0]}abs(", *text[1:-1], ")))"]
     if node.what in _SPREAD:
         square = "" if node.what == "stdvar" else " ^ 0.5"
-        return ["((stdvar", text[0][6:], *text[1:], " + 2e-15 * avg", text[0][6:], "abs(", *text[1:-1], f")) ^ 2){square})"]
+        spread, mean = ["stdvar", text[0][6:], *text[1:]], ["avg", text[0][6:], "abs(", *text[1:-1], "))"]
+        return ["((", *spread, " * (1 + 4e-15) + 2e-15 * ", *mean, f" ^ 2){square})"]
     if node.what in _TWO_LIBRARIES or node.what in _AVERAGING:
         return ["(", *text, f" * (1 {sign} 1e-15 * (0.5 + time() % 13 / 13)))"]  # each time by another bit: differences show
     return text

@@ -48,6 +48,8 @@ static enum status stats(struct backend *backend, struct strbuf *out, struct err
 static enum status compact(struct backend *backend, struct strbuf *out, struct error *reterr)
 {
     enum status status = duckdb_backend_compact(backend, reterr);
+    if (status == OK)
+        status = duckdb_backend_shrink(backend, reterr);
     return status == OK ? stats(backend, out, reterr) : status;
 }
 

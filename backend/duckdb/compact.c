@@ -259,7 +259,7 @@ enum status compactor_run(struct duckdb_store *store, struct error *reterr)
     enum status status = OK;
     while (status == OK && more)
         status = compact_until(store, INT64_MAX, &more, reterr);
-    return status == OK ? shrink_run(store, true, reterr) : status;
+    return status;
 }
 
 /* --- when --- */

@@ -181,6 +181,11 @@ enum status duckdb_backend_compact(struct backend *backend, struct error *reterr
     return compactor_run(store_of(backend), reterr);
 }
 
+enum status duckdb_backend_shrink(struct backend *backend, struct error *reterr)
+{
+    return shrink_run(store_of(backend), true, reterr);
+}
+
 enum status duckdb_backend_retain(struct backend *backend, struct error *reterr)
 {
     return retention_run(store_of(backend), reterr);

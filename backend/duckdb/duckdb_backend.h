@@ -39,8 +39,11 @@ MUST_USE enum status duckdb_backend_open(const struct duckdb_options *options, s
                                          struct error *reterr);
 
 /* Brings all samples stored so far into the layout that queries read fastest, which else happens in the background when
- * there are enough, and shortens the file. For benchmarks and tests. */
+ * there are enough. For commands, benchmarks and tests. */
 MUST_USE enum status duckdb_backend_compact(struct backend *backend, struct error *reterr);
+
+/* Gives free blocks of the file back to the disk, as else happens when nothing was written for a while. */
+MUST_USE enum status duckdb_backend_shrink(struct backend *backend, struct error *reterr);
 
 /* Drops now what retention no longer keeps, which else happens soon after a partition is beyond it. For tests. */
 MUST_USE enum status duckdb_backend_retain(struct backend *backend, struct error *reterr);

@@ -269,6 +269,7 @@ static void compact(const char *directory)
     struct error error;
     double began = now_ms(), cpu_began = cpu_ms();
     must(duckdb_backend_compact(backend, &error), &error);
+    must(duckdb_backend_shrink(backend, &error), &error);
     printf("compacted in %.0f ms, CPU %.0f ms, peak %.0f MiB\n", now_ms() - began, cpu_ms() - cpu_began, peak_mib());
     must(backend->ops->stats(backend, &stats, &error), &error);
     printf("on disk: %.1f MiB, %.2f bytes a sample\n", (double)stats.disk_bytes / 1048576,

@@ -29,20 +29,20 @@
 #include "tests/unit/backend/fixture.h"
 #include "tests/unit/backend/random.h"
 
-#define KILLS         12
-#define MOVES         2 /* done by each child of those that live longer */
-#define SERIES        40
-#define COMPACT_EVERY 16
-#define COMPACT_ROWS  20000 /* so that a compaction is nearly always under way */
-#define SAMPLE_MS     5000  /* between samples: partitions fill in some rounds */
-#define BATCH         2500  /* samples a series and round, at most */
-#define PARTITION_MS  INT64_C(7200000)
-#define KEEP_MS       (8 * PARTITION_MS)
-#define LATE          4                           /* samples of a series and round that come late */
-#define LATE_MS       (INT64_C(2000) * SAMPLE_MS) /* by so much at most */
-#define CUT_FIRST     2                           /* of the series that deletions cut pieces out of */
-#define CUT_LAST      5
-#define ROUNDS_MAX    20000
+#define KILLS        12
+#define MOVES        2 /* done by each child of those that live longer */
+#define SERIES       40
+#define SHRINK_EVERY 16
+#define COMPACT_ROWS 20000 /* so that a compaction is nearly always under way */
+#define SAMPLE_MS    5000  /* between samples: partitions fill in some rounds */
+#define BATCH        2500  /* samples a series and round, at most */
+#define PARTITION_MS INT64_C(7200000)
+#define KEEP_MS      (8 * PARTITION_MS)
+#define LATE         4                           /* samples of a series and round that come late */
+#define LATE_MS      (INT64_C(2000) * SAMPLE_MS) /* by so much at most */
+#define CUT_FIRST    2                           /* of the series that deletions cut pieces out of */
+#define CUT_LAST     5
+#define ROUNDS_MAX   20000
 
 /* --- what a round does is fixed by its number, so that the parent knows what to look for --- */
 
@@ -155,7 +155,7 @@ static void write_until_killed(const char *directory, uint32_t first_round, int6
             delete_or_exit(backend, &arena, matchers, (struct time_span){INT64_MIN, INT64_MAX});
         if (deletion != NO_DELETION)
             tell_or_exit(backend, acknowledge, round, true);
-        if (round % COMPACT_EVERY == 0 && duckdb_backend_compact(backend, NULL) != OK) /* which shortens the file */
+        if (round % SHRINK_EVERY == 0 && duckdb_backend_shrink(backend, NULL) != OK)
             _exit(7);
         arena_release(&arena);
     }

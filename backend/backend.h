@@ -52,6 +52,13 @@ struct metric_metadata {
     struct str help, unit;
 };
 
+/* An example of what a sample counted: a trace, mostly. */
+struct exemplar {
+    struct labels labels; /* its own, as valid as those of a series, but for __name__; may be none */
+    double value;
+    int64_t time_ms;
+};
+
 /* --- writing --- */
 
 struct append_series {
@@ -67,12 +74,31 @@ struct append_start {
     int64_t time_ms;
 };
 
+struct append_exemplar {
+    size_t series; /* which of the request's series it is of */
+    struct exemplar is;
+};
+
+/* What becomes of an exemplar. The rules are in exemplar_ring.h; none of them keeps a sample from being stored. */
+enum exemplar_fate {
+    EXEMPLAR_WRITTEN,
+    EXEMPLAR_DUPLICATE,         /* dropped quietly */
+    EXEMPLAR_OUT_OF_ORDER,      /* refused */
+    EXEMPLAR_TOO_LONG,          /* refused, as are those that follow: its labels */
+    EXEMPLAR_TOO_FAR_AHEAD,     /* later than the future bound */
+    EXEMPLAR_OF_UNKNOWN_SERIES, /* which has no sample */
+    EXEMPLAR_NOT_KEPT,          /* the store was opened to keep none */
+    EXEMPLAR_FATES
+};
+
 /* One write request. The caller fills the inputs; append fills the outcome. */
 struct append_request {
     const struct append_series *series;
     size_t series_n;
     const struct append_start *starts; /* of samples of the series, in their order; those samples lie in one array */
     size_t starts_n;
+    const struct append_exemplar *exemplars; /* in the order of their series */
+    size_t exemplars_n;
     const struct metric_metadata *metadata;
     size_t metadata_n;
     /* outcome, valid when append returned OK */
@@ -87,6 +113,8 @@ struct append_request {
     size_t beyond_retention; /* refused: older than what is kept */
     size_t metadata_refused; /* entries of more families than can be kept */
     struct error refused;    /* status E_BAD_DATA and the first refusal in Prometheus's words; OK if none */
+    size_t exemplars_by[EXEMPLAR_FATES];
+    struct error exemplar_refused; /* likewise, of exemplars out of order */
 };
 
 /* --- reading --- */
@@ -107,6 +135,18 @@ struct string_list {
 
 struct metadata_list {
     struct metric_metadata *at; /* sorted by family */
+    size_t n;
+    struct arena arena;
+};
+
+struct exemplar_series {
+    struct labels labels;
+    const struct exemplar *exemplars; /* ascending in time */
+    size_t exemplars_n;               /* at least one */
+};
+
+struct exemplar_list {
+    struct exemplar_series *at; /* sorted by labels_cmp */
     size_t n;
     struct arena arena;
 };
@@ -160,6 +200,7 @@ struct backend_stats {
     uint64_t moves_n, move_failures_n; /* transactions that brought samples into it since the start; that failed to */
     uint64_t reopens_n;                /* times the engine was opened again after a write that failed */
     uint64_t used_bytes;               /* of the file: hold something, the others are free for what comes */
+    uint64_t exemplars_n;
     /* What retention dropped since the start, and how often it failed to. */
     uint64_t dropped_partitions_n, dropped_samples_n, dropped_series_n, retention_failures_n;
 };
@@ -229,6 +270,9 @@ struct backend_ops {
                                 struct string_list **ret_list, struct error *reterr);
     enum status (*metadata)(struct backend *, struct str family /* empty: all */, size_t limit,
                             struct metadata_list **ret_list, struct error *reterr);
+    /* Those of the series that match and with times in the span. Its limit is 0, and it has selectors. */
+    enum status (*exemplars)(struct backend *, const struct series_query *, struct exemplar_list **ret_list,
+                             struct error *reterr);
     enum status (*stats)(struct backend *, struct backend_stats *ret_stats, struct error *reterr);
     /* The `limit` largest of each. */
     enum status (*cardinality)(struct backend *, size_t limit, struct cardinality_report **ret_cardinality,
@@ -242,6 +286,7 @@ struct backend_ops {
 void series_list_free(struct series_list *list);
 void string_list_free(struct string_list *list);
 void metadata_list_free(struct metadata_list *list);
+void exemplar_list_free(struct exemplar_list *list);
 void grid_result_free(struct grid_result *result);
 void cardinality_free(struct cardinality_report *cardinality);
 

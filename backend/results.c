@@ -24,6 +24,13 @@ void metadata_list_free(struct metadata_list *list)
     free(list);
 }
 
+void exemplar_list_free(struct exemplar_list *list)
+{
+    if (list)
+        arena_release(&list->arena);
+    free(list);
+}
+
 void grid_result_free(struct grid_result *result)
 {
     if (result)

@@ -95,12 +95,13 @@ void api_metrics(struct http_request *request); /* GET /metrics */
 void api_import(struct http_request *request); /* POST /api/v1/import */
 void api_otlp(struct http_request *request);   /* POST /api/v1/otlp/v1/metrics */
 
+void api_query_exemplars(struct http_request *request); /* api_exemplars.c: GET, POST /api/v1/query_exemplars */
+
 /* --- api_misc.c --- */
 
 void api_format_query(struct http_request *request);
 void api_parse_query(struct http_request *request);
 void api_metadata(struct http_request *request);
-void api_query_exemplars(struct http_request *request);
 void api_explain(struct http_request *request); /* GET, POST /api/v1/explain */
 void api_proxied(struct http_request *request); /* what upstream knows alone: rules, alerts, targets, … */
 void api_page(struct http_request *request);    /* GET / */

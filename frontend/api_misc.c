@@ -51,30 +51,6 @@ void api_parse_query(struct http_request *request)
     api_answer_end(request, &out, false);
 }
 
-/* Exemplars are not stored, so every right question has no answer. Grafana asks with milliseconds for seconds when it
- * looks whether there are any. */
-void api_query_exemplars(struct http_request *request)
-{
-    int64_t start, end;
-    struct query_text query;
-    struct error error = {0};
-    enum status status = api_time(request, "start", API_TIME_MIN_MS, &start, &error);
-    if (status == OK)
-        status = api_time(request, "end", API_TIME_MAX_MS, &end, &error);
-    if (status == OK && end < start)
-        status = error_set(&error, E_BAD_DATA, "end timestamp must not be before start timestamp");
-    if (status == OK)
-        status = api_parse(request, &query, &error);
-    if (status != OK) {
-        http_respond_error(request, &error);
-        return;
-    }
-    struct strbuf out;
-    api_answer_begin(&out);
-    strbuf_cstr(&out, "[]");
-    api_answer_end(request, &out, false);
-}
-
 /* --- explain --- */
 
 /* As the query would be asked. *ret_range_ms is end - start; the grid may end earlier, on its phase. */

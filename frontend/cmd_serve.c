@@ -117,6 +117,7 @@ static enum status open_backend(struct app *app, struct error *reterr)
                                      .min_free_bytes = (uint64_t)config->storage_min_free_bytes,
                                      .compact_rows = (uint64_t)config->storage_compact_rows,
                                      .connections_max = (unsigned)connections,
+                                     .exemplars_max = (uint64_t)config->storage_exemplars_max,
                                      .retention = retention};
     return duckdb_backend_open(&options, &app->backend, reterr);
 }

@@ -68,18 +68,22 @@ static void count_answer(struct app *app, int code)
     metric_add(app->metrics, METRIC_ID_write_requests, text, 1);
 }
 
-static void say_written(struct http_request *request, enum write_version version, size_t samples_n)
+static void header_number(struct http_request *request, const char *name, size_t number)
+{
+    char digits[24];
+    int n = snprintf(digits, sizeof digits, "%zu", number);
+    struct str text = arena_str(&request->arena, (struct str){digits, (size_t)n});
+    if (text.ptr)
+        http_header(request, name, text.ptr);
+}
+
+static void say_written(struct http_request *request, enum write_version version, size_t samples_n, size_t exemplars_n)
 {
     if (version != WRITE_2_0) /* senders of 1.0 would take a zero for samples that were lost */
         return;
-    char digits[24];
-    int n = snprintf(digits, sizeof digits, "%zu", samples_n);
-    struct str text = arena_str(&request->arena, (struct str){digits, (size_t)n});
-    if (!text.ptr)
-        return;
-    http_header(request, "X-Prometheus-Remote-Write-Samples-Written", text.ptr);
-    http_header(request, "X-Prometheus-Remote-Write-Histograms-Written", "0");
-    http_header(request, "X-Prometheus-Remote-Write-Exemplars-Written", "0");
+    header_number(request, "X-Prometheus-Remote-Write-Samples-Written", samples_n);
+    header_number(request, "X-Prometheus-Remote-Write-Histograms-Written", 0);
+    header_number(request, "X-Prometheus-Remote-Write-Exemplars-Written", exemplars_n);
 }
 
 int ingest_error_code(struct http_request *request, const struct error *error)
@@ -95,7 +99,7 @@ static void answer_error(struct http_request *request, enum write_version versio
 {
     int code = ingest_error_code(request, error);
     count_answer(request->app, code);
-    say_written(request, version, 0);
+    say_written(request, version, 0, 0);
     http_respond_text(request, code, "%s\n", error->message);
 }
 
@@ -103,6 +107,22 @@ static void write_free(struct write *write)
 {
     arena_release(&write->arena);
     free(write);
+}
+
+static void count_exemplars(struct app *app, const struct write *write, const struct append_request *done)
+{
+    static const char *const FATES[EXEMPLAR_FATES] = {[EXEMPLAR_WRITTEN] = "written",
+                                                      [EXEMPLAR_DUPLICATE] = "duplicate",
+                                                      [EXEMPLAR_OUT_OF_ORDER] = "out_of_order",
+                                                      [EXEMPLAR_TOO_LONG] = "too_long",
+                                                      [EXEMPLAR_TOO_FAR_AHEAD] = "too_far_ahead",
+                                                      [EXEMPLAR_OF_UNKNOWN_SERIES] = "unknown_series",
+                                                      [EXEMPLAR_NOT_KEPT] = "not_kept"};
+    for (size_t fate = 0; fate < EXEMPLAR_FATES; fate++)
+        if (done->exemplars_by[fate])
+            metric_add(app->metrics, METRIC_ID_write_exemplars, FATES[fate], (int64_t)done->exemplars_by[fate]);
+    metric_add(app->metrics, METRIC_ID_write_exemplars, "other_replica", (int64_t)write->dropped.exemplars);
+    metric_add(app->metrics, METRIC_ID_write_exemplars, "invalid", (int64_t)write->decoded.invalid_exemplars);
 }
 
 void ingest_count_samples(struct app *app, const struct write_request *decoded, const struct append_request *done)
@@ -146,6 +166,24 @@ size_t ingest_refused(const struct append_request *done)
     return done->out_of_order + done->too_old + done->conflicting + done->too_far_ahead + done->beyond_retention;
 }
 
+/* Senders of 1.0 hear of samples only, as from Prometheus. */
+static size_t exemplars_refused(const struct write *write, const struct append_request *done)
+{
+    bool counts = write->version == WRITE_2_0;
+    return counts ? done->exemplars_by[EXEMPLAR_OUT_OF_ORDER] + (write->decoded.invalid_exemplar.status != OK) : 0;
+}
+
+/* What a 400 begins with. `refused`: samples. */
+static const char *first_refusal(const struct write *write, const struct append_request *done, size_t refused)
+{
+    const struct write_request *decoded = &write->decoded;
+    return refused                                     ? done->refused.message
+           : decoded->invalid_series                   ? decoded->invalid.message
+           : decoded->histograms_skipped               ? "native histograms are not stored"
+           : done->exemplars_by[EXEMPLAR_OUT_OF_ORDER] ? done->exemplar_refused.message
+                                                       : decoded->invalid_exemplar.message;
+}
+
 /* The transaction is durable: 204, or 400 naming the first refusal and what became of the rest. */
 static void answer_stored(struct write *write, const struct append_request *done)
 {
@@ -153,23 +191,24 @@ static void answer_stored(struct write *write, const struct append_request *done
     const struct write_request *decoded = &write->decoded;
     size_t refused = ingest_refused(done);
     count_samples(request->app, write, done);
-    say_written(request, write->version, done->written + done->duplicates + write->dropped.samples);
-    if (!refused && !decoded->invalid_series && !decoded->histograms_skipped) {
+    count_exemplars(request->app, write, done);
+    say_written(request, write->version, done->written + done->duplicates + write->dropped.samples,
+                done->exemplars_by[EXEMPLAR_WRITTEN] + done->exemplars_by[EXEMPLAR_DUPLICATE] +
+                    write->dropped.exemplars);
+    if (!refused && !decoded->invalid_series && !decoded->histograms_skipped && !exemplars_refused(write, done)) {
         count_answer(request->app, 204);
         http_respond_text(request, 204, "%s", "");
         return;
     }
-    const char *first = refused                   ? done->refused.message
-                        : decoded->invalid_series ? decoded->invalid.message
-                                                  : "native histograms are not stored";
     count_answer(request->app, 400);
     http_respond_text(
         request, 400,
         "%s (samples: %zu stored, %zu known, %zu out of order, %zu too old, %zu with another value than stored, %zu "
         "too far in the future, %zu older than the retention; series with invalid labels: %zu; native histograms not "
-        "stored: %zu)\n",
-        first, done->written, done->duplicates, done->out_of_order, done->too_old, done->conflicting,
-        done->too_far_ahead, done->beyond_retention, decoded->invalid_series, decoded->histograms_skipped);
+        "stored: %zu; exemplars out of order: %zu)\n",
+        first_refusal(write, done, refused), done->written, done->duplicates, done->out_of_order, done->too_old,
+        done->conflicting, done->too_far_ahead, done->beyond_retention, decoded->invalid_series,
+        decoded->histograms_skipped, done->exemplars_by[EXEMPLAR_OUT_OF_ORDER]);
 }
 
 static void write_done(struct ingest_job *job)
@@ -190,6 +229,8 @@ struct append_request ingest_append_of(const struct write_request *decoded)
                                    .series_n = decoded->series_n,
                                    .starts = decoded->starts,
                                    .starts_n = decoded->starts_n,
+                                   .exemplars = decoded->exemplars,
+                                   .exemplars_n = decoded->exemplars_n,
                                    .metadata = decoded->metadata,
                                    .metadata_n = decoded->metadata_n};
 }
@@ -456,8 +497,9 @@ static void answer_dropped(struct write *write)
 {
     struct http_request *request = write->request;
     count_samples(request->app, write, &(struct append_request){0});
+    count_exemplars(request->app, write, &(struct append_request){0});
     count_answer(request->app, 202);
-    say_written(request, write->version, write->dropped.samples);
+    say_written(request, write->version, write->dropped.samples, write->dropped.exemplars);
     http_respond_text(request, 202, "%s", "");
 }
 

@@ -52,6 +52,8 @@ static const struct {
      "beyond_retention histogram invalid_labels too_many_labels label_name_too_long "
      "label_value_too_long"},
     {METRIC_ID_write_metadata, "taken invalid too_many"},
+    {METRIC_ID_write_exemplars,
+     "written duplicate out_of_order too_long too_far_ahead unknown_series not_kept other_replica invalid"},
     {METRIC_ID_ha_elections, "first failover"},
     {METRIC_ID_upstream_requests, "ok error timeout canceled"},
     {METRIC_ID_http_requests, "200"},

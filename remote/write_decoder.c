@@ -35,13 +35,15 @@ enum status write_decoder_wrong_type(const struct write_decoder *decoder, const 
 enum status write_decoder_allocate(struct write_decoder *decoder)
 {
     const struct write_counts *counts = &decoder->counts;
-    void *series = NULL, *labels = NULL, *samples = NULL, *symbols = NULL;
+    void *series = NULL, *labels = NULL, *samples = NULL, *exemplars = NULL, *exemplar_labels = NULL, *symbols = NULL;
     const struct {
         size_t n, each;
         void **place;
     } arrays[] = {{counts->series, sizeof(struct append_series), &series},
                   {counts->labels, sizeof(struct label), &labels},
                   {counts->samples, sizeof(struct sample), &samples},
+                  {counts->exemplars, sizeof(struct append_exemplar), &exemplars},
+                  {counts->exemplar_labels, sizeof(struct label), &exemplar_labels},
                   {counts->symbols, sizeof(struct str), &symbols}};
     enum status status = OK;
     for (size_t i = 0; status == OK && i < ARRAY_LENGTH(arrays); i++)
@@ -50,9 +52,10 @@ enum status write_decoder_allocate(struct write_decoder *decoder)
                 body_alloc(decoder->arena, arrays[i].n, arrays[i].each, WRITE_WHAT, arrays[i].place, decoder->reterr);
     decoder->request.labels = decoder->labels = labels;
     decoder->samples = samples;
+    decoder->exemplars = decoder->series_exemplars = decoder->request.exemplars = exemplars;
+    decoder->exemplar_labels = exemplar_labels;
     decoder->symbols = symbols;
     decoder->request.series = series;
-    decoder->request.exemplars_skipped = counts->exemplars;
     decoder->request.histograms_skipped = counts->histograms;
     return status;
 }
@@ -104,6 +107,29 @@ enum status write_decoder_sample(struct write_decoder *decoder, struct str bytes
     enum status status = write_decoder_start(decoder, decoder->samples, start_ms);
     *decoder->samples++ = sample;
     return status;
+}
+
+/* --- exemplars --- */
+
+void write_decoder_drop_exemplar(struct write_decoder *decoder, struct label *labels)
+{
+    decoder->request.invalid_exemplars++;
+    decoder->exemplar_labels = labels;
+}
+
+void write_decoder_end_exemplar(struct write_decoder *decoder, struct label *labels, double value, int64_t time_ms)
+{
+    size_t n = (size_t)(decoder->exemplar_labels - labels);
+    bool is_valid = true;
+    struct str twice;
+    for (size_t i = 0; is_valid && i < n; i++)
+        is_valid = labels[i].name.len > 0 && utf8_valid(labels[i].name) && utf8_valid(labels[i].value);
+    if (!is_valid || (n && !labels_normalize(labels, &n, &twice))) {
+        write_decoder_drop_exemplar(decoder, labels);
+        return;
+    }
+    decoder->exemplar_labels = labels + n;
+    *decoder->exemplars++ = (struct append_exemplar){.is = {{labels, n}, value, time_ms}};
 }
 
 /* --- metadata --- */
@@ -223,6 +249,21 @@ static struct str family_of(struct str name, enum metric_type type)
 
 /* --- series --- */
 
+/* The exemplars of the series that comes next in the request, or of none. */
+static void end_exemplars(struct write_decoder *decoder, bool are_taken)
+{
+    struct write_request *request = &decoder->request;
+    size_t n = (size_t)(decoder->exemplars - decoder->series_exemplars);
+    for (size_t i = 0; are_taken && i < n; i++)
+        decoder->series_exemplars[i].series = request->series_n;
+    if (are_taken)
+        request->exemplars_n += n;
+    else
+        decoder->exemplars = decoder->series_exemplars;
+    request->invalid_exemplars += are_taken ? 0 : n;
+    decoder->series_exemplars = decoder->exemplars;
+}
+
 enum status write_decoder_end_series(struct write_decoder *decoder, struct label *labels, struct sample *samples,
                                      enum write_invalid why, const struct metric_metadata *metadata)
 {
@@ -238,12 +279,15 @@ enum status write_decoder_end_series(struct write_decoder *decoder, struct label
         request->invalid_series++;
         request->invalid_samples[why] += samples_n;
         decoder->samples = samples;
+        end_exemplars(decoder, false);
         while (write_decoder_has_starts(decoder, samples))
             request->starts_n--;
         return OK;
     }
     const struct labels kept = {labels, labels_n};
-    if (samples_n) {
+    bool is_handed_on = samples_n || decoder->exemplars > decoder->series_exemplars;
+    end_exemplars(decoder, true);
+    if (is_handed_on) {
         decoder->labels += labels_n;
         request->series[request->series_n++] =
             (struct append_series){.labels = kept, .samples = samples, .samples_n = samples_n};

@@ -3,6 +3,7 @@
  * Only remote/write_request*.c use it. A decoder passes over the message twice: the first time it checks the structure
  * and counts, then write_decoder_allocate makes the arrays, then it fills them. A series is filled at `labels` and
  * `samples`, which it moves on, and ended by write_decoder_end_series, which takes it or gives its places back.
+ * So are its exemplars, from `series_exemplars` on.
  *
  * Threads: one decoder, one thread. Errors: as write_request.h says.
  */
@@ -15,7 +16,7 @@
 #define WRITE_WHAT "remote write request"
 
 struct write_counts {
-    size_t series, labels, samples, exemplars, histograms, symbols;
+    size_t series, labels, samples, exemplars, exemplar_labels, histograms, symbols;
 };
 
 struct write_decoder {
@@ -24,10 +25,12 @@ struct write_decoder {
     const struct write_limits *limits;
     struct error *reterr;
     struct write_counts counts;
-    struct label *labels;   /* all series' labels; the next free one */
-    struct sample *samples; /* likewise */
-    struct str *symbols;    /* of 2.0 */
-    size_t text_bytes;      /* of the labels and metadata of 2.0, written out */
+    struct label *labels;                                 /* all series' labels; the next free one */
+    struct sample *samples;                               /* likewise */
+    struct append_exemplar *exemplars, *series_exemplars; /* likewise; the first of the series under way */
+    struct label *exemplar_labels;                        /* of all exemplars; the next free one */
+    struct str *symbols;                                  /* of 2.0 */
+    size_t text_bytes;                                    /* of the labels and metadata of 2.0, written out */
     size_t metadata_capacity;
     uint32_t *families; /* a hash table of twice the capacity: 1 + the place of a family's metadata, 0: free */
     struct write_request request;
@@ -48,6 +51,10 @@ MUST_USE enum status write_decoder_sample(struct write_decoder *decoder, struct 
 MUST_USE enum status write_decoder_start(struct write_decoder *decoder, const struct sample *sample, int64_t start_ms);
 bool write_decoder_has_starts(const struct write_decoder *decoder,
                               const struct sample *samples); /* of these or later */
+
+/* Takes the exemplar whose labels lie between `labels` and decoder->exemplar_labels, or counts it as invalid. */
+void write_decoder_end_exemplar(struct write_decoder *decoder, struct label *labels, double value, int64_t time_ms);
+void write_decoder_drop_exemplar(struct write_decoder *decoder, struct label *labels); /* it is invalid */
 
 /* The series is what lies between these and decoder->labels, decoder->samples. `why`: what is wrong with it already, or
  * WRITE_INVALID_MAX; then its labels are judged. `metadata`: what its message says of it, its family still unnamed, or

@@ -83,6 +83,25 @@ enum status write_request_media(struct str content_type, struct str content_enco
 
 /* --- 1.0, first pass: structure and counts --- */
 
+enum { /* field numbers */
+    EXEMPLAR_LABELS = 1,
+    EXEMPLAR_VALUE = 2,
+    EXEMPLAR_TIMESTAMP = 3
+};
+
+static enum status count_exemplar(struct write_decoder *decoder, struct str bytes)
+{
+    struct wire_in in = wire_in(bytes);
+    while (in.at < in.end) {
+        const unsigned char *begin = in.at;
+        struct wire_field field;
+        if (!wire_get_field(&in, &field))
+            return write_decoder_malformed(decoder, begin, "Exemplar");
+        decoder->counts.exemplar_labels += field.number == EXEMPLAR_LABELS;
+    }
+    return OK;
+}
+
 static enum status count_series(struct write_decoder *decoder, struct str bytes)
 {
     struct wire_in in = wire_in(bytes);
@@ -98,6 +117,9 @@ static enum status count_series(struct write_decoder *decoder, struct str bytes)
         struct write_counts *counts = &decoder->counts;
         size_t *const by_number[] = {&counts->labels, &counts->samples, &counts->exemplars, &counts->histograms};
         ++*by_number[field.number - 1];
+        enum status status = field.number == 3 ? count_exemplar(decoder, field.bytes) : OK;
+        if (status != OK)
+            return status;
     }
     return OK;
 }
@@ -160,6 +182,37 @@ static enum status read_label(const struct write_decoder *decoder, struct str by
     return OK;
 }
 
+static enum status read_exemplar(struct write_decoder *decoder, struct str bytes)
+{
+    static const enum wire_type TYPES[] = {
+        [EXEMPLAR_LABELS] = WIRE_BYTES, [EXEMPLAR_VALUE] = WIRE_FIXED64, [EXEMPLAR_TIMESTAMP] = WIRE_VARINT};
+    struct label *labels = decoder->exemplar_labels;
+    double value = 0;
+    int64_t time_ms = 0;
+    struct wire_in in = wire_in(bytes);
+    while (in.at < in.end) {
+        const unsigned char *begin = in.at;
+        struct wire_field field;
+        if (!wire_get_field(&in, &field))
+            return write_decoder_malformed(decoder, begin, "Exemplar");
+        if (field.number >= ARRAY_LENGTH(TYPES))
+            continue;
+        if (field.type != TYPES[field.number])
+            return write_decoder_wrong_type(decoder, begin, &field, "Exemplar");
+        enum status status = OK;
+        if (field.number == EXEMPLAR_LABELS)
+            status = read_label(decoder, field.bytes, decoder->exemplar_labels++);
+        else if (field.number == EXEMPLAR_VALUE)
+            value = double_from_bits(field.value);
+        else
+            time_ms = (int64_t)field.value;
+        if (status != OK)
+            return status;
+    }
+    write_decoder_end_exemplar(decoder, labels, value, time_ms);
+    return OK;
+}
+
 static enum status read_series(struct write_decoder *decoder, struct str bytes)
 {
     struct label *labels = decoder->labels;
@@ -172,6 +225,8 @@ static enum status read_series(struct write_decoder *decoder, struct str bytes)
             status = read_label(decoder, field.bytes, decoder->labels++);
         else if (field.number == 2)
             status = write_decoder_sample(decoder, field.bytes, 2);
+        else if (field.number == 3)
+            status = read_exemplar(decoder, field.bytes);
     }
     return status == OK ? write_decoder_end_series(decoder, labels, samples, WRITE_INVALID_MAX, NULL) : status;
 }

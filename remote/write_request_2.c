@@ -22,7 +22,10 @@ enum { /* field numbers */
     SERIES_CREATED = 6, /* of drafts before the samples had starts */
     METADATA_TYPE = 1,
     METADATA_HELP = 3,
-    METADATA_UNIT = 4
+    METADATA_UNIT = 4,
+    EXEMPLAR_LABELS = 1,
+    EXEMPLAR_VALUE = 2,
+    EXEMPLAR_TIMESTAMP = 3
 };
 
 /* --- first pass: structure and counts --- */
@@ -34,6 +37,22 @@ static size_t count_packed(struct str bytes)
     for (size_t i = 0; i < bytes.len; i++)
         n += (unsigned char)bytes.ptr[i] < 0x80;
     return n;
+}
+
+static enum status count_exemplar(struct write_decoder *decoder, struct str bytes)
+{
+    struct wire_in in = wire_in(bytes);
+    size_t refs_n = 0;
+    while (in.at < in.end) {
+        const unsigned char *begin = in.at;
+        struct wire_field field;
+        if (!wire_get_field(&in, &field))
+            return write_decoder_malformed(decoder, begin, "Exemplar");
+        if (field.number == EXEMPLAR_LABELS)
+            refs_n += field.type == WIRE_BYTES ? count_packed(field.bytes) : 1;
+    }
+    decoder->counts.exemplar_labels += (refs_n + 1) / 2;
+    return OK;
 }
 
 static enum status count_series(struct write_decoder *decoder, struct str bytes)
@@ -59,6 +78,9 @@ static enum status count_series(struct write_decoder *decoder, struct str bytes)
         counts->samples += field.number == SERIES_SAMPLES;
         counts->histograms += field.number == SERIES_HISTOGRAMS;
         counts->exemplars += field.number == SERIES_EXEMPLARS;
+        enum status status = field.number == SERIES_EXEMPLARS ? count_exemplar(decoder, field.bytes) : OK;
+        if (status != OK)
+            return status;
     }
     counts->labels += (refs_n + 1) / 2;
     return OK;
@@ -116,34 +138,41 @@ static bool find_symbol(struct write_decoder *decoder, uint64_t ref, struct str 
 
 /* --- second pass: fill --- */
 
+/* References to names and values in turn. */
+struct refs {
+    struct label **at; /* where the next label goes */
+    size_t n;
+    bool is_outside;      /* one leads outside the symbols */
+    uint64_t outside_ref; /* the first such */
+};
+
 /* A series under way. */
 struct reading {
-    size_t refs_n, histograms_n;
-    bool is_outside;      /* a label's reference leads outside the symbols */
-    uint64_t outside_ref; /* the first such */
+    struct refs refs;
+    size_t histograms_n, exemplars_n;
     bool metadata_is_outside;
     int64_t created_ms;
     struct metric_metadata metadata;
 };
 
-/* Labels are references to a name and a value in turn. */
-static void put_ref(struct write_decoder *decoder, struct reading *reading, uint64_t ref)
+static void put_ref(struct write_decoder *decoder, struct refs *refs, uint64_t ref)
 {
     struct str text = STR("");
-    if (!find_symbol(decoder, ref, &text) && !reading->is_outside) {
-        reading->is_outside = true;
-        reading->outside_ref = ref;
+    if (!find_symbol(decoder, ref, &text) && !refs->is_outside) {
+        refs->is_outside = true;
+        refs->outside_ref = ref;
     }
-    if (reading->refs_n++ % 2 == 0)
-        *decoder->labels = (struct label){text, STR("")};
+    if (refs->n++ % 2 == 0)
+        **refs->at = (struct label){text, STR("")};
     else
-        (decoder->labels++)->value = text;
+        ((*refs->at)++)->value = text;
 }
 
-static enum status read_refs(struct write_decoder *decoder, struct reading *reading, const struct wire_field *field)
+/* A packed field, or one number of one that is not. */
+static enum status read_refs(struct write_decoder *decoder, struct refs *refs, const struct wire_field *field)
 {
     if (field->type == WIRE_VARINT) {
-        put_ref(decoder, reading, field->value);
+        put_ref(decoder, refs, field->value);
         return OK;
     }
     struct wire_in in = wire_in(field->bytes);
@@ -152,8 +181,60 @@ static enum status read_refs(struct write_decoder *decoder, struct reading *read
         uint64_t ref;
         if (!wire_get_varint(&in, &ref))
             return write_decoder_malformed(decoder, begin, "labels_refs");
-        put_ref(decoder, reading, ref);
+        put_ref(decoder, refs, ref);
     }
+    return OK;
+}
+
+/* What is wrong with references, in Prometheus's words; false: nothing. */
+static bool describe_refs(const struct write_decoder *decoder, const struct refs *refs, const char *of, char *ret_words,
+                          size_t size)
+{
+    if (refs->n % 2)
+        snprintf(ret_words, size, "parsing %s for series: invalid labelRefs length %zu", of, refs->n);
+    else if (refs->is_outside)
+        snprintf(ret_words, size, "parsing %s for series: labelRefs %" PRIu64 " outside of symbols table (size %zu)",
+                 of, refs->outside_ref, decoder->counts.symbols);
+    return refs->n % 2 || refs->is_outside;
+}
+
+static void end_exemplar(struct write_decoder *decoder, const struct refs *refs, struct label *labels, double value,
+                         int64_t time_ms)
+{
+    char words[160];
+    if (!describe_refs(decoder, refs, "exemplar", words, sizeof words)) {
+        write_decoder_end_exemplar(decoder, labels, value, time_ms);
+        return;
+    }
+    write_decoder_drop_exemplar(decoder, labels);
+    if (decoder->request.invalid_exemplar.status == OK)
+        error_set(&decoder->request.invalid_exemplar, E_BAD_DATA, "%s", words);
+}
+
+static enum status read_exemplar(struct write_decoder *decoder, struct str bytes)
+{
+    struct label *labels = decoder->exemplar_labels;
+    struct refs refs = {.at = &decoder->exemplar_labels};
+    double value = 0;
+    int64_t time_ms = 0;
+    struct wire_in in = wire_in(bytes);
+    while (in.at < in.end) {
+        const unsigned char *begin = in.at;
+        struct wire_field field;
+        if (!wire_get_field(&in, &field))
+            return write_decoder_malformed(decoder, begin, "Exemplar");
+        bool is_refs = field.number == EXEMPLAR_LABELS && (field.type == WIRE_BYTES || field.type == WIRE_VARINT);
+        bool is_value = field.number == EXEMPLAR_VALUE && field.type == WIRE_FIXED64;
+        bool is_time = field.number == EXEMPLAR_TIMESTAMP && field.type == WIRE_VARINT;
+        if (field.number <= EXEMPLAR_TIMESTAMP && !is_refs && !is_value && !is_time)
+            return write_decoder_wrong_type(decoder, begin, &field, "Exemplar");
+        value = is_value ? double_from_bits(field.value) : value;
+        time_ms = is_time ? (int64_t)field.value : time_ms;
+        enum status status = is_refs ? read_refs(decoder, &refs, &field) : OK;
+        if (status != OK)
+            return status;
+    }
+    end_exemplar(decoder, &refs, labels, value, time_ms);
     return OK;
 }
 
@@ -182,12 +263,15 @@ static enum status read_field(struct write_decoder *decoder, struct reading *rea
 {
     switch (field->number) {
     case SERIES_LABELS:
-        return read_refs(decoder, reading, field);
+        return read_refs(decoder, &reading->refs, field);
     case SERIES_SAMPLES:
         return write_decoder_sample(decoder, field->bytes, 3);
     case SERIES_HISTOGRAMS:
         reading->histograms_n++;
         return OK;
+    case SERIES_EXEMPLARS:
+        reading->exemplars_n++;
+        return read_exemplar(decoder, field->bytes);
     case SERIES_METADATA:
         return read_metadata(decoder, reading, field->bytes);
     case SERIES_CREATED:
@@ -203,16 +287,11 @@ static enum write_invalid check_series(struct write_decoder *decoder, const stru
                                        const struct label *labels, const struct sample *samples)
 {
     char words[160] = "";
-    if (reading->refs_n % 2)
-        snprintf(words, sizeof words, "parsing labels for series: invalid labelRefs length %zu", reading->refs_n);
-    else if (reading->is_outside)
-        snprintf(words, sizeof words,
-                 "parsing labels for series: labelRefs %" PRIu64 " outside of symbols table (size %zu)",
-                 reading->outside_ref, decoder->counts.symbols);
-    else if (reading->metadata_is_outside)
+    bool are_wrong = describe_refs(decoder, &reading->refs, "labels", words, sizeof words);
+    if (!are_wrong && reading->metadata_is_outside)
         snprintf(words, sizeof words, "parsing metadata for series: reference outside of symbols table (size %zu)",
                  decoder->counts.symbols);
-    else if (decoder->samples == samples && !reading->histograms_n)
+    else if (!are_wrong && decoder->samples == samples && !reading->histograms_n && !reading->exemplars_n)
         snprintf(words, sizeof words, "TimeSeries must contain at least one sample or histogram for series");
     if (!words[0])
         return WRITE_INVALID_MAX;
@@ -223,7 +302,7 @@ static enum status read_series(struct write_decoder *decoder, struct str bytes)
 {
     struct label *labels = decoder->labels;
     struct sample *samples = decoder->samples;
-    struct reading reading = {.metadata = {.type = METRIC_UNKNOWN}};
+    struct reading reading = {.refs = {.at = &decoder->labels}, .metadata = {.type = METRIC_UNKNOWN}};
     struct wire_in in = wire_in(bytes);
     enum status status = OK;
     struct wire_field field;

@@ -44,7 +44,7 @@ static duckdb_data_chunk series_chunk_new(void)
     return chunk;
 }
 
-enum status writer_init(struct writer *writer, struct engine *engine, struct error *reterr)
+enum status writer_init(struct writer *writer, struct engine *engine, size_t exemplars_max, struct error *reterr)
 {
     const duckdb_type sample_types[] = {DUCKDB_TYPE_UINTEGER, DUCKDB_TYPE_BIGINT, DUCKDB_TYPE_DOUBLE,
                                         DUCKDB_TYPE_BIGINT};
@@ -57,6 +57,8 @@ enum status writer_init(struct writer *writer, struct engine *engine, struct err
         status = catalogue_init(&writer->catalogue, reterr);
     if (status == OK)
         status = catalogue_load(&writer->catalogue, writer->connection, &writer->totals, reterr);
+    if (status == OK)
+        status = exemplars_load(&writer->exemplars, writer->connection, exemplars_max, reterr);
     if (status == OK) {
         writer->transaction = writer->totals.batch + 1;
         writer->series_chunk = series_chunk_new();
@@ -75,6 +77,7 @@ void writer_release(struct writer *writer)
         return;
     duckdb_destroy_data_chunk(&writer->series_chunk);
     duckdb_destroy_data_chunk(&writer->samples_chunk);
+    exemplars_release(&writer->exemplars);
     catalogue_release(&writer->catalogue);
     engine_disconnect(writer->connection);
     free(writer->rows);
@@ -139,19 +142,24 @@ static void series_text(struct strbuf *out, struct labels labels)
     strbuf_char(out, '}');
 }
 
-/* The first refusal of a request, in Prometheus's words, then which sample it was, then how far from allowed. */
-static void refuse(struct append_request *request, struct labels labels, const struct sample *sample, const char *words,
-                   const char *limit)
+/* The first refusal of its kind, in Prometheus's words, then which sample it was, then how far from allowed. */
+static void describe(struct error *first, struct labels labels, int64_t time_ms, const char *words, const char *limit)
 {
-    if (request->refused.status != OK)
+    if (first->status != OK)
         return;
     struct strbuf name;
     strbuf_init(&name, ERROR_MESSAGE_MAX / 2);
     series_text(&name, labels);
     struct str text = strbuf_view(&name);
-    error_set(&request->refused, E_BAD_DATA, "%s: series " STR_FORMAT ", timestamp %" PRId64 "%s", words, STR_ARG(text),
-              sample->time_ms, limit);
+    error_set(first, E_BAD_DATA, "%s: series " STR_FORMAT ", timestamp %" PRId64 "%s", words, STR_ARG(text), time_ms,
+              limit);
     strbuf_release(&name);
+}
+
+static void refuse(struct append_request *request, struct labels labels, const struct sample *sample, const char *words,
+                   const char *limit)
+{
+    describe(&request->refused, labels, sample->time_ms, words, limit);
 }
 
 static void refuse_distance(struct append_request *request, struct labels labels, const struct sample *sample,
@@ -258,6 +266,27 @@ static bool stage_row(struct writer *w, struct known_series *known, const struct
     return true;
 }
 
+/* Of one of the request's exemplars; the series' samples are staged. */
+static enum status stage_exemplar(struct writer *w, struct append_request *request,
+                                  const struct append_exemplar *exemplar, const struct bounds *bounds,
+                                  struct error *reterr)
+{
+    struct labels labels = request->series[exemplar->series].labels;
+    const struct known_series *known = catalogue_find(&w->catalogue, labels, labels_hash(labels));
+    enum exemplar_fate fate = EXEMPLAR_OF_UNKNOWN_SERIES;
+    enum status status = OK;
+    if (exemplar->is.time_ms > bounds->newest_allowed_ms)
+        fate = EXEMPLAR_TOO_FAR_AHEAD;
+    else if (known && known->has_samples)
+        status = exemplar_ring_stage(w->exemplars.ring, labels, &exemplar->is, &fate, reterr);
+    if (status != OK)
+        return status;
+    request->exemplars_by[fate]++;
+    if (fate == EXEMPLAR_OUT_OF_ORDER)
+        describe(&request->exemplar_refused, labels, exemplar->is.time_ms, EXEMPLAR_OUT_OF_ORDER_WORDS, "");
+    return OK;
+}
+
 /* The starts of a request that are still to come: as samples do. */
 struct starts {
     const struct append_start *at, *end;
@@ -339,9 +368,12 @@ static enum status stage(struct duckdb_store *store, struct metadata_changes *ch
         struct starts starts = {request->starts, request->starts + request->starts_n};
         request->zeros = request->metadata_refused = request->late = request->too_old = request->too_far_ahead =
             request->beyond_retention = 0;
-        request->refused = (struct error){.status = OK};
+        request->refused = request->exemplar_refused = (struct error){.status = OK};
+        memset(request->exemplars_by, 0, sizeof request->exemplars_by);
         for (size_t j = 0; status == OK && j < request->series_n; j++)
             status = stage_series(store, request, &request->series[j], &starts, &bounds, reterr);
+        for (size_t j = 0; status == OK && j < request->exemplars_n; j++)
+            status = stage_exemplar(&store->writer, request, &request->exemplars[j], &bounds, reterr);
         if (status == OK)
             status = stage_metadata(store, changes, request, reterr);
     }
@@ -485,6 +517,8 @@ static enum status write_all(struct writer *w, const struct metadata_changes *ch
         status = bulk_write(w, reterr);
     if (status == OK)
         status = metadata_write(changes, w->connection, reterr);
+    if (status == OK)
+        status = exemplars_write(&w->exemplars, w->connection, reterr);
     if (status == OK && w->late_n > 0)
         status = late_join(w, reterr);
     return engine_end(w->connection, status, reterr);
@@ -495,6 +529,7 @@ static enum status write_all(struct writer *w, const struct metadata_changes *ch
 static void clear(struct writer *w)
 {
     w->rows_n = w->undo_n = w->late_n = w->bulk_n = 0;
+    exemplar_ring_discard(w->exemplars.ring);
     w->in_doubt = false;
     w->transaction++;
 }
@@ -551,11 +586,12 @@ static void settle(struct duckdb_store *store)
     }
     totals->batch = w->transaction;
     pthread_mutex_unlock(&w->totals_lock);
+    exemplars_keep(&w->exemplars);
     clear(w);
     compactor_appended(store, recent_n);
 }
 
-/* One of the samples that are in the tables if the transaction is. NULL: there is none. */
+/* One of the samples that are in the tables if the transaction is. NULL: there is none, but maybe exemplars. */
 static const struct staged_row *witness_of(const struct writer *w)
 {
     if (w->rows_n > 0)
@@ -603,6 +639,8 @@ static enum status end_doubt(struct duckdb_store *store, bool *ret_stored, struc
     enum status status = store_mend(store, reterr);
     if (status == OK && witness)
         status = is_stored(w, witness, &stored, reterr);
+    else if (status == OK)
+        status = exemplars_are_stored(&w->exemplars, w->connection, &stored, reterr);
     if (status == OK && stored)
         settle(store);
     else if (status == OK)
@@ -650,7 +688,7 @@ static enum status append_in_turn(struct duckdb_store *store, struct metadata_ch
     atomic_store(&store->backend.metadata_labels, w->catalogue.metadata_labels);
     if (status == OK && store->options.bulk && w->late_n == 0)
         status = bulk_choose(w, reterr);
-    bool any = w->rows_n + w->late_n + changes->n > 0;
+    bool any = w->rows_n + w->late_n + changes->n + exemplar_ring_staged_n(w->exemplars.ring) > 0;
     if (status == OK && any)
         status = disk_check(store, w->rows_n * sizeof *w->rows, reterr);
     if (status == OK && any) {

@@ -20,6 +20,20 @@ static enum status store_metadata(struct backend *backend, struct str family, si
     return metadata_to_list(&store_of(backend)->metadata, family, limit, ret_list, reterr);
 }
 
+static enum status match_all(void *arg, struct str pattern, const struct str *texts, size_t n, bool *ret_matches,
+                             struct error *reterr)
+{
+    return regex_match_all(arg, pattern, texts, n, ret_matches, reterr);
+}
+
+static enum status store_exemplars(struct backend *backend, const struct series_query *query,
+                                   struct exemplar_list **ret_list, struct error *reterr)
+{
+    struct duckdb_store *store = store_of(backend);
+    const struct pattern_engine patterns = {match_all, &store->regex};
+    return exemplar_ring_query(store->writer.exemplars.ring, query, &patterns, ret_list, reterr);
+}
+
 static uint64_t file_bytes(const char *directory, const char *name)
 {
     struct strbuf path;
@@ -64,6 +78,7 @@ static enum status store_stats(struct backend *backend, struct backend_stats *re
         .samples_n = totals.samples_n,
         .min_time_ms = totals.min_ms,
         .max_time_ms = totals.max_ms,
+        .exemplars_n = exemplar_ring_n(store->writer.exemplars.ring),
     };
     enum status status = engine_figures(store, &stats, reterr);
     if (status != OK)
@@ -116,6 +131,7 @@ static const struct backend_ops OPS = {
     .label_names = store_label_names,
     .label_values = store_label_values,
     .metadata = store_metadata,
+    .exemplars = store_exemplars,
     .stats = store_stats,
     .cardinality = store_cardinality,
     .regex = store_regex,
@@ -138,7 +154,7 @@ static enum status prepare(struct duckdb_store *store, struct error *reterr)
         status = metadata_load(&store->metadata, connection, reterr);
     engine_disconnect(connection);
     if (status == OK)
-        status = writer_init(&store->writer, &store->engine, reterr);
+        status = writer_init(&store->writer, &store->engine, store->options.exemplars_max, reterr);
     atomic_init(&store->backend.metadata_labels, store->writer.catalogue.metadata_labels);
     if (status == OK)
         status = regex_init(&store->regex, &store->engine, reterr);

@@ -49,6 +49,12 @@ static const char *const STATEMENTS[] = {
     /* RE2 as Prometheus uses it: anchored at both ends, dot matches newline. */
     "CREATE MACRO prom_match(subject, pattern) AS regexp_full_match(subject, pattern, 's')",
 };
+/* Of databases of the same version some were made before there were these: no program minds them. */
+static const char *const ADDITIONS[] = {
+    /* Numbered as they came (exemplars.h); series has all labels, __name__ among them. */
+    "CREATE TABLE IF NOT EXISTS exemplars (number BIGINT NOT NULL, series MAP(VARCHAR, VARCHAR) NOT NULL, ts BIGINT "
+    "NOT NULL, value DOUBLE NOT NULL, labels MAP(VARCHAR, VARCHAR) NOT NULL)",
+};
 _Static_assert(SCHEMA_VERSION == 3, "the INSERT above writes the version");
 
 static enum status create(struct connection *connection, struct error *reterr)
@@ -59,6 +65,14 @@ static enum status create(struct connection *connection, struct error *reterr)
     for (size_t i = 0; status == OK && i < ARRAY_LENGTH(STATEMENTS); i++)
         status = engine_execute(connection, STATEMENTS[i], reterr);
     return engine_end(connection, status, reterr);
+}
+
+static enum status add(struct connection *connection, struct error *reterr)
+{
+    enum status status = OK;
+    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(ADDITIONS); i++)
+        status = engine_execute(connection, ADDITIONS[i], reterr);
+    return status;
 }
 
 enum status schema_prepare(struct connection *connection, struct error *reterr)
@@ -72,8 +86,10 @@ enum status schema_prepare(struct connection *connection, struct error *reterr)
         return status;
     bool is_new = duckdb_value_int64(&result, 0, 0) == 0;
     duckdb_destroy_result(&result);
-    if (is_new)
-        return create(connection, reterr);
+    if (is_new) {
+        status = create(connection, reterr);
+        return status == OK ? add(connection, reterr) : status;
+    }
     status = engine_query(connection, "SELECT max(version) FROM promsplit_schema", false, NULL, &result, reterr);
     if (status != OK)
         return status;
@@ -82,7 +98,7 @@ enum status schema_prepare(struct connection *connection, struct error *reterr)
     if (version != SCHEMA_VERSION)
         return error_set(reterr, E_STORE, "the database has schema version %lld, this program reads version %d",
                          (long long)version, SCHEMA_VERSION);
-    return OK;
+    return add(connection, reterr);
 }
 
 void schema_within(struct sql *sql, uint64_t batch)

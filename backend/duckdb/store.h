@@ -4,6 +4,7 @@
 
 #include "backend/duckdb/catalogue.h"
 #include "backend/duckdb/engine.h"
+#include "backend/duckdb/exemplars.h"
 #include "backend/duckdb/functions.h"
 #include "backend/duckdb/metadata.h"
 #include "backend/duckdb/regex.h"
@@ -48,6 +49,7 @@ struct writer {
     struct connection *connection;
     duckdb_data_chunk series_chunk, samples_chunk;
     struct catalogue catalogue;
+    struct exemplar_table exemplars;
     uint64_t transaction; /* number of the one under way: the batch of its rows */
     struct staged_row *rows;
     size_t rows_n, rows_capacity;
@@ -112,7 +114,8 @@ static inline struct duckdb_store *store_of(struct backend *backend)
 uint64_t store_log_bytes(const struct duckdb_store *store); /* of the log on disk; duckdb_backend.c */
 
 /* append.c */
-MUST_USE enum status writer_init(struct writer *writer, struct engine *engine, struct error *reterr);
+MUST_USE enum status writer_init(struct writer *writer, struct engine *engine, size_t exemplars_max,
+                                 struct error *reterr);
 void writer_release(struct writer *writer); /* a zeroed one is fine */
 struct totals writer_totals(struct writer *writer);
 enum status store_append(struct backend *backend, struct append_request *requests, size_t n, struct error *reterr);

@@ -9,6 +9,7 @@
 
 #include "backend/cardinality.h"
 #include "backend/duckdb/duckdb_backend.h"
+#include "backend/exemplar_ring.h"
 #include "base/assert.h"
 #include "base/float_text.h"
 
@@ -45,6 +46,7 @@ struct fake_backend {
     size_t answers_n;
     struct metric_metadata *metadata;
     size_t metadata_n;
+    struct exemplar_ring *exemplars;
     struct fault faults[FAKE_CALL_MAX];
 };
 
@@ -275,6 +277,18 @@ static void append_metadata(struct fake_backend *fake, const struct metric_metad
                                                   arena_str(arena, metadata->help), arena_str(arena, metadata->unit)};
 }
 
+static void append_exemplar(struct fake_backend *fake, struct append_request *request,
+                            const struct append_exemplar *exemplar)
+{
+    struct labels labels = request->series[exemplar->series].labels;
+    enum exemplar_fate fate = EXEMPLAR_OF_UNKNOWN_SERIES;
+    if (series_of(fake, labels)->n > 0)
+        PRE(exemplar_ring_stage(fake->exemplars, labels, &exemplar->is, &fate, NULL) == OK);
+    request->exemplars_by[fate]++;
+    if (fate == EXEMPLAR_OUT_OF_ORDER && request->exemplar_refused.status == OK)
+        error_set(&request->exemplar_refused, E_BAD_DATA, EXEMPLAR_OUT_OF_ORDER_WORDS);
+}
+
 static enum status fake_append(struct backend *backend, struct append_request *requests, size_t n, struct error *reterr)
 {
     struct fake_backend *fake = fake_of(backend);
@@ -286,7 +300,8 @@ static enum status fake_append(struct backend *backend, struct append_request *r
         request->written = request->duplicates = request->out_of_order = request->conflicting = 0;
         request->zeros = request->metadata_refused = request->late = request->too_old = request->too_far_ahead =
             request->beyond_retention = 0;
-        request->refused = (struct error){.status = OK};
+        request->refused = request->exemplar_refused = (struct error){.status = OK};
+        memset(request->exemplars_by, 0, sizeof request->exemplars_by);
         for (size_t j = 0; j < request->series_n; j++) {
             struct fake_series *series = series_of(fake, request->series[j].labels);
             for (size_t k = 0; k < request->series[j].samples_n; k++) {
@@ -294,9 +309,12 @@ static enum status fake_append(struct backend *backend, struct append_request *r
                 append_sample(request, series, request->series[j].samples[k]);
             }
         }
+        for (size_t j = 0; j < request->exemplars_n; j++)
+            append_exemplar(fake, request, &request->exemplars[j]);
         for (size_t j = 0; j < request->metadata_n; j++)
             append_metadata(fake, &request->metadata[j]);
     }
+    exemplar_ring_keep(fake->exemplars);
     leave(fake);
     return OK;
 }
@@ -624,13 +642,35 @@ static enum status fake_metadata(struct backend *backend, struct str family, siz
     return OK;
 }
 
+static enum status match_all(void *arg, struct str pattern, const struct str *texts, size_t n, bool *ret_matches,
+                             struct error *reterr)
+{
+    for (size_t i = 0; i < n; i++)
+        ret_matches[i] = pattern_matches(pattern, texts[i]);
+    return OK;
+}
+
+static enum status fake_exemplars(struct backend *backend, const struct series_query *query,
+                                  struct exemplar_list **ret_list, struct error *reterr)
+{
+    struct fake_backend *fake = fake_of(backend);
+    enum status status = enter(fake, FAKE_EXEMPLARS, NULL, reterr);
+    if (status != OK)
+        return status;
+    const struct pattern_engine patterns = {match_all, NULL};
+    status = exemplar_ring_query(fake->exemplars, query, &patterns, ret_list, reterr);
+    leave(fake);
+    return status;
+}
+
 static enum status fake_stats(struct backend *backend, struct backend_stats *ret_stats, struct error *reterr)
 {
     struct fake_backend *fake = fake_of(backend);
     enum status status = enter(fake, FAKE_STATS, NULL, reterr);
     if (status != OK)
         return status;
-    struct backend_stats stats = {.min_time_ms = INT64_MAX, .max_time_ms = INT64_MIN};
+    struct backend_stats stats = {
+        .min_time_ms = INT64_MAX, .max_time_ms = INT64_MIN, .exemplars_n = exemplar_ring_n(fake->exemplars)};
     for (size_t i = 0; i < fake->series_n; i++) {
         const struct fake_series *series = &fake->series[i];
         if (series->n == 0)
@@ -722,6 +762,7 @@ static void fake_close(struct backend *backend)
     free(fake->series);
     free(fake->answers);
     free(fake->metadata);
+    exemplar_ring_free(fake->exemplars);
     arena_release(&fake->arena);
     pthread_mutex_destroy(&fake->lock);
     free(fake);
@@ -740,6 +781,7 @@ static const struct backend_ops OPS = {
     .label_names = fake_label_names,
     .label_values = fake_label_values,
     .metadata = fake_metadata,
+    .exemplars = fake_exemplars,
     .stats = fake_stats,
     .cardinality = fake_cardinality,
     .regex = fake_regex,
@@ -753,5 +795,6 @@ struct backend *fake_backend_new(void)
     fake->backend.ops = &OPS;
     pthread_mutex_init(&fake->lock, NULL);
     arena_init(&fake->arena, SIZE_MAX);
+    PRE(exemplar_ring_new(FAKE_EXEMPLARS_MAX, &fake->exemplars, NULL) == OK);
     return &fake->backend;
 }

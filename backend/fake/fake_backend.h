@@ -3,13 +3,15 @@
  * Samples come by append, as everywhere, with the same policy. run() knows no SQL: it answers with the series a test
  * has laid down for the fragment's PromQL text. Any call can be made to fail, or to hang until its query is cancelled.
  *
- * Regular expressions are POSIX extended ones, anchored: near enough to RE2 for tests.
- * Threads  as backend.h says; one lock around everything but hanging.
+ * It keeps FAKE_EXEMPLARS_MAX exemplars. Regular expressions are POSIX extended ones, anchored: near enough to RE2 for
+ * tests. Threads  as backend.h says; one lock around everything but hanging.
  */
 #ifndef PROMSPLIT_BACKEND_FAKE_FAKE_BACKEND_H
 #define PROMSPLIT_BACKEND_FAKE_FAKE_BACKEND_H
 
 #include "backend/backend.h"
+
+#define FAKE_EXEMPLARS_MAX 100
 
 enum fake_call {
     FAKE_APPEND,
@@ -21,6 +23,7 @@ enum fake_call {
     FAKE_LABEL_NAMES,
     FAKE_LABEL_VALUES,
     FAKE_METADATA,
+    FAKE_EXEMPLARS,
     FAKE_STATS,
     FAKE_CARDINALITY,
     FAKE_CALL_MAX
@@ -35,7 +38,7 @@ void fake_answer(struct backend *backend, const char *promql, struct labels labe
 void fake_answer_empty(struct backend *backend, const char *promql);
 
 /* The nth call from now on (1: the next) fails with `status`; or hangs until its cancel stops it (append, metadata,
- * stats and cardinality have none and cannot hang). */
+ * exemplars, stats and cardinality have none and cannot hang). */
 void fake_fail(struct backend *backend, enum fake_call call, uint32_t nth, enum status status);
 void fake_hang(struct backend *backend, enum fake_call call, uint32_t nth);
 

@@ -30,15 +30,30 @@ def text(now_s):
     return "\n".join(out) + "\n"
 
 
+def open_metrics(now_s):
+    """Two counters and a histogram of one moment, each with an exemplar that has a time or has none."""
+    ticks = int(now_s * 1000) % 10_000_000
+    return f"""# TYPE target_hits counter
+target_hits_total{{path="/1"}} {ticks} # {{trace_id="t{ticks}"}} {ticks % 7} {now_s:.3f}
+target_hits_total{{path="/2"}} {ticks} # {{trace_id="u{ticks // 1000}"}} {ticks % 5}
+# TYPE target_took_seconds histogram
+target_took_seconds_bucket{{le="0.1"}} {ticks // 2} # {{span_id="s{ticks}",trace_id="t{ticks}"}} 0.05 {now_s:.3f}
+target_took_seconds_bucket{{le="+Inf"}} {ticks} # {{}} 3 {now_s:.3f}
+target_took_seconds_sum {ticks * 0.25}
+target_took_seconds_count {ticks}
+# EOF
+"""
+
+
 class Target:
     """Listens on a free port until close()."""
 
-    def __init__(self):
+    def __init__(self, make=text, kind="text/plain; version=0.0.4"):
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                body = text(time.time()).encode()
+                body = make(time.time()).encode()
                 self.send_response(200)
-                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

@@ -92,14 +92,18 @@ def signed(n):
 
 
 def write_request(series, metadata=()):
-    """series: iterable of (labels, samples); metadata: iterable of (type number, family, help, unit)."""
+    """series: iterable of (labels, samples) or (labels, samples, exemplars), exemplars a list of (labels, timestamp,
+    bits); metadata: iterable of (type number, family, help, unit)."""
     out = bytearray()
-    for labels, samples in series:
+    for labels, samples, *more in series:
         body = bytearray()
         for name, value in sorted(labels.items()):
             body += field_bytes(1, field_bytes(1, name) + field_bytes(2, value))
         for timestamp, bits in samples:
             body += field_bytes(2, field_fixed64(1, bits) + field_int(2, timestamp))
+        for own, timestamp, bits in more[0] if more else ():
+            own = b"".join(field_bytes(1, field_bytes(1, name) + field_bytes(2, value)) for name, value in own.items())
+            body += field_bytes(3, own + field_fixed64(2, bits) + field_int(3, timestamp))
         out += field_bytes(1, bytes(body))
     for kind, family, text, unit in metadata:
         row = field_int(1, kind) + field_bytes(2, family) + field_bytes(4, text) + field_bytes(5, unit)
@@ -108,17 +112,20 @@ def write_request(series, metadata=()):
 
 
 def write_request_2(series, symbols=("",), extra_refs=(), starts=()):
-    """Of remote write 2.0. `symbols`: what the table begins with; `extra_refs`: behind each series' labels; `starts`: of
+    """Of remote write 2.0; series as above. `symbols`: what the table begins with; `extra_refs`: behind each series' labels; `starts`: of
     the samples of each series, in ms."""
     numbers = {text: n for n, text in enumerate(symbols)}
     ref = lambda text: numbers.setdefault(text, len(numbers))  # noqa: E731
     out = bytearray()
-    for labels, samples in series:
+    for labels, samples, *more in series:
         refs = [ref(text) for pair in sorted(labels.items()) for text in pair] + list(extra_refs)
         body = field_bytes(1, b"".join(map(varint, refs)))
         for n, (timestamp, bits) in enumerate(samples):
             start = field_int(3, starts[n]) if n < len(starts) else b""
             body += field_bytes(2, field_fixed64(1, bits) + field_int(2, timestamp) + start)
+        for own, timestamp, bits in more[0] if more else ():
+            own = b"".join(varint(ref(text)) for pair in own.items() for text in pair)
+            body += field_bytes(4, field_bytes(1, own) + field_fixed64(2, bits) + field_int(3, timestamp))
         out += field_bytes(5, body + field_bytes(5, b""))
     return b"".join(field_bytes(4, text) for text in numbers) + bytes(out)
 

@@ -48,7 +48,7 @@ class Grafana(ServiceCase):
                                   headers={"Content-Type": "application/x-www-form-urlencoded", "X-Grafana-Org-Id": "1"})
         self.assertEqual(self.data(answer)["result"], [4, "2"])
 
-    def test_exemplars_are_empty(self):
+    def test_no_exemplars_came(self):
         self.assertFalse(self.data(self.api.post("/api/v1/query_exemplars", query=DIRECT, **self.window)))
         probe = {"query": "test", "start": T0_S * 1000, "end": T0_S * 1000 + 1}  # Grafana's probe sends milliseconds
         self.assertFalse(self.data(self.api.post("/api/v1/query_exemplars", **probe)))

@@ -5,7 +5,7 @@ import time
 from fixture import T0, T0_S, ServiceCase, until
 from lib import wire
 from lib.processes import ROOT, Server, free_port
-from lib.target import FAMILIES, Target
+from lib.target import FAMILIES, Target, open_metrics
 from lib.wire import float_bits
 
 V2 = {
@@ -153,6 +153,101 @@ class Sender_2_0_of_3_5(Sender):
 del Sender
 
 
+class ExemplarSender(ServiceCase):
+    """One Prometheus scrapes exemplars, sends them here, and has the same."""
+
+    version = "3.5"
+    write = "send_exemplars: true"
+
+    @classmethod
+    def prepare(cls):
+        cls.target = Target(open_metrics, "application/openmetrics-text; version=1.0.0; charset=utf-8")
+        cls.addClassCleanup(cls.target.close)
+        port = free_port()
+        cls.upstream = cls.stage.prometheus(
+            "upstream", cls.prometheus, remote_read=f"http://127.0.0.1:{port}", start=False,
+            config=scrape_config(cls.target, f"http://127.0.0.1:{port}", cls.write),
+            flags=("--enable-feature=exemplar-storage,promql-experimental-functions",))
+        cls.promsplit = cls.stage.promsplit("promsplit", cls.upstream.port, port=port)
+        cls.upstream.start()
+        cls.addClassCleanup(cls.upstream.kill)
+        cls.promsplit.wait_for("/-/ready")
+        cls.api = cls.promsplit.api
+
+    def exemplars_of(self, api, query, end):
+        answer = api.get("/api/v1/query_exemplars", query=query, start=end - 60, end=end)
+        self.assertEqual(answer.status, 200, answer)
+        return answer.json()["data"]
+
+    def has_all(self):
+        end = time.time() - 1
+        queries = ("rate(target_hits_total[5m])", '{__name__=~"target_.*", le!="0.1"}', "target_hits_total + on() target_none")
+        theirs, ours = ([self.exemplars_of(api, query, end) for query in queries] for api in (self.upstream.api, self.api))
+        return theirs == ours and [len(found) for found in ours] == [2, 3, 2] and len(ours[0][0]["exemplars"]) > 8
+
+    def test_all_exemplars_arrive(self):
+        until(self.has_all, 30, "what the sender has")
+        names = ("prometheus_remote_storage_exemplars_failed_total", "prometheus_remote_storage_exemplars_dropped_total")
+        lines = self.upstream.api.get("/metrics").body.decode().splitlines()
+        self.assertEqual([x for x in lines if x.startswith(names) and float(x.rpartition(" ")[2]) > 0], [])
+        self.promsplit.kill()
+        self.promsplit.start()
+        until(self.has_all, 30, "what the sender has, after kill -9")
+
+
+class ExemplarSender_1_0(ExemplarSender):
+    pass
+
+
+class ExemplarSender_2_0(ExemplarSender):
+    write = "protobuf_message: io.prometheus.write.v2.Request\n  send_exemplars: true"
+
+
+del ExemplarSender
+
+
+class ExemplarPeer(ServiceCase):
+    """The same requests here and to a Prometheus: the same answers. Prometheus 2 takes none of equal time."""
+
+    version = "3.5"
+
+    @classmethod
+    def prepare(cls):
+        cls.promsplit, cls.upstream = cls.stage.pair("promsplit", cls.prometheus)
+        cls.peer = cls.stage.prometheus("peer", cls.prometheus, flags=("--enable-feature=exemplar-storage",))
+        cls.apis = (cls.peer.api, cls.promsplit.api)
+
+    def both(self, query, **params):
+        theirs, ours = (api.get("/api/v1/query_exemplars", query=query, **params) for api in self.apis)
+        self.assertEqual(theirs.status, ours.status, (theirs, ours))
+        if ours.status == 204:
+            self.assertEqual((theirs.body, ours.body), (b"", b""))
+            return None
+        self.assertEqual(theirs.json(), ours.json(), query)
+        return ours.json().get("data")
+
+    def test_same_answers(self):
+        one = float_bits(1)
+        exemplars = {
+            "1": [({"t": "b"}, T0, one), ({"t": "b"}, T0, one), ({"t": "b"}, T0 - 1, one), ({"t": "c"}, T0, float_bits(0.5)),
+                  ({"t": "a"}, T0, float_bits(2)), ({"t": "b"}, T0 + 1500, float_bits(float("inf")))],
+            "2": [({"t": "\u20ac" * 127}, T0, one), ({"t": "\u20ac" * 128}, T0 + 1, one), ({}, T0 + 2, float_bits(-0.0)),
+                  ({"a b": "\"\n", "c": ""}, T0 + 3, float_bits(1e-9)), ({"x": "1"}, int((time.time() + 3600) * 1000), one)],
+            "3": [({"t": "1"}, T0 + k, float_bits(k / 3)) for k in range(50)],
+        }
+        for again in range(2):
+            body = [({"__name__": "peer", "n": n}, [(T0 + again, one)], made[again:]) for n, made in exemplars.items()]
+            for api in self.apis:
+                self.assertEqual(api.write(body).status, 204)
+        for api in self.apis:  # series without a sample
+            self.assertEqual(api.write([({"__name__": "alone"}, [], [({"t": "1"}, T0, one)])]).status, 204)
+        self.assertEqual([len(s["exemplars"]) for s in self.both("peer")], [3, 3, 50])
+        for query in ("alone", 'peer{n="1"} / on() sum(rate(peer{n=~"2|3"}[5m] offset 1h))', '{n!~"2|3"}', "1", 'peer{n=~"("}', "peer @ 1", "sum("):
+            self.both(query)
+        for start, end in ((T0_S, T0_S), (T0_S, T0_S + 0.02), (T0_S + 1, T0_S + 9), (T0_S, T0_S - 1), ("x", T0_S)):
+            self.both("peer", start=start, end=end)
+
+
 class HandMade(ServiceCase):
     """Requests of 2.0 that a well-behaved sender does not send, and metadata in labels."""
 
@@ -161,10 +256,10 @@ class HandMade(ServiceCase):
         cls.promsplit, cls.upstream = cls.stage.pair("promsplit", cls.prometheus)
         cls.api = cls.promsplit.api
 
-    def expect(self, answer, status, samples, words=b""):
+    def expect(self, answer, status, samples, words=b"", exemplars=0):
         self.assertEqual(answer.status, status, answer)
         self.assertIn(words, answer.body)
-        for kind, n in (("Samples", samples), ("Histograms", 0), ("Exemplars", 0)):
+        for kind, n in (("Samples", samples), ("Histograms", 0), ("Exemplars", exemplars)):
             self.assertEqual(answer.headers[f"X-Prometheus-Remote-Write-{kind}-Written"], str(n), answer)
 
     def write_2(self, series, **options):
@@ -184,6 +279,21 @@ class HandMade(ServiceCase):
         self.expect(self.api.write_bytes(wire.snappy(b"\x22\x05"), **V2), 400, 0, b"is not valid protobuf")
         found = self.api.query("made", T0_S + 1).json()["data"]["result"]
         self.assertEqual({s["metric"]["n"]: s["value"][1] for s in found}, {"1": "5", "2": "1"})
+
+    def test_exemplars_are_counted(self):
+        one = float_bits(1)
+        series = lambda n, *exemplars: ({"__name__": "shown", "n": n}, [(T0, one)], [({"t": "1"}, T0 + at, one) for at in exemplars])  # noqa: E731
+        self.expect(self.write_2([series("1", 0, 5), series("2")]), 204, 2, exemplars=2)
+        self.expect(self.write_2([series("1", 0, 5, 6), series("2", 1)]), 204, 2, exemplars=4)  # two of them again
+        self.expect(self.write_2([series("1", 4, 7)]), 400, 1, b"out of order exemplar: series shown", exemplars=1)
+        long = ({"__name__": "shown", "n": "3"}, [(T0, one)], [({"t": "x" * 128}, T0, one), ({"t": ""}, T0 + 1, one), ({"t": "2"}, T0 + 10**15, one)])
+        self.expect(self.write_2([long]), 204, 1, exemplars=1)
+        found = self.api.get("/api/v1/query_exemplars", query='shown{n!="2"}').json()["data"]
+        self.assertEqual([len(s["exemplars"]) for s in found], [4, 1])
+        self.assertEqual(found[1]["exemplars"], [{"labels": {}, "value": "1", "timestamp": (T0 + 1) / 1000}])
+        for result, n in (("written", 6), ("duplicate", 2), ("out_of_order", 1), ("too_long", 1), ("too_far_ahead", 1)):
+            self.assertEqual(self.api.metric("promsplit_write_exemplars_total", f'{{result="{result}"}}'), n, result)
+        self.assertEqual(self.api.metric("promsplit_store_exemplars"), 6)
 
     def test_start_timestamps(self):
         """Skipped; or zeros, which show a counter's first increase, and those after it began anew."""

@@ -40,6 +40,7 @@ void fixture_open(struct fixture *fixture)
         .connections_max = fixture->connections,
         .compact_rows = fixture->compact_rows,
         .shrink_bytes = fixture->shrink_bytes,
+        .exemplars_max = fixture->exemplars_max,
         .min_free_bytes = fixture->min_free_bytes,
         .out_of_order_window_ms = fixture->out_of_order_window_ms,
         .bulk = fixture->bulk,
@@ -104,6 +105,24 @@ const char *labels_text(struct arena *arena, struct labels labels)
         strbuf_str(&out, labels.at[i].name);
         strbuf_char(&out, '=');
         strbuf_str(&out, labels.at[i].value);
+    }
+    struct str copy = arena_str(arena, strbuf_view(&out));
+    strbuf_release(&out);
+    return copy.ptr;
+}
+
+const char *exemplars_text(struct arena *arena, const struct exemplar_list *list)
+{
+    struct strbuf out;
+    strbuf_init(&out, 1 << 20);
+    for (size_t i = 0; i < list->n; i++) {
+        strbuf_cstr(&out, labels_text(arena, list->at[i].labels));
+        strbuf_char(&out, ':');
+        for (size_t k = 0; k < list->at[i].exemplars_n; k++) {
+            const struct exemplar *is = &list->at[i].exemplars[k];
+            strbuf_f(&out, " %g@%lld{%s}", is->value, (long long)is->time_ms, labels_text(arena, is->labels));
+        }
+        strbuf_char(&out, '\n');
     }
     struct str copy = arena_str(arena, strbuf_view(&out));
     strbuf_release(&out);

@@ -16,6 +16,7 @@ struct fixture {
     uint64_t memory_max_bytes;
     uint64_t compact_rows;
     uint64_t shrink_bytes;
+    uint64_t exemplars_max;
     uint64_t min_free_bytes;
     int64_t out_of_order_window_ms;
     bool bulk;
@@ -43,6 +44,9 @@ struct append_request append(struct fixture *fixture, const char *series, const 
 #define APPEND(fixture, series, ...)                                                                                   \
     append(fixture, series, (const struct sample[]){__VA_ARGS__},                                                      \
            sizeof((const struct sample[]){__VA_ARGS__}) / sizeof(struct sample))
+
+/* A list as text: "up;job=a: 1@1000{trace=x} 2@2000{}\n", one line per series. */
+const char *exemplars_text(struct arena *arena, const struct exemplar_list *list);
 
 struct backend_stats stats_of(struct fixture *fixture);
 

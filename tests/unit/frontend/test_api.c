@@ -98,7 +98,14 @@ static void add_series(const char *name, const char *job, int64_t time_ms)
     struct sample sample = {time_ms, 1};
     struct append_series series = {{labels, 2}, &sample, 1};
     struct metric_metadata metadata = {str_from(name), METRIC_COUNTER, STR("Help \"me\"."), STR("")};
-    struct append_request request = {.series = &series, .series_n = 1, .metadata = &metadata, .metadata_n = 1};
+    struct label trace = {STR("trace_id"), STR("a\"b")};
+    struct append_exemplar exemplar = {0, {{&trace, job[0] == 'd'}, 0.25, time_ms}};
+    struct append_request request = {.series = &series,
+                                     .series_n = 1,
+                                     .exemplars = &exemplar,
+                                     .exemplars_n = 1,
+                                     .metadata = &metadata,
+                                     .metadata_n = 1};
     assert_int_equal(app.backend->ops->append(app.backend, &request, 1, NULL), OK);
     assert_int_equal(request.written, 1);
 }
@@ -299,6 +306,12 @@ static void expressions(void **state)
          BAD_BODY("invalid parameter \\\"query\\\": unknown position: parse error: no expression found in input")},
         {api_parse_query, "", "query=1", 200, OK_BODY("{\"type\":\"numberLiteral\",\"val\":\"1\"}")},
         {api_query_exemplars, "", "query=test&start=1700000000000&end=1700000600000", 200, OK_BODY("[]")},
+        {api_query_exemplars, "", "query=1", 204, ""},
+        {api_query_exemplars, "", "query=rate(up{job=\"db\"}[5m])-on()requests_total&start=1&end=9", 200,
+         OK_BODY("[{\"seriesLabels\":{\"__name__\":\"requests_total\",\"job\":\"api\"},\"exemplars\":[{\"labels\":{},"
+                 "\"value\":\"0.25\",\"timestamp\":1}]},{\"seriesLabels\":{\"__name__\":\"up\",\"job\":\"db\"},"
+                 "\"exemplars\":[{\"labels\":{\"trace_id\":\"a\\\"b\"},\"value\":\"0.25\",\"timestamp\":9}]}]")},
+        {api_query_exemplars, "", "query=up&start=2&end=8", 200, OK_BODY("[]")},
         {api_query_exemplars, "", "query=up&start=2&end=1", 400,
          BAD_BODY("end timestamp must not be before start timestamp")},
         {api_explain, "", "query=up&start=3&end=2&step=1", 400,

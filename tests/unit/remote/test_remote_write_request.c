@@ -206,7 +206,6 @@ static void test_unusual_layouts(void **state)
 static void test_counts_what_it_skips(void **state)
 {
     struct strbuf message = new_buffer(), series = good_series("a");
-    pb_bytes(&series, 3, STR("exemplar"));
     pb_bytes(&series, 4, STR("histogram"));
     pb_bytes(&series, 4, STR("another"));
     pb_message(&message, 1, &series);
@@ -220,10 +219,93 @@ static void test_counts_what_it_skips(void **state)
     assert_int_equal(got.series_n, 1);
     assert_int_equal(got.samples_n, 1);
     assert_int_equal(got.histograms_skipped, 3);
-    assert_int_equal(got.exemplars_skipped, 1);
     assert_int_equal(got.invalid_series, 0);
     arena_release(&arena);
     strbuf_release(&message);
+}
+
+/* --- exemplars --- */
+
+/* Labels: pairs of texts, then NULL. */
+static void add_exemplar(struct strbuf *series, const char *const *labels, double value, int64_t time_ms)
+{
+    struct strbuf exemplar = new_buffer();
+    for (; *labels; labels += 2)
+        add_label(&exemplar, str_from(labels[0]), str_from(labels[1]));
+    pb_fixed64(&exemplar, 2, double_bits(value));
+    pb_number(&exemplar, 3, (uint64_t)time_ms);
+    pb_message(series, 3, &exemplar);
+}
+
+#define LABELS(...)                                                                                                    \
+    (const char *const[])                                                                                              \
+    {                                                                                                                  \
+        __VA_ARGS__, NULL                                                                                              \
+    }
+
+static void test_exemplars(void **state)
+{
+    struct strbuf message = new_buffer(), series = good_series("a");
+    add_exemplar(&series, LABELS("trace", "1", "span", "2", "empty", ""), -0.0, 1000);
+    add_exemplar(&series, LABELS("twice", "1", "twice", "2"), 1, 1000);
+    add_exemplar(&series, LABELS("", "no name"), 1, 1000);
+    add_exemplar(&series, LABELS("broken", "\xff"), 1, 1000);
+    pb_bytes(&series, 3, STR(""));
+    pb_message(&message, 1, &series);
+    add_label(&series, STR("job"), STR("without a name"));
+    add_exemplar(&series, LABELS("trace", "3"), 1, 1000);
+    pb_message(&message, 1, &series);
+    add_label(&series, STR("__name__"), STR("nothing"));
+    pb_message(&message, 1, &series);
+    add_label(&series, STR("__name__"), STR("alone"));
+    add_exemplar(&series, LABELS("trace", "4"), 1, -1);
+    pb_message(&message, 1, &series);
+    struct arena arena;
+    arena_init(&arena, 1 << 20);
+    struct write_request got;
+    assert_int_equal(unpack(&arena, strbuf_view(&message), &got, NULL), OK);
+    assert_int_equal(got.series_n, 2);
+    assert_int_equal(got.series[1].samples_n, 0);
+    assert_int_equal(got.exemplars_n, 3);
+    assert_int_equal(got.invalid_exemplars, 4);
+    assert_int_equal(got.invalid_exemplar.status, OK);
+    const struct exemplar *first = &got.exemplars[0].is;
+    assert_int_equal(first->labels.n, 2);
+    assert_str(first->labels.at[0].name, "span");
+    assert_str(first->labels.at[1].value, "1");
+    assert_int_equal(double_bits(first->value), double_bits(-0.0));
+    assert_int_equal(first->time_ms, 1000);
+    assert_int_equal(got.exemplars[1].series, 0);
+    assert_int_equal(got.exemplars[1].is.labels.n, 0);
+    assert_int_equal(got.exemplars[2].series, 1);
+    assert_int_equal(got.exemplars[2].is.time_ms, -1);
+    arena_release(&arena);
+    strbuf_release(&message);
+}
+
+static void test_malformed_exemplars(void **state)
+{
+    const struct {
+        struct str bytes;
+        const char *words;
+    } cases[] = {{STR("\x0a\x05"), "Exemplar"},
+                 {STR("\x08\x01"), "wrong wireType = 0 for field 1 of Exemplar"},
+                 {STR("\x10\x01"), "wrong wireType = 0 for field 2 of Exemplar"},
+                 {STR("\x1a\x00"), "wrong wireType = 2 for field 3 of Exemplar"},
+                 {STR("\x0a\x02\x0a\x05"), "Label"}};
+    for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
+        struct strbuf message = new_buffer(), series = good_series("a");
+        pb_bytes(&series, 3, cases[i].bytes);
+        pb_message(&message, 1, &series);
+        struct arena arena;
+        arena_init(&arena, 1 << 20);
+        struct write_request got;
+        struct error error = {0};
+        assert_int_equal(unpack(&arena, strbuf_view(&message), &got, &error), E_BAD_DATA);
+        assert_non_null(strstr(error.message, cases[i].words));
+        arena_release(&arena);
+        strbuf_release(&message);
+    }
 }
 
 /* --- invalid series --- */
@@ -655,7 +737,7 @@ static void test_agrees_with_protobuf_c_on_damaged_messages(void **state)
             }
             assert_int_equal(ours.samples_n + write_request_invalid_samples(&ours), samples);
             assert_int_equal(ours.histograms_skipped, histograms);
-            assert_int_equal(ours.exemplars_skipped, exemplars);
+            assert_int_equal(ours.exemplars_n + ours.invalid_exemplars, exemplars);
             assert_true(ours.metadata_n + ours.invalid_metadata <= theirs->n_metadata);
             both++;
         }
@@ -735,6 +817,8 @@ int main(void)
         cmocka_unit_test(test_encodes_as_protobuf),
         cmocka_unit_test(test_unusual_layouts),
         cmocka_unit_test(test_counts_what_it_skips),
+        cmocka_unit_test(test_exemplars),
+        cmocka_unit_test(test_malformed_exemplars),
         cmocka_unit_test(test_invalid_series_are_left_out),
         cmocka_unit_test(test_no_limits),
         cmocka_unit_test(test_the_first_reason_stays),

@@ -200,11 +200,9 @@ static void test_nothing(void **state)
 static void test_counts(void **state)
 {
     struct strbuf series[3] = {up_series(), up_series(), new_buffer()};
-    pb_bytes(&series[0], 4, STR("exemplar"));
     pb_bytes(&series[0], 3, STR("histogram"));
     add_refs(&series[2], UP, ARRAY_LENGTH(UP));
     pb_bytes(&series[2], 3, STR("histogram"));
-    pb_bytes(&series[2], 4, STR("exemplar"));
     struct strbuf message = message_of(series, 3);
     struct outcome outcome;
     unpack(&outcome, strbuf_view(&message));
@@ -212,9 +210,53 @@ static void test_counts(void **state)
     assert_int_equal(outcome.got.series_n, 2);
     assert_int_equal(outcome.got.samples_n, 2);
     assert_int_equal(outcome.got.histograms_skipped, 2);
-    assert_int_equal(outcome.got.exemplars_skipped, 2);
     assert_int_equal(outcome.got.invalid_series, 0);
     assert_true(labels_eq(outcome.got.series[0].labels, outcome.got.series[1].labels));
+    outcome_release(&outcome);
+    strbuf_release(&message);
+}
+
+static void add_exemplar(struct strbuf *series, const uint64_t *refs, size_t n, int64_t time_ms)
+{
+    struct strbuf exemplar = new_buffer();
+    add_refs(&exemplar, refs, n);
+    pb_fixed64(&exemplar, 2, double_bits(2.5));
+    pb_number(&exemplar, 3, (uint64_t)time_ms);
+    pb_message(series, 4, &exemplar);
+}
+
+static void test_exemplars(void **state)
+{
+    struct strbuf series[3] = {up_series(), new_buffer(), new_buffer()}, loose = new_buffer();
+    add_exemplar(&series[0], (const uint64_t[]){S_JOB, S_WEB, S_A, S_UP}, 4, 7);
+    add_exemplar(&series[0], (const uint64_t[]){S_JOB, S_WEB, S_A}, 3, 8);
+    add_exemplar(&series[0], (const uint64_t[]){S_JOB, 99}, 2, 9);
+    add_exemplar(&series[0], (const uint64_t[]){S_JOB, S_BROKEN}, 2, 10);
+    pb_number(&loose, 1, S_JOB); /* numbers one by one are as good as packed ones */
+    pb_number(&loose, 1, S_WEB);
+    pb_message(&series[0], 4, &loose);
+    add_refs(&series[1], UP, ARRAY_LENGTH(UP)); /* as Prometheus sends them: apart from their samples */
+    add_exemplar(&series[1], NULL, 0, 11);
+    add_refs(&series[2], UP, 1);
+    add_exemplar(&series[2], (const uint64_t[]){S_JOB, S_WEB}, 2, 12);
+    struct strbuf message = message_of(series, 3);
+    struct outcome outcome;
+    unpack(&outcome, strbuf_view(&message));
+    assert_int_equal(outcome.status, OK);
+    const struct write_request *got = &outcome.got;
+    assert_int_equal(got->series_n, 2);
+    assert_int_equal(got->exemplars_n, 3);
+    assert_int_equal(got->invalid_exemplars, 4);
+    assert_string_equal(got->invalid_exemplar.message, "parsing exemplar for series: invalid labelRefs length 3");
+    assert_int_equal(got->invalid_series, 1);
+    assert_int_equal(got->exemplars[0].is.labels.n, 2);
+    assert_str(got->exemplars[0].is.labels.at[0].name, "a");
+    assert_str(got->exemplars[0].is.labels.at[1].value, "web");
+    assert_true(got->exemplars[0].is.value == 2.5);
+    assert_int_equal(got->exemplars[0].is.time_ms, 7);
+    assert_str(got->exemplars[1].is.labels.at[0].value, "web");
+    assert_int_equal(got->exemplars[1].series, 0);
+    assert_int_equal(got->exemplars[2].series, 1);
     outcome_release(&outcome);
     strbuf_release(&message);
 }
@@ -543,6 +585,7 @@ int main(void)
         cmocka_unit_test(test_unusual_layouts),
         cmocka_unit_test(test_nothing),
         cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_exemplars),
         cmocka_unit_test(test_starts),
         cmocka_unit_test(test_starts_of_drafts),
         cmocka_unit_test(test_metadata_of_series),

@@ -29,20 +29,21 @@
 #include "tests/unit/backend/fixture.h"
 #include "tests/unit/backend/random.h"
 
-#define KILLS        12
-#define MOVES        2 /* done by each child of those that live longer */
-#define SERIES       40
-#define SHRINK_EVERY 16
-#define COMPACT_ROWS 20000 /* so that a compaction is nearly always under way */
-#define SAMPLE_MS    5000  /* between samples: partitions fill in some rounds */
-#define BATCH        2500  /* samples a series and round, at most */
-#define PARTITION_MS INT64_C(7200000)
-#define KEEP_MS      (8 * PARTITION_MS)
-#define LATE         4                           /* samples of a series and round that come late */
-#define LATE_MS      (INT64_C(2000) * SAMPLE_MS) /* by so much at most */
-#define CUT_FIRST    2                           /* of the series that deletions cut pieces out of */
-#define CUT_LAST     5
-#define ROUNDS_MAX   20000
+#define KILLS         12
+#define MOVES         2 /* done by each child of those that live longer */
+#define SERIES        40
+#define SHRINK_EVERY  16
+#define COMPACT_ROWS  20000 /* so that a compaction is nearly always under way */
+#define SAMPLE_MS     5000  /* between samples: partitions fill in some rounds */
+#define BATCH         2500  /* samples a series and round, at most */
+#define PARTITION_MS  INT64_C(7200000)
+#define KEEP_MS       (8 * PARTITION_MS)
+#define LATE          4                           /* samples of a series and round that come late */
+#define LATE_MS       (INT64_C(2000) * SAMPLE_MS) /* by so much at most */
+#define CUT_FIRST     2                           /* of the series that deletions cut pieces out of */
+#define CUT_LAST      5
+#define ROUNDS_MAX    20000
+#define EXEMPLARS_MAX 20 /* a round has one of series 1, whose value is its number */
 
 /* --- what a round does is fixed by its number, so that the parent knows what to look for --- */
 
@@ -112,8 +113,10 @@ static void append_or_exit(struct backend *backend, struct arena *arena, uint32_
         snprintf(text, sizeof text, i ? "m;i=%d" : "m;new=%d", i ? i : (int)round); /* a new series each round */
         series[i] = (struct append_series){labels_of(arena, text), samples, n + late_n};
     }
-    struct append_request request = {.series = series, .series_n = SERIES};
-    if (backend->ops->append(backend, &request, 1, NULL) != OK || request.written != SERIES * (n + late_n))
+    struct append_exemplar exemplar = {1, {labels_of(arena, "trace=x"), round, *time_ms}};
+    struct append_request request = {.series = series, .series_n = SERIES, .exemplars = &exemplar, .exemplars_n = 1};
+    if (backend->ops->append(backend, &request, 1, NULL) != OK || request.written != SERIES * (n + late_n) ||
+        request.exemplars_by[EXEMPLAR_WRITTEN] != 1)
         _exit(2);
 }
 
@@ -134,6 +137,7 @@ static void write_until_killed(const char *directory, uint32_t first_round, int6
                                      .connections_max = 2,
                                      .compact_rows = COMPACT_ROWS,
                                      .shrink_bytes = 1 << 20,
+                                     .exemplars_max = EXEMPLARS_MAX,
                                      .out_of_order_window_ms = LATE_MS + INT64_C(1) * BATCH * SAMPLE_MS,
                                      .retention = {.time_ms = KEEP_MS}};
     struct backend *backend = NULL;
@@ -298,6 +302,24 @@ static bool new_series_are_as_modelled(struct fixture *f, const struct model *m,
     return right;
 }
 
+/* Those of the last rounds, each once. */
+static bool exemplars_are_as_modelled(struct fixture *f, const struct model *m)
+{
+    struct expr_selector selector = selector_of(&f->arena, "__name__=m");
+    struct series_query query = {&selector, 1, {INT64_MIN, INT64_MAX}, 0};
+    struct exemplar_list *list = NULL;
+    assert_int_equal(f->backend->ops->exemplars(f->backend, &query, &list, NULL), OK);
+    size_t wanted = m->rounds < EXEMPLARS_MAX ? m->rounds : EXEMPLARS_MAX;
+    bool right = list->n == 1 && list->at[0].exemplars_n == wanted;
+    for (size_t i = 0; right && i < wanted; i++) {
+        const struct exemplar *is = &list->at[0].exemplars[i];
+        size_t round = m->rounds - wanted + i;
+        right = is->value == (double)round && is->time_ms == m->round_end_ms[round];
+    }
+    exemplar_list_free(list);
+    return right;
+}
+
 static bool all_is_as_modelled(struct fixture *f, const struct model *m, int64_t cut_ms)
 {
     static const int LOOKED_AT[] = {1, CUT_FIRST, CUT_FIRST + 1, CUT_LAST, SERIES - 1};
@@ -305,7 +327,7 @@ static bool all_is_as_modelled(struct fixture *f, const struct model *m, int64_t
         if (!is_as_modelled(f, m, LOOKED_AT[i], cut_ms))
             return false;
     }
-    return new_series_are_as_modelled(f, m, cut_ms);
+    return new_series_are_as_modelled(f, m, cut_ms) && exemplars_are_as_modelled(f, m);
 }
 
 /* From which time on samples are there, by a series that nobody deletes from. */
@@ -407,6 +429,7 @@ static void test_acknowledged_rounds_survive(void **state)
     print_message("%d kills, PROMSPLIT_SEED=%" PRIu64 "\n", kills, seed);
     fixture_init_on_disk(&f);
     fixture_close(&f);
+    f.exemplars_max = EXEMPLARS_MAX;
     for (int i = 0; i < kills; i++) {
         /* Most die young; every fourth lives to finish moves, and dies in a later one or between. */
         bool deleted = live_and_die(&f, &model, &r, i % 4 == 3);

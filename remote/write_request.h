@@ -61,6 +61,7 @@ struct write_request {
     size_t starts_n;
     struct append_exemplar *exemplars; /* of these series, in their order */
     size_t exemplars_n;
+    size_t exemplars_skipped;      /* of formats of import, which hand none on */
     size_t invalid_exemplars;      /* left out */
     struct error invalid_exemplar; /* of 2.0: E_BAD_DATA and the first wrong reference, in Prometheus's words */
     struct label *labels;          /* those of all series, one after the other: append_series shows them as constant */

@@ -30,7 +30,7 @@ struct duckdb_options {
     uint64_t min_free_bytes;    /* of the disk: nothing is written when less would be free */
     unsigned connections_max;   /* queries, cursors and listings at the same time; further callers wait for one */
     uint64_t compact_rows;      /* samples stored as they came that start a compaction; 0: the default (compact.c) */
-    uint64_t exemplars_max;     /* the newest are kept; 0: none */
+    uint64_t exemplars_max;     /* the newest are kept; 0: none is taken or shown, those stored stay */
     uint64_t shrink_bytes;      /* of free blocks in the file that make shortening it worth it; 0: the default */
     bool bulk; /* for imports: samples of whole partitions become chunks at once; appends wait for moves */
     struct retention retention;

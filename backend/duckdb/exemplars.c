@@ -59,14 +59,15 @@ static enum status load_rows(struct exemplar_table *table, struct connection *co
 enum status exemplars_load(struct exemplar_table *table, struct connection *connection, size_t max,
                            struct error *reterr)
 {
+    enum status status = exemplar_ring_new(max, &table->ring, reterr);
+    if (status != OK || max == 0)
+        return status;
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "DELETE FROM exemplars WHERE number <= (SELECT max(number) FROM exemplars) - ");
     sql_i64(&sql, (int64_t)max);
-    enum status status = engine_alter(connection, &sql, NULL, NULL, reterr);
+    status = engine_alter(connection, &sql, NULL, NULL, reterr);
     if (status == OK)
-        status = exemplar_ring_new(max, &table->ring, reterr);
-    if (status == OK && max > 0)
         status = load_rows(table, connection, reterr);
     if (status != OK)
         return status;

@@ -17,7 +17,7 @@ struct exemplar_table {
     uint64_t oldest; /* number of the oldest row, or less */
 };
 
-/* max: kept at most. Deletes rows beyond that. */
+/* max: kept at most. Deletes rows beyond that; with 0 none is taken or shown, and the table is left alone. */
 MUST_USE enum status exemplars_load(struct exemplar_table *table, struct connection *connection, size_t max,
                                     struct error *reterr);
 void exemplars_release(struct exemplar_table *table); /* a zeroed one is fine */

@@ -128,7 +128,7 @@ void write_decoder_end_exemplar(struct write_decoder *decoder, struct label *lab
         write_decoder_drop_exemplar(decoder, labels);
         return;
     }
-    decoder->exemplar_labels = labels + n;
+    decoder->exemplar_labels = n ? labels + n : labels; /* without any there may be no array */
     *decoder->exemplars++ = (struct append_exemplar){.is = {{labels, n}, value, time_ms}};
 }
 

@@ -1,7 +1,9 @@
 /* tests/unit/backend/test_duckdb_exemplars.c: exemplars come with their samples and outlive a restart. */
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -158,12 +160,58 @@ static void a_wrong_pattern_is_named(void **state)
     assert_non_null(strstr(error.message, "missing"));
 }
 
+#define ROUNDS 600
+
+/* Asks until told to stop; how often it saw more than a run of the last ones. */
+struct reader {
+    struct fixture *f;
+    atomic_bool stop;
+    size_t wrong_n, asked_n;
+};
+
+static void *read_meanwhile(void *arg)
+{
+    struct reader *reader = arg;
+    struct backend *backend = reader->f->backend;
+    struct matcher matcher = {LABEL_METRIC_NAME, MATCH_REGEX, STR("up|down")};
+    struct expr_selector selector = {.matchers = &matcher, .matchers_n = 1};
+    struct series_query query = {.selectors = &selector, .selectors_n = 1, .span = {INT64_MIN, INT64_MAX}};
+    for (; !atomic_load(&reader->stop); reader->asked_n++) {
+        struct exemplar_list *list;
+        if (backend->ops->exemplars(backend, &query, &list, NULL) != OK) {
+            reader->wrong_n++;
+            continue;
+        }
+        const struct exemplar_series *series = list->at;
+        bool right = list->n <= 1 && (list->n == 0 || series->exemplars_n <= MAX);
+        for (size_t k = 1; right && list->n && k < series->exemplars_n; k++)
+            right = series->exemplars[k].time_ms == series->exemplars[k - 1].time_ms + 1;
+        reader->wrong_n += !right;
+        exemplar_list_free(list);
+    }
+    return NULL;
+}
+
+static void readers_beside_writes(void **state)
+{
+    struct fixture *f = *state;
+    struct reader reader = {.f = f};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, read_meanwhile, &reader), 0);
+    for (int i = 0; i < ROUNDS; i++)
+        expect_fate(put(f, "up", i == 0, "trace=x", 1, 1000 + i), EXEMPLAR_WRITTEN);
+    atomic_store(&reader.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(reader.asked_n > 0);
+    assert_int_equal(reader.wrong_n, 0);
+}
+
 int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(they_come_with_samples),    TEST(a_restart_loses_none),     TEST(the_oldest_make_way),
-        TEST(they_outlive_their_series), TEST(a_wrong_pattern_is_named),
+        TEST(they_outlive_their_series), TEST(a_wrong_pattern_is_named), TEST(readers_beside_writes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -82,9 +82,13 @@ def texts_compared(peer, error_type):
     return not (peer.startswith("2.") and error_type == "bad_data")
 
 
-# Of more than ten, Prometheus shows those that its map gives first; how many there are is the same.
+# Of more than ten, Prometheus shows those that its map gives first; how many there are is the same. A number in a text is
+# a result like any other: sin and exp come from two libraries.
+_LONG_NUMBER = re.compile(r"-?\d+\.\d{11,}(?:e[+-]\d+)?")
+
+
 def annotations(texts):
-    texts = sorted(texts or [])
+    texts = sorted(_LONG_NUMBER.sub(lambda number: f"{float(number[0]):.9e}", text) for text in texts or [])
     omitted = [text for text in texts if text.endswith("annotations omitted")]
     return [f"{len(texts)} texts", *omitted] if omitted else texts
 
@@ -149,11 +153,22 @@ def _moved_comparison(node, sign, other):
     return pieces
 
 
+def _moved_modulus(node, other):
+    """A divisor that may as well be zero leaves nothing (NaN), where any other number next to zero leaves next to zero."""
+    left, right = node.operands()
+    either = moved(right, other)
+    divisor = f"({either} * ({either} * {moved(right, '+' if other == '-' else '-')} > bool 0))"
+    operands = iter((moved(left, other), divisor))
+    return "".join(next(operands) if hasattr(p, "pieces") else p for p in node.pieces)
+
+
 def moved(node, sign):
     """The text of a query (generate.Node) whose open roundings are moved to one side; signs alternate with depth."""
     other = "-" if sign == "+" else "+"
     if node.what in _COMPARING and len(node.operands()) == 2:
         return "".join(_moved_comparison(node, sign, other))
+    if node.what == "%" and sign == "+" and is_open(node.operands()[-1]):
+        return _moved_modulus(node, other)
     pieces = [moved(p, other) if hasattr(p, "pieces") else p for p in node.pieces]
     if node.metric is not None:
         return "".join(node.pieces)

@@ -45,6 +45,7 @@ SIZES = {  # option: whole, quick
     "curve_most": (1_000_000, 10_000),
     "curve_minutes": (30, 30),
     "quiet_s": (4, 1),  # how long a server that has come to rest does nothing
+    "own_quiet_s": (40, 1),  # promsplit moves its newest samples into place, too, when no more came for 30 s
 }
 
 

@@ -80,7 +80,7 @@ class Bench:
         self.say_load(data_set.load(server))
 
     def settle(self, server):
-        data.settle(server, self.options.quiet_s)
+        data.settle(server, self.options.own_quiet_s if server.name == OWN else self.options.quiet_s)
 
     def measure(self, contender, server, asks):
         found = timing.measure(contender, server, asks, self.options.runs)

@@ -255,6 +255,10 @@ struct backend_ops {
     enum status (*run)(struct backend *, const struct fragment *, const struct run_limits *, struct cancel *,
                        struct grid_result **ret_result, struct error *reterr);
 
+    /* What running a FRAGMENT_GRID would look at, without doing so; zeros if the backend has no such rows. */
+    enum status (*scan)(struct backend *, const struct fragment *, struct cancel *, struct scan_figures *ret_figures,
+                        struct error *reterr);
+
     /* Opens a cursor on raw samples with times in span; next gives blocks of at most some ten thousand samples until
      * *ret_block.samples_n is 0. The block is valid until the next call. One thread at a time per cursor. */
     enum status (*raw_open)(struct backend *, const struct matcher *at, size_t n, struct time_span span,

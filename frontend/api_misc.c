@@ -84,19 +84,44 @@ static enum status explain_format(const struct http_request *request, enum expla
     return error_set(reterr, E_BAD_DATA, "invalid parameter \"format\": allowed are json, text and dot");
 }
 
+/* With analyze=true, what each fragment would look at; else *ret_scans is NULL. */
+static enum status explain_scans(struct http_request *request, const struct split *split,
+                                 const struct scan_figures **ret_scans, struct error *reterr)
+{
+    struct backend *backend = request->app->backend;
+    const struct str *analyze = http_param(request, "analyze");
+    *ret_scans = NULL;
+    if (!analyze || str_eq(*analyze, STR("false")))
+        return OK;
+    if (!str_eq(*analyze, STR("true")))
+        return error_set(reterr, E_BAD_DATA, "invalid parameter \"analyze\": allowed are true and false");
+    struct scan_figures *scans = ARENA_ARRAY(&request->arena, struct scan_figures, split->fragments_n + 1);
+    if (!scans)
+        return error_set(reterr, E_NOMEM, "no memory to explain a query");
+    enum status status = OK;
+    for (uint32_t i = 0; status == OK && i < split->fragments_n; i++) {
+        scans[i] = (struct scan_figures){.selectors_n = 0};
+        if (split->fragments[i].kind == FRAGMENT_GRID)
+            status = backend->ops->scan(backend, &split->fragments[i], &request->cancel, &scans[i], reterr);
+    }
+    *ret_scans = scans;
+    return status;
+}
+
 static void respond_explained(struct http_request *request, const struct split *split,
-                              const struct plan_options *options, enum explain_format format)
+                              const struct plan_options *options, const struct scan_figures *scans,
+                              enum explain_format format)
 {
     struct strbuf out;
     if (format == EXPLAIN_JSON) {
         api_answer_begin(&out);
-        explain_split(&out, split, options, format);
+        explain_split(&out, split, options, scans, format);
         api_answer_end(request, &out, false);
         return;
     }
     struct error error = {0};
     strbuf_init(&out, 64u << 20);
-    explain_split(&out, split, options, format);
+    explain_split(&out, split, options, scans, format);
     if (strbuf_status(&out, "explanation", &error) == OK)
         http_respond(request, 200,
                      format == EXPLAIN_DOT ? "text/vnd.graphviz; charset=utf-8" : "text/plain; charset=utf-8", &out);
@@ -105,7 +130,8 @@ static void respond_explained(struct http_request *request, const struct split *
     strbuf_release(&out);
 }
 
-/* query, then start, end, step or time, as the query would be asked; format=json|text|dot. Nothing is run. */
+/* query, then start, end, step or time, as the query would be asked; format=json|text|dot; analyze=true. No fragment is
+ * run. */
 void api_explain(struct http_request *request)
 {
     struct app *app = request->app;
@@ -133,8 +159,11 @@ void api_explain(struct http_request *request)
         status = api_settle_query(&query, range ? grid.step_ms : 0, range_ms, &error);
     if (status == OK)
         status = split_query(&request->arena, &query, grid, &options, &split, &error);
+    const struct scan_figures *scans = NULL;
     if (status == OK)
-        respond_explained(request, &split, &options, format);
+        status = explain_scans(request, &split, &scans, &error);
+    if (status == OK)
+        respond_explained(request, &split, &options, scans, format);
     else
         http_respond_error(request, &error);
 }

@@ -93,7 +93,7 @@ static int explain(const struct config *config, struct arena *arena)
         return cli_fail(CLI_FAILED, &error, config->arguments[0]);
     struct strbuf out;
     strbuf_init(&out, OUTPUT_MAX_BYTES);
-    explain_split(&out, &split, &options, format_of(config->explain_format));
+    explain_split(&out, &split, &options, NULL, format_of(config->explain_format));
     if (out.len > 0 && out.ptr[out.len - 1] != '\n')
         strbuf_char(&out, '\n');
     int code = cli_print(&out);

@@ -1,6 +1,7 @@
 /* planner/explain.c: see explain.h. */
 #include "planner/explain.h"
 
+#include <inttypes.h>
 #include <time.h>
 
 #include "base/assert.h"
@@ -287,7 +288,16 @@ static void text_columns(struct strbuf *out, const struct fragment_columns *colu
     strbuf_cstr(out, "value\n");
 }
 
-static void text_fragment(struct strbuf *out, const struct fragment *fragment, uint32_t i)
+static void text_scan(struct strbuf *out, const struct scan_figures *scan)
+{
+    section(out, "  scans");
+    strbuf_f(out, "%" PRIu64 " of %" PRIu64 " chunks, of which it needs %" PRIu64 "; ", scan->chunks_scanned_n,
+             scan->chunks_n, scan->chunks_needed_n);
+    strbuf_f(out, "%" PRIu64 " recent samples, of which it needs %" PRIu64 "\n", scan->recent_n, scan->recent_needed_n);
+}
+
+static void text_fragment(struct strbuf *out, const struct fragment *fragment, const struct scan_figures *scan,
+                          uint32_t i)
 {
     strbuf_f(out, "\nTask %-5u", i + 1);
     strbuf_str(out, fragment->promql);
@@ -303,6 +313,8 @@ static void text_fragment(struct strbuf *out, const struct fragment *fragment, u
     strbuf_char(out, '\n');
     if (fragment->kind == FRAGMENT_RAW)
         return;
+    if (scan)
+        text_scan(out, scan);
     section(out, "  columns");
     text_columns(out, &fragment->columns);
     section(out, "  SQL");
@@ -339,12 +351,13 @@ static void text_head(struct strbuf *out, const struct split *split, const struc
     strbuf_cstr(out, "\n\n");
 }
 
-static void explain_text(struct strbuf *out, const struct split *split, const struct plan_options *options)
+static void explain_text(struct strbuf *out, const struct split *split, const struct plan_options *options,
+                         const struct scan_figures *scans)
 {
     text_head(out, split, options);
     text_tree(out, split, options);
     for (uint32_t i = 0; i < split->fragments_n; i++)
-        text_fragment(out, &split->fragments[i], i);
+        text_fragment(out, &split->fragments[i], scans ? &scans[i] : NULL, i);
     strbuf_char(out, '\n');
     section(out, "Residual");
     if (split->direct) {
@@ -420,7 +433,16 @@ static void json_node(struct strbuf *out, const struct split *split, uint32_t at
     strbuf_char(out, '}');
 }
 
-static void json_fragment(struct strbuf *out, const struct fragment *fragment, uint32_t i)
+static void json_scan(struct strbuf *out, const struct scan_figures *scan)
+{
+    strbuf_f(out,
+             ",\"scans\":{\"chunks\":%" PRIu64 ",\"chunksScanned\":%" PRIu64 ",\"chunksNeeded\":%" PRIu64
+             ",\"recent\":%" PRIu64 ",\"recentNeeded\":%" PRIu64 "}",
+             scan->chunks_n, scan->chunks_scanned_n, scan->chunks_needed_n, scan->recent_n, scan->recent_needed_n);
+}
+
+static void json_fragment(struct strbuf *out, const struct fragment *fragment, const struct scan_figures *scan,
+                          uint32_t i)
 {
     strbuf_f(out, "{\"task\":%u,\"kind\":\"%s\",\"promql\":", i + 1, fragment->kind == FRAGMENT_GRID ? "grid" : "raw");
     strbuf_json(out, fragment->promql);
@@ -431,6 +453,8 @@ static void json_fragment(struct strbuf *out, const struct fragment *fragment, u
     strbuf_cstr(out, ",\"maxMs\":");
     strbuf_i64(out, fragment->span.max_ms);
     strbuf_char(out, '}');
+    if (scan && fragment->kind == FRAGMENT_GRID)
+        json_scan(out, scan);
     if (fragment->kind == FRAGMENT_GRID) {
         strbuf_f(out, ",\"columns\":{\"metric\":%s,\"map\":%s,\"by\":[", fragment->columns.metric ? "true" : "false",
                  fragment->columns.map ? "true" : "false");
@@ -444,7 +468,8 @@ static void json_fragment(struct strbuf *out, const struct fragment *fragment, u
     strbuf_char(out, '}');
 }
 
-static void explain_json(struct strbuf *out, const struct split *split, const struct plan_options *options)
+static void explain_json(struct strbuf *out, const struct split *split, const struct plan_options *options,
+                         const struct scan_figures *scans)
 {
     struct strbuf text;
     strbuf_init(&text, TREE_BYTES);
@@ -466,7 +491,7 @@ static void explain_json(struct strbuf *out, const struct split *split, const st
     strbuf_cstr(out, "],\"tasks\":[");
     for (uint32_t i = 0; i < split->fragments_n; i++) {
         strbuf_cstr(out, i ? "," : "");
-        json_fragment(out, &split->fragments[i], i);
+        json_fragment(out, &split->fragments[i], scans ? &scans[i] : NULL, i);
     }
     strbuf_f(out, "],\"direct\":%s,\"residual\":", split->direct ? "true" : "false");
     strbuf_init(&text, TREE_BYTES);
@@ -544,14 +569,14 @@ static void explain_dot(struct strbuf *out, const struct split *split, const str
 }
 
 void explain_split(struct strbuf *out, const struct split *split, const struct plan_options *options,
-                   enum explain_format format)
+                   const struct scan_figures *scans, enum explain_format format)
 {
     switch (format) {
     case EXPLAIN_TEXT:
-        explain_text(out, split, options);
+        explain_text(out, split, options, scans);
         return;
     case EXPLAIN_JSON:
-        explain_json(out, split, options);
+        explain_json(out, split, options, scans);
         return;
     case EXPLAIN_DOT:
         explain_dot(out, split, options);

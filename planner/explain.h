@@ -14,7 +14,8 @@ enum explain_format {
     EXPLAIN_DOT
 };
 
+/* scans: one for each fragment, or NULL: not known. Those of raw fragments are not shown. */
 void explain_split(struct strbuf *out, const struct split *split, const struct plan_options *options,
-                   enum explain_format format);
+                   const struct scan_figures *scans, enum explain_format format);
 
 #endif

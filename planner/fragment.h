@@ -27,6 +27,15 @@ enum fragment_kind {
     FRAGMENT_RAW
 };
 
+/* What a grid fragment's statement looks at in a backend that keeps samples as runs: rows of runs there are, rows that
+ * no index or bound lets it pass over, rows that it needs; and the same of samples that lie as they came. Summed over
+ * its selectors. */
+struct scan_figures {
+    size_t selectors_n;
+    uint64_t chunks_n, chunks_scanned_n, chunks_needed_n;
+    uint64_t recent_n, recent_needed_n;
+};
+
 struct fragment_columns {
     bool metric;
     bool map;

@@ -124,6 +124,7 @@ static const struct backend_ops OPS = {
     .append = store_append,
     .delete_series = store_delete_series,
     .run = store_run,
+    .scan = store_scan,
     .raw_open = store_raw_open,
     .raw_next = store_raw_next,
     .raw_close = store_raw_close,

@@ -190,6 +190,10 @@ enum status store_delete_series(struct backend *backend, const struct series_que
 enum status store_run(struct backend *backend, const struct fragment *fragment, const struct run_limits *limits,
                       struct cancel *cancel, struct grid_result **ret_result, struct error *reterr);
 
+/* scan.c */
+enum status store_scan(struct backend *backend, const struct fragment *fragment, struct cancel *cancel,
+                       struct scan_figures *ret_figures, struct error *reterr);
+
 /* raw.c */
 enum status store_raw_open(struct backend *backend, const struct matcher *at, size_t n, struct time_span span,
                            struct cancel *cancel, struct raw_cursor **ret_cursor, struct error *reterr);

@@ -463,6 +463,13 @@ static enum status fake_run(struct backend *backend, const struct fragment *frag
     return status;
 }
 
+static enum status fake_scan(struct backend *backend, const struct fragment *fragment, struct cancel *cancel,
+                             struct scan_figures *ret_figures, struct error *reterr)
+{
+    *ret_figures = (struct scan_figures){.selectors_n = 0};
+    return OK;
+}
+
 /* --- raw samples: a copy of what was there when the cursor was opened --- */
 
 struct raw_cursor {
@@ -774,6 +781,7 @@ static const struct backend_ops OPS = {
     .append = fake_append,
     .delete_series = fake_delete_series,
     .run = fake_run,
+    .scan = fake_scan,
     .raw_open = fake_raw_open,
     .raw_next = fake_raw_next,
     .raw_close = fake_raw_close,

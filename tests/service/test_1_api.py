@@ -94,6 +94,16 @@ class Grafana(ServiceCase):
         self.assertEqual(self.data(self.api.post("/api/v1/format_query", query="sum( up )by(job)")), "sum by (job) (up)")
         self.assertEqual(self.data(self.api.post("/api/v1/parse_query", query="sum(up)"))["type"], "aggregation")
 
+    def test_explain_analyze_counts_what_is_looked_at(self):
+        answer = self.data(self.api.get("/api/v1/explain", query=DIRECT, time=T0_S + 1800, analyze="true"))
+        scans = answer["tasks"][0]["scans"]
+        self.assertEqual(scans["recent"] + scans["chunks"] > 0, True, scans)
+        self.assertLessEqual(scans["chunksNeeded"], scans["chunksScanned"])
+        text = self.api.get("/api/v1/explain", query=DIRECT, time=T0_S + 1800, analyze="true", format="text").body.decode()
+        self.assertRegex(text, r"scans +\d+ of \d+ chunks, of which it needs \d+; \d+ recent samples")
+        self.assertNotIn("scans", self.data(self.api.get("/api/v1/explain", query=DIRECT))["tasks"][0])
+        self.assertEqual(self.api.get("/api/v1/explain", query=DIRECT, analyze="yes").status, 400)
+
     def test_gzip(self):
         params = dict(query="hits_total", start=T0_S, end=T0_S + 1800, step="15")
         plain = self.api.post("/api/v1/query_range", **params)

@@ -31,7 +31,7 @@ static void actual_text(const struct golden_case *c, struct strbuf *out)
     struct error error;
     enum status status = fixture_plan(&arena, c->query, &c->options, c->step_ms, &split, &error);
     if (status == OK)
-        explain_split(out, &split, &c->options, c->format);
+        explain_split(out, &split, &c->options, NULL, c->format);
     else
         strbuf_f(out, "%s: %s\n", status_text(status), error.message);
     strbuf_char(out, '\n');

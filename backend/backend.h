@@ -203,6 +203,8 @@ struct backend_stats {
     uint64_t exemplars_n;
     /* What retention dropped since the start, and how often it failed to. */
     uint64_t dropped_partitions_n, dropped_samples_n, dropped_series_n, retention_failures_n;
+    /* Of rollups: rows, about; and since the start transactions that made some, that failed to, and their time. */
+    uint64_t rollup_rows_n, rollup_rounds_n, rollup_failures_n, rollup_spent_us;
 };
 
 /* How many series, values and bytes each label has: the figures of /api/v1/status/tsdb. */

@@ -195,6 +195,8 @@ enum status api_plan_options(const struct config *config, const struct upstream_
         .subquery_step_ms = SUBQUERY_STEP_STANDARD_MS,
         .sample_interval_ms = config->planner_sample_interval_ms,
         .fragments_max = FRAGMENTS_MAX,
+        .rollups_ms = config->rollups_ms,
+        .rollups_n = config->rollups_n,
         .points_max = 10 * API_POINTS_MAX, /* subqueries are finer than the query */
     };
     if (facts && facts->known) {

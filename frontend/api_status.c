@@ -218,6 +218,14 @@ static void set_retention_metrics(struct metrics *metrics, const struct backend_
     metric_set(metrics, METRIC_ID_store_retention_failures, (int64_t)stats->retention_failures_n);
 }
 
+static void set_rollup_metrics(struct metrics *metrics, const struct backend_stats *stats)
+{
+    metric_set(metrics, METRIC_ID_store_rollup_rows, (int64_t)stats->rollup_rows_n);
+    metric_set(metrics, METRIC_ID_store_rollup_rounds, (int64_t)stats->rollup_rounds_n);
+    metric_set(metrics, METRIC_ID_store_rollup_failures, (int64_t)stats->rollup_failures_n);
+    metric_set(metrics, METRIC_ID_store_rollup_seconds, (int64_t)(stats->rollup_spent_us / 1000000));
+}
+
 void api_metrics(struct http_request *request)
 {
     struct app *app = request->app;
@@ -233,6 +241,7 @@ void api_metrics(struct http_request *request)
         metric_set(app->metrics, METRIC_ID_store_reopens, (int64_t)stats.reopens_n);
         metric_set(app->metrics, METRIC_ID_store_bytes, (int64_t)stats.disk_bytes);
         set_retention_metrics(app->metrics, &stats);
+        set_rollup_metrics(app->metrics, &stats);
     }
     metric_set(app->metrics, METRIC_ID_upstream_ready, probe_facts(app->probe).ready);
     struct strbuf out;

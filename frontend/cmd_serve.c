@@ -107,6 +107,10 @@ static enum status open_backend(struct app *app, struct error *reterr)
     enum status status = retention_of(&app->config, &retention, reterr);
     if (status != OK)
         return status;
+    struct rollup_settings rollups = {.levels_n = config->rollups_n,
+                                      .selectors = &config->rollups_selector,
+                                      .selectors_n = config->storage_rollups_match[0] ? 1 : 0};
+    memcpy(rollups.levels_ms, config->rollups_ms, sizeof rollups.levels_ms);
     int64_t connections = 2 * config->query_concurrency_max + config->read_threads +
                           2 * config->upstream_connections_max + config->write_threads + 8;
     struct duckdb_options options = {.directory = config->storage_path,
@@ -118,7 +122,8 @@ static enum status open_backend(struct app *app, struct error *reterr)
                                      .compact_rows = (uint64_t)config->storage_compact_rows,
                                      .connections_max = (unsigned)connections,
                                      .exemplars_max = (uint64_t)config->storage_exemplars_max,
-                                     .retention = retention};
+                                     .retention = retention,
+                                     .rollups = &rollups};
     return duckdb_backend_open(&options, &app->backend, reterr);
 }
 

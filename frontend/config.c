@@ -359,6 +359,51 @@ static enum status check_arguments(const struct config *config, enum command com
     }
 }
 
+/* --- rollups --- */
+
+static enum status read_level(struct config *config, struct str name, struct error *reterr)
+{
+    static const int64_t LENGTHS_MS[] = {60000, 300000, 3600000};
+    int64_t length_ms = 0;
+    bool known = promql_parse_api_duration(name, &length_ms), fits = false;
+    for (size_t i = 0; i < sizeof LENGTHS_MS / sizeof *LENGTHS_MS; i++)
+        fits = fits || length_ms == LENGTHS_MS[i];
+    if (!known || !fits)
+        return error_set(reterr, E_BAD_DATA,
+                         "--storage.rollups.levels: \"" STR_FORMAT
+                         "\" is unknown; allowed: none, or some of 1m, 5m and 1h, separated by commas",
+                         STR_ARG(name));
+    size_t at = config->rollups_n;
+    for (size_t i = 0; i < config->rollups_n; i++) {
+        if (config->rollups_ms[i] == length_ms)
+            return error_set(reterr, E_BAD_DATA, "--storage.rollups.levels: " STR_FORMAT " is given twice",
+                             STR_ARG(name));
+    }
+    for (; at > 0 && config->rollups_ms[at - 1] < length_ms; at--)
+        config->rollups_ms[at] = config->rollups_ms[at - 1];
+    config->rollups_ms[at] = length_ms;
+    config->rollups_n++;
+    return OK;
+}
+
+static enum status read_rollups(struct config *config, struct error *reterr)
+{
+    enum status status = OK;
+    const char *at = config->storage_rollups;
+    config->rollups_n = 0;
+    for (bool more = strcmp(at, "none") != 0; status == OK && more;) {
+        size_t length = strcspn(at, ",");
+        status = read_level(config, (struct str){at, length}, reterr);
+        more = at[length] == ',';
+        at += length + 1;
+    }
+    if (status != OK || !config->storage_rollups_match[0])
+        return status;
+    status = promql_parse_selector(&config->arena, str_from(config->storage_rollups_match), &PARSE_LIMITS_DEFAULT, NULL,
+                                   &config->rollups_selector, reterr);
+    return status == OK ? OK : error_prefix(reterr, "--storage.rollups.match: ");
+}
+
 enum status config_parse(struct config *config, enum command command, int argc, char *const argv[],
                          struct error *reterr)
 {
@@ -384,6 +429,8 @@ enum status config_parse(struct config *config, enum command command, int argc, 
     enum status status = check_arguments(config, command, reterr);
     if (status == OK && config->config_file[0])
         status = config_file_read(config, r.given, reterr);
+    if (status == OK)
+        status = read_rollups(config, reterr);
     return status;
 }
 

@@ -57,6 +57,9 @@ struct config {
     struct arena arena;
     struct config_retention_rule *retention_rules; /* the first that matches says; then storage.retention.time */
     size_t retention_rules_n;
+    int64_t rollups_ms[3]; /* storage.rollups.levels, the longest first */
+    size_t rollups_n;
+    struct expr_selector rollups_selector; /* storage.rollups.match, if that is given; regular expressions unchecked */
     const char *const *arguments; /* what is no flag: EXPR, the sources of an import, what to do with a store */
     int arguments_n;
 };

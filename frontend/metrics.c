@@ -42,7 +42,7 @@ static const struct {
     const char *values; /* separated by blanks */
 } first_values[] = {
     {METRIC_ID_queries, "ok bad_data execution timeout canceled unavailable internal"},
-    {METRIC_ID_fragments, "grid raw"},
+    {METRIC_ID_fragments, "grid rollup raw"},
     {METRIC_ID_task_failures, "engine read unread"},
     {METRIC_ID_write_requests, "204 400 503"},
     {METRIC_ID_import_requests, "200 204 400 503"},

@@ -226,13 +226,18 @@ static enum status add(struct tasks *tasks, const struct fragment *fragment, str
     return OK;
 }
 
+static const char *fragment_kind_text(const struct fragment *fragment)
+{
+    return fragment->kind == FRAGMENT_RAW ? "raw" : fragment->rollup_ms ? "rollup" : "grid";
+}
+
 enum status task_register(struct tasks *tasks, const struct fragment *fragment, const struct task_owner *owner,
                           struct task **ret_task, struct error *reterr)
 {
     PRE(fragment && owner->cancel);
     enum status status = add(tasks, fragment, NULL, owner, ret_task, reterr);
     if (status == OK)
-        metric_add(tasks->app->metrics, METRIC_ID_fragments, fragment->kind == FRAGMENT_GRID ? "grid" : "raw", 1);
+        metric_add(tasks->app->metrics, METRIC_ID_fragments, fragment_kind_text(fragment), 1);
     return status;
 }
 

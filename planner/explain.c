@@ -313,6 +313,12 @@ static void text_fragment(struct strbuf *out, const struct fragment *fragment, c
     strbuf_char(out, '\n');
     if (fragment->kind == FRAGMENT_RAW)
         return;
+    if (fragment->rollup_ms) {
+        section(out, "  rollups");
+        strbuf_cstr(out, "buckets of ");
+        promql_print_duration(out, fragment->rollup_ms);
+        strbuf_cstr(out, ", where they are made; samples elsewhere\n");
+    }
     if (scan)
         text_scan(out, scan);
     section(out, "  columns");
@@ -456,6 +462,8 @@ static void json_fragment(struct strbuf *out, const struct fragment *fragment, c
     if (scan && fragment->kind == FRAGMENT_GRID)
         json_scan(out, scan);
     if (fragment->kind == FRAGMENT_GRID) {
+        strbuf_cstr(out, ",\"rollupMs\":");
+        strbuf_i64(out, fragment->rollup_ms);
         strbuf_f(out, ",\"columns\":{\"metric\":%s,\"map\":%s,\"by\":[", fragment->columns.metric ? "true" : "false",
                  fragment->columns.map ? "true" : "false");
         for (size_t k = 0; k < fragment->columns.by.n; k++) {

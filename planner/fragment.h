@@ -51,6 +51,7 @@ struct fragment {
     struct grid grid;      /* where its value is wanted; FRAGMENT_RAW: the grid of its consumer */
     struct time_span span; /* samples it may read; FRAGMENT_RAW: samples it must give */
     struct str sql;        /* FRAGMENT_GRID */
+    int64_t rollup_ms;     /* the longest bucket that it reads rollups of; 0: it reads samples only */
     struct fragment_columns columns;
     const struct str *notes; /* FRAGMENT_GRID: infos for the user if its answer is not empty (notes.h) */
     size_t notes_n;

@@ -56,6 +56,10 @@ struct plan_options {
     bool (*has_gauges)(const struct expr_selector *selector, void *arg);
     void *has_gauges_arg;
     bool metadata_labels; /* some series has a label of METADATA_LABELS (shape.h), which go with the name */
+    /* Bucket lengths that the backend keeps rollups of, the longest first: docs/storage.md says which functions may
+     * read them, and when. */
+    const int64_t *rollups_ms;
+    size_t rollups_n;
     /* Steps of any one grid, inner ones included. Subqueries have many: not the API's 11 000 for range queries. */
     uint32_t points_max;
 

@@ -110,16 +110,23 @@ static const struct matcher *metric_matcher(const struct expr_selector *selector
 
 /* The runs that the selector chooses, in the span. Those of one metric are runs_of its name; a condition on series
  * beside it is left out where it says no more, since the engine copies the arrays of all rows that pass one. */
-static void write_runs(struct writer *w, const struct expr_selector *selector, struct time_span span)
+static void write_runs(struct writer *w, const struct expr_selector *selector, struct time_span span,
+                       struct rollup_use rollup)
 {
     struct sql *sql = &w->sql;
     const struct matcher *metric = metric_matcher(selector);
     sql_line(sql);
-    sql_words(sql, metric ? "FROM runs_of(" : "FROM runs");
-    if (metric) {
+    sql_words(sql, !metric            ? "FROM runs"
+                   : !rollup.level_ms ? "FROM runs_of("
+                   : rollup.sums      ? "FROM rolled_sums_of("
+                                      : "FROM rolled_edges_of(");
+    if (metric)
         sql_string(sql, metric->value);
-        sql_words(sql, ")");
+    if (rollup.level_ms) {
+        sql_words(sql, ", ");
+        sql_i64(sql, rollup.level_ms);
     }
+    sql_words(sql, metric ? ")" : "");
     sql_line(sql);
     sql_words(sql, "WHERE ");
     sql_meets(sql, span);
@@ -144,6 +151,10 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
     struct grid ends = grid_shift(grid, &selector->offset, selector->at, selector->at_ms, w->bounds, &pinned);
     struct time_span span = grid_window_span(ends, source.window_ms, w->options->rule);
     w->span = time_span_union(w->span, span);
+    struct rollup_use rollup = {.level_ms = 0};
+    if (source.call && call_range(&source.call->u.call) && metric_matcher(selector))
+        rollup = rollup_choose(w->options, source.call->u.call.function->id, ends, source.window_ms);
+    w->rollup_ms = rollup.level_ms > w->rollup_ms ? rollup.level_ms : w->rollup_ms;
 
     struct sql *sql = &w->sql;
     sql_words(sql, "(");
@@ -154,13 +165,13 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
     sql_words(sql, wanted.map || wanted.by.n ? "labels_of(series) AS labels, " : "");
     sql_words(sql, "prom_");
     strbuf_str(&sql->text, source.function);
-    sql_words(sql, "(ts, value, ");
+    sql_words(sql, rollup.level_ms ? "_thinned(ts, value, weight, " : "(ts, value, ");
     write_windows(w, ends, source.window_ms);
     if (source.call)
         write_constants(w, source.call, &selector->offset);
     sql_words(sql, ") AS ");
     sql_identifier(sql, source.function);
-    write_runs(w, selector, span);
+    write_runs(w, selector, span, rollup);
     sql_line(sql);
     sql_words(sql, "GROUP BY series");
     sql->indent--;
@@ -669,6 +680,7 @@ enum status sql_fragment(struct arena *arena, const struct plan_options *options
         return status;
     fragment->sql = text;
     fragment->span = w.span;
+    fragment->rollup_ms = w.rollup_ms;
     fragment->columns = (struct fragment_columns){columns.metric, columns.map, columns.by};
     return OK;
 }

@@ -16,6 +16,7 @@
 #ifndef PROMSPLIT_PLANNER_SQL_WRITER_H
 #define PROMSPLIT_PLANNER_SQL_WRITER_H
 
+#include "planner/rollup.h"
 #include "planner/shape.h"
 #include "planner/sql.h"
 
@@ -31,6 +32,7 @@ struct writer {
     const struct plan_options *options;
     struct time_span bounds;
     struct time_span span;     /* union of what the windows read */
+    int64_t rollup_ms;         /* the longest bucket that any of them reads, or 0 */
     struct name_list numbered; /* labels whose columns are called l1, l2, … in this order */
     bool exhausted;            /* the arena */
 };

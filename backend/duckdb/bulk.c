@@ -109,5 +109,8 @@ enum status bulk_write(struct writer *w, struct error *reterr)
         sql_release(&sql);
     if (status == OK)
         status = engine_execute(w->connection, "DROP TABLE temp.main." BULK_TABLE, reterr);
-    return status == OK ? chunks_replace(w->connection, partitions_span(first, last), NULL, reterr) : status;
+    struct time_span partitions = partitions_span(first, last);
+    if (status == OK)
+        status = rollup_retreat(w->connection, partitions.min_ms, reterr);
+    return status == OK ? chunks_replace(w->connection, partitions, NULL, reterr) : status;
 }

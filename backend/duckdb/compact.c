@@ -152,8 +152,8 @@ enum status chunks_replace(struct connection *connection, struct time_span parti
 }
 
 /* *ret_rows_n: rows that left recent. */
-static enum status move_in_transaction(struct compactor *c, const struct partitions *p, uint64_t *ret_rows_n,
-                                       struct error *reterr)
+static enum status move_in_transaction(struct compactor *c, const struct rollups *rollups, const struct partitions *p,
+                                       uint64_t *ret_rows_n, struct error *reterr)
 {
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
@@ -166,16 +166,18 @@ static enum status move_in_transaction(struct compactor *c, const struct partiti
         status = engine_alter(c->connection, &sql, &c->cancel, ret_rows_n, reterr);
     else
         sql_release(&sql);
-    return status == OK ? chunks_replace(c->connection, partitions_span(p->first, p->last), &c->cancel, reterr)
-                        : status;
+    if (status == OK)
+        status = rollup_follow(rollups, c->connection, span_of(p), &c->cancel, reterr);
+    return status == OK ? chunks_replace(c->connection, span_of(p), &c->cancel, reterr) : status;
 }
 
-static enum status move(struct compactor *c, const struct partitions *chosen, struct error *reterr)
+static enum status move(struct duckdb_store *store, const struct partitions *chosen, struct error *reterr)
 {
+    struct compactor *c = &store->compactor;
     uint64_t rows_n = 0;
     enum status status = engine_begin(c->connection, reterr);
     if (status == OK)
-        status = engine_end(c->connection, move_in_transaction(c, chosen, &rows_n, reterr), reterr);
+        status = engine_end(c->connection, move_in_transaction(c, &store->rollups, chosen, &rows_n, reterr), reterr);
     if (status != OK)
         return status;
     atomic_fetch_sub_explicit(&c->recent_n, rows_n, memory_order_relaxed);
@@ -236,7 +238,7 @@ static enum status compact_until(struct duckdb_store *store, int64_t last, bool 
     while (!more && (status = choose(c, last, &chosen, reterr)) == OK && chosen.rows_n > 0) {
         status = disk_check(store, chosen.rows_n * MOVED_ROW_BYTES, reterr);
         if (status == OK)
-            status = move(c, &chosen, reterr);
+            status = move(store, &chosen, reterr);
         if (status != OK)
             break;
         moved = true;
@@ -253,12 +255,28 @@ static enum status compact_until(struct duckdb_store *store, int64_t last, bool 
     return status;
 }
 
+/* Rollups of partitions up to number `last`; stops when others wait, with *ret_more. */
+static enum status roll_up_until(struct duckdb_store *store, int64_t last, bool *ret_more, struct error *reterr)
+{
+    struct compactor *c = &store->compactor;
+    let_others(c);
+    pthread_mutex_lock(&c->running);
+    enum status status = rollup_advance(store, partitions_span(last + 1, last + 1).min_ms, ret_more, reterr);
+    if (status != OK)
+        look_after_failure(store);
+    pthread_mutex_unlock(&c->running);
+    return status;
+}
+
 enum status compactor_run(struct duckdb_store *store, struct error *reterr)
 {
     bool more = true;
     enum status status = OK;
     while (status == OK && more)
         status = compact_until(store, INT64_MAX, &more, reterr);
+    struct totals totals = writer_totals(&store->writer);
+    for (more = totals.samples_n > 0; status == OK && more;)
+        status = roll_up_until(store, partition_of(totals.max_ms), &more, reterr);
     return status;
 }
 
@@ -285,6 +303,16 @@ static bool last_closed(struct duckdb_store *store, int64_t *ret_last)
         return false;
     *ret_last = (max_ms - GRACE_MS) / PARTITION_MS - 1;
     return true;
+}
+
+/* Of what has been moved: partitions that are over, and when nothing comes any more, the last one too. */
+static enum status roll_up(struct duckdb_store *store, bool quiet, bool *ret_more)
+{
+    struct totals totals = writer_totals(&store->writer);
+    int64_t last = partition_of(totals.max_ms);
+    if (totals.samples_n == 0 || (!quiet && !last_closed(store, &last)))
+        return OK;
+    return roll_up_until(store, last, ret_more, NULL);
 }
 
 /* heeding: appends may cut it short. */
@@ -351,6 +379,8 @@ static void *work(void *arg)
         if (works && retention_run(store, NULL) != OK && status == OK)
             status = E_STORE; /* what is dropped may be the room that a move lacks */
         if (works && status == OK && !more)
+            status = roll_up(store, quiet, &more);
+        if (works && status == OK && !more)
             status = shrink_run(store, quiet, NULL);
         pthread_mutex_lock(&c->lock);
         /* After a failed move not at once again, or a full disk would see nothing else. */
@@ -384,7 +414,8 @@ enum status compactor_recount(struct compactor *c, struct error *reterr)
     return OK;
 }
 
-enum status compactor_start(struct duckdb_store *store, uint64_t rows, struct error *reterr)
+enum status compactor_start(struct duckdb_store *store, uint64_t rows, const struct rollup_settings *rollups,
+                            struct error *reterr)
 {
     struct compactor *c = &store->compactor;
     pthread_condattr_t monotonic;
@@ -400,6 +431,8 @@ enum status compactor_start(struct duckdb_store *store, uint64_t rows, struct er
     enum status status = engine_connect(&store->engine, &c->connection, reterr);
     if (status == OK)
         status = compactor_recount(c, reterr);
+    if (status == OK)
+        status = rollup_init(store, rollups, reterr);
     store->engine.on_broken_arg = c;
     store->engine.on_broken = wake_to_mend;
     if (status == OK && pthread_create(&c->thread, NULL, work, store) != 0)

@@ -68,11 +68,13 @@ static enum status cut_ends(struct removal *r, struct time_span span, struct err
     sql_words(&sql, ")");
     write_is_doomed(&sql);
     sql_words(&sql, ") WHERE len(kept) < n)");
+    struct time_span partitions = partitions_span(partition_of(span.min_ms), partition_of(span.max_ms));
     enum status status = removal_change(r, &sql, NULL, reterr);
-    return status == OK
-               ? chunks_replace(r->connection, partitions_span(partition_of(span.min_ms), partition_of(span.max_ms)),
-                                r->cancel, reterr)
-               : status;
+    if (status == OK)
+        status = rollup_cut(r->connection, REMOVAL_DOOMED, span, r->cancel, reterr);
+    if (status == OK)
+        status = rollup_follow(&r->store->rollups, r->connection, partitions, r->cancel, reterr);
+    return status == OK ? chunks_replace(r->connection, partitions, r->cancel, reterr) : status;
 }
 
 static enum status delete_inside(struct removal *r, struct time_span span, struct error *reterr)

@@ -65,6 +65,8 @@ static enum status engine_figures(struct duckdb_store *store, struct backend_sta
         duckdb_destroy_result(&rows);
         status = engine_used_bytes(connection, &stats->used_bytes, reterr);
     }
+    if (status == OK)
+        status = rollup_count_rows(connection, &stats->rollup_rows_n, reterr);
     engine_release(&store->engine, connection);
     return status;
 }
@@ -91,6 +93,9 @@ static enum status store_stats(struct backend *backend, struct backend_stats *re
     stats.dropped_samples_n = atomic_load_explicit(&store->retention.samples_n, memory_order_relaxed);
     stats.dropped_series_n = atomic_load_explicit(&store->retention.series_n, memory_order_relaxed);
     stats.retention_failures_n = atomic_load_explicit(&store->retention.failures_n, memory_order_relaxed);
+    stats.rollup_rounds_n = atomic_load_explicit(&store->rollups.rounds_n, memory_order_relaxed);
+    stats.rollup_failures_n = atomic_load_explicit(&store->rollups.failures_n, memory_order_relaxed);
+    stats.rollup_spent_us = atomic_load_explicit(&store->rollups.spent_us, memory_order_relaxed);
     pthread_rwlock_rdlock(&store->writer.catalogue.lock);
     stats.memory_bytes += catalogue_bytes(&store->writer.catalogue);
     pthread_rwlock_unlock(&store->writer.catalogue.lock);
@@ -156,6 +161,7 @@ static enum status prepare(struct duckdb_store *store, struct error *reterr)
     engine_disconnect(connection);
     if (status == OK)
         status = writer_init(&store->writer, &store->engine, store->options.exemplars_max, reterr);
+    store->writer.rollups = &store->rollups;
     atomic_init(&store->backend.metadata_labels, store->writer.catalogue.metadata_labels);
     if (status == OK)
         status = regex_init(&store->regex, &store->engine, reterr);
@@ -185,7 +191,7 @@ enum status duckdb_backend_open(const struct duckdb_options *options, struct bac
     if (status == OK)
         status = retention_init(store, &options->retention, reterr);
     if (status == OK)
-        status = compactor_start(store, options->compact_rows, reterr);
+        status = compactor_start(store, options->compact_rows, options->rollups, reterr);
     if (status == OK)
         *ret_backend = &store->backend;
     else

@@ -20,6 +20,17 @@ struct retention {
     uint64_t size_bytes; /* the oldest partitions go, whatever the rules say, while there are more; 0: none do */
 };
 
+/* Which rollups are kept: samples thinned to buckets of these lengths, from which functions over windows of whole
+ * buckets follow exactly. */
+#define ROLLUP_LEVELS_MAX 3
+struct rollup_settings {
+    int64_t levels_ms[ROLLUP_LEVELS_MAX];  /* 60 000, 300 000 or 3 600 000, each once */
+    size_t levels_n;                       /* 0: none are kept */
+    const struct expr_selector *selectors; /* of series that have rollups, if they match one; they stay until the store
+                                              is closed */
+    size_t selectors_n;                    /* 0: all have */
+};
+
 struct duckdb_options {
     const char *directory;     /* made if missing; NULL: a database in memory (explain, tests) */
     unsigned threads;          /* the engine's own; 0: one per core */
@@ -34,13 +45,14 @@ struct duckdb_options {
     uint64_t shrink_bytes;      /* of free blocks in the file that make shortening it worth it; 0: the default */
     bool bulk; /* for imports: samples of whole partitions become chunks at once; appends wait for moves */
     struct retention retention;
+    const struct rollup_settings *rollups; /* what others were kept goes; NULL: as the store has them */
 };
 
 MUST_USE enum status duckdb_backend_open(const struct duckdb_options *options, struct backend **ret_backend,
                                          struct error *reterr);
 
-/* Brings all samples stored so far into the layout that queries read fastest, which else happens in the background when
- * there are enough. For commands, benchmarks and tests. */
+/* Brings all samples stored so far into the layout that queries read fastest, and makes their rollups, which else
+ * happens in the background when there are enough. For commands, benchmarks and tests. */
 MUST_USE enum status duckdb_backend_compact(struct backend *backend, struct error *reterr);
 
 /* Gives free blocks of the file back to the disk, as else happens when nothing was written for a while. */

@@ -63,7 +63,7 @@ static struct samples inner_samples(const struct grid_rows *rows, idx_t row, boo
         time_ms[n] = rows->number[0][row] + (int64_t)k * rows->number[1][row];
         value[n++] = v;
     }
-    return (struct samples){time_ms, value, n};
+    return (struct samples){time_ms, value, n, NULL};
 }
 
 static bool row_grid(const struct grid_rows *rows, idx_t row, struct window_grid *ret_grid)

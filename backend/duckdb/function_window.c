@@ -10,6 +10,9 @@
  * samples of others inside it are refused, for the windows evaluated early would have missed them.
  *
  * Short runs (single samples of the table recent) are collected side by side instead, in pieces that grow.
+ *
+ * prom_rate_thinned and so on take thinned runs (kernels/thin.h) too: a third list has the weights, NULL for plain
+ * runs.
  */
 #include <float.h>
 #include <math.h>
@@ -33,7 +36,8 @@ struct piece {
     int64_t first_ms, last_ms; /* of the run, if windows of it were evaluated */
     uint32_t n, capacity;      /* samples; capacity 0 of no use to others: of one run */
     uint32_t step, steps;      /* windows evaluated: [step, step + steps) */
-    int64_t time_ms[];         /* then the values, the windows' results and their presence bits */
+    bool weighted;
+    int64_t time_ms[]; /* then the values, the weights if there are any, the windows' results and their presence bits */
 };
 
 static inline double *piece_values(struct piece *piece)
@@ -41,9 +45,15 @@ static inline double *piece_values(struct piece *piece)
     return (double *)(piece->time_ms + piece->capacity);
 }
 
+/* NULL if it is not weighted */
+static inline int64_t *piece_weights(struct piece *piece)
+{
+    return piece->weighted ? (int64_t *)(piece_values(piece) + piece->capacity) : NULL;
+}
+
 static inline double *piece_results(struct piece *piece)
 {
-    return piece_values(piece) + piece->capacity;
+    return piece_values(piece) + (piece->weighted ? 2 : 1) * (size_t)piece->capacity;
 }
 
 static inline uint64_t *piece_present(struct piece *piece)
@@ -51,15 +61,16 @@ static inline uint64_t *piece_present(struct piece *piece)
     return (uint64_t *)(piece_results(piece) + piece->steps);
 }
 
-static inline size_t piece_bytes(size_t capacity, size_t steps)
+static inline size_t piece_bytes(size_t capacity, size_t steps, bool weighted)
 {
-    return sizeof(struct piece) + capacity * (sizeof(int64_t) + sizeof(double)) + steps * sizeof(double) +
-           bits_words(steps) * sizeof(uint64_t);
+    return sizeof(struct piece) + capacity * (sizeof(int64_t) + sizeof(double) + (weighted ? sizeof(int64_t) : 0)) +
+           steps * sizeof(double) + bits_words(steps) * sizeof(uint64_t);
 }
 
 struct window_state {
     struct piece *head, *tail;
     bool tail_grows; /* the tail is of collected samples */
+    bool weighted;   /* as its function is */
     uint64_t n;      /* samples in all pieces */
     struct budget *budget;
     struct window_grid grid;             /* of the first row; no steps before */
@@ -69,6 +80,7 @@ struct window_state {
 /* What a registered function carries. */
 struct window_function {
     const struct window_kernel *kernel;
+    bool weighted; /* its rows have weights */
     struct budget *budget;
 };
 
@@ -81,7 +93,7 @@ static void state_init(duckdb_function_info info, duckdb_aggregate_state raw)
 {
     struct window_state *state = (struct window_state *)raw;
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
-    *state = (struct window_state){.budget = function->budget};
+    *state = (struct window_state){.weighted = function->weighted, .budget = function->budget};
 }
 
 /* Also called where finalize fails: the engine does not destroy those states. */
@@ -92,7 +104,7 @@ static void state_destroy(duckdb_aggregate_state *states, idx_t count)
         while (state->head) {
             struct piece *piece = state->head;
             state->head = piece->next;
-            budget_give_back(state->budget, piece_bytes(piece->capacity, piece->steps));
+            budget_give_back(state->budget, piece_bytes(piece->capacity, piece->steps, piece->weighted));
             free(piece);
         }
         state->tail = NULL;
@@ -102,7 +114,7 @@ static void state_destroy(duckdb_aggregate_state *states, idx_t count)
 /* A new tail, or NULL after setting an error. */
 static struct piece *piece_new(duckdb_function_info info, struct window_state *state, size_t capacity, size_t steps)
 {
-    size_t bytes = piece_bytes(capacity, steps);
+    size_t bytes = piece_bytes(capacity, steps, state->weighted);
     struct piece *piece = NULL;
     if (capacity <= UINT32_MAX && budget_take(state->budget, bytes)) {
         piece = malloc(bytes);
@@ -113,7 +125,7 @@ static struct piece *piece_new(duckdb_function_info info, struct window_state *s
         function_refuse_size(info, state->budget, bytes);
         return NULL;
     }
-    *piece = (struct piece){.capacity = (uint32_t)capacity, .steps = (uint32_t)steps};
+    *piece = (struct piece){.capacity = (uint32_t)capacity, .steps = (uint32_t)steps, .weighted = state->weighted};
     if (state->tail)
         state->tail->next = piece;
     else
@@ -134,6 +146,13 @@ static struct piece *piece_with_room(duckdb_function_info info, struct window_st
     return piece_new(info, state, capacity < PIECE_MAX ? capacity : PIECE_MAX, 0);
 }
 
+/* From a run without weights each is 1; to no weights, nothing. */
+static void weights_copy(int64_t *to, size_t at, const int64_t *from, size_t first, size_t n)
+{
+    for (size_t i = 0; to && i < n; i++)
+        to[at + i] = from ? from[first + i] : 1;
+}
+
 static bool state_collect(duckdb_function_info info, struct window_state *state, const struct samples *run)
 {
     for (size_t done = 0; done < run->n;) {
@@ -143,6 +162,7 @@ static bool state_collect(duckdb_function_info info, struct window_state *state,
         size_t room = piece->capacity - piece->n, left = run->n - done, take = left < room ? left : room;
         memcpy(piece->time_ms + piece->n, run->time_ms + done, take * sizeof *run->time_ms);
         memcpy(piece_values(piece) + piece->n, run->value + done, take * sizeof *run->value);
+        weights_copy(piece_weights(piece), piece->n, run->weight, done, take);
         piece->n += (uint32_t)take;
         state->n += take;
         done += take;
@@ -211,6 +231,8 @@ static void piece_fill(struct piece *piece, const struct samples *run, size_t he
     memcpy(piece->time_ms + head, run->time_ms + tail, tail_n * sizeof *run->time_ms);
     memcpy(piece_values(piece), run->value, head * sizeof *run->value);
     memcpy(piece_values(piece) + head, run->value + tail, tail_n * sizeof *run->value);
+    weights_copy(piece_weights(piece), 0, run->weight, 0, head);
+    weights_copy(piece_weights(piece), head, run->weight, tail, tail_n);
     piece->n = (uint32_t)(head + tail_n);
 }
 
@@ -226,7 +248,7 @@ static bool state_take(duckdb_function_info info, const struct window_kernel *ke
         return true;
     size_t begin = first_at_or_after(run.time_ms, run.n, window_end(grid, reach.meets) - grid->window_ms);
     size_t end = first_at_or_after(run.time_ms, run.n, window_end(grid, reach.meets_end - 1) + 1);
-    run = (struct samples){run.time_ms + begin, run.value + begin, end - begin};
+    run = (struct samples){run.time_ms + begin, run.value + begin, end - begin, run.weight ? run.weight + begin : NULL};
     size_t head = 0, tail = run.n, steps = (size_t)(reach.whole_end - reach.whole);
     if (reach.whole > reach.meets)
         head = first_at_or_after(run.time_ms, run.n, window_end(grid, reach.whole - 1) + 1);
@@ -265,7 +287,7 @@ static bool state_take(duckdb_function_info info, const struct window_kernel *ke
 
 /* --- rows --- */
 
-#define COLUMNS_MAX (7 + FUNCTION_PARAMETERS_MAX)
+#define COLUMNS_MAX (8 + FUNCTION_PARAMETERS_MAX)
 
 /* The rows of one vector: columns as the signature has them. */
 struct window_rows {
@@ -273,6 +295,9 @@ struct window_rows {
     const int64_t *time_ms; /* the children of all rows */
     const double *value;
     const uint64_t *time_validity, *value_validity;
+    const duckdb_list_entry *weights; /* NULL: the function takes none */
+    const int64_t *weight;
+    const uint64_t *weights_validity; /* of the lists: runs of plain samples have none */
     const int64_t *start_ms, *step_ms, *steps, *window_ms;
     const bool *closed;
     struct parameter_rows parameters;
@@ -281,15 +306,22 @@ struct window_rows {
     bool has_nulls;
 };
 
-static struct window_rows rows_of(duckdb_data_chunk input, const struct window_kernel *kernel)
+static struct window_rows rows_of(duckdb_data_chunk input, const struct window_function *function)
 {
     struct window_rows rows = {.columns = duckdb_data_chunk_get_column_count(input)};
+    idx_t first = function->weighted ? 3 : 2; /* of the arguments behind the lists */
     void *data[COLUMNS_MAX];
     INVARIANT(rows.columns <= COLUMNS_MAX);
     for (idx_t i = 0; i < rows.columns; i++) {
         duckdb_vector vector = duckdb_data_chunk_get_vector(input, i);
         data[i] = duckdb_vector_get_data(vector);
         rows.validity[i] = duckdb_vector_get_validity(vector);
+        if (function->weighted && i == 2) {
+            rows.weights = data[i];
+            rows.weight = duckdb_vector_get_data(duckdb_list_vector_get_child(vector));
+            rows.weights_validity = rows.validity[i];
+            rows.validity[i] = NULL;
+        }
         rows.has_nulls = rows.has_nulls || rows.validity[i];
     }
     duckdb_vector times = duckdb_list_vector_get_child(duckdb_data_chunk_get_vector(input, 0));
@@ -300,12 +332,12 @@ static struct window_rows rows_of(duckdb_data_chunk input, const struct window_k
     rows.value = duckdb_vector_get_data(values);
     rows.time_validity = duckdb_vector_get_validity(times);
     rows.value_validity = duckdb_vector_get_validity(values);
-    rows.start_ms = data[2];
-    rows.step_ms = data[3];
-    rows.steps = data[4];
-    rows.window_ms = data[5];
-    rows.closed = data[6];
-    rows.parameters = parameter_rows_of(kernel, input, 7);
+    rows.start_ms = data[first];
+    rows.step_ms = data[first + 1];
+    rows.steps = data[first + 2];
+    rows.window_ms = data[first + 3];
+    rows.closed = data[first + 4];
+    rows.parameters = parameter_rows_of(function->kernel, input, first + 5);
     return rows;
 }
 
@@ -357,6 +389,7 @@ static int64_t *run_copy(const struct window_rows *rows, idx_t row, bool sees_ma
     if (!time_ms)
         return NULL;
     double *value = (double *)(time_ms + run->n);
+    const int64_t *weight = run->weight;
     size_t n = 0;
     for (size_t i = 0; i < run->n; i++) {
         if (!is_valid(rows->time_validity, rows->times[row].offset + i) ||
@@ -366,17 +399,24 @@ static int64_t *run_copy(const struct window_rows *rows, idx_t row, bool sees_ma
         value[n++] = stored_value(run->value[i]);
     }
     n = sees_markers ? n : window_drop_markers(time_ms, value, n);
-    *run = (struct samples){time_ms, value, n};
+    INVARIANT(!weight || n == run->n); /* a thinned run has no markers, nor holes */
+    *run = (struct samples){time_ms, value, n, weight};
     return time_ms;
 }
 
-/* A run that is short or not in order is only collected. */
+static const int64_t *row_weight(const struct window_rows *rows, idx_t row)
+{
+    return rows->weights && is_valid(rows->weights_validity, row) ? rows->weight + rows->weights[row].offset : NULL;
+}
+
+/* A run that is short or not in order is only collected; and a thinned one, which may reach over several chunks, with
+ * samples of recent rows between them. */
 static bool state_add(duckdb_function_info info, const struct window_kernel *kernel, struct window_state *state,
                       const struct window_rows *rows, idx_t row)
 {
     struct samples run = {rows->time_ms + rows->times[row].offset, rows->value + rows->values[row].offset,
-                          rows->times[row].length};
-    if (rows->values[row].length != run.n) {
+                          rows->times[row].length, row_weight(rows, row)};
+    if (rows->values[row].length != run.n || (run.weight && rows->weights[row].length != run.n)) {
         duckdb_aggregate_function_set_error(info, "a run has not as many values as times");
         return false;
     }
@@ -388,8 +428,8 @@ static bool state_add(duckdb_function_info info, const struct window_kernel *ker
             return false;
         }
     }
-    bool well = run.n >= RUN_SHORT && run_ascends(&run) ? state_take(info, kernel, state, run)
-                                                        : state_collect(info, state, &run);
+    bool well = run.n >= RUN_SHORT && !run.weight && run_ascends(&run) ? state_take(info, kernel, state, run)
+                                                                       : state_collect(info, state, &run);
     free(copy);
     return well;
 }
@@ -413,7 +453,7 @@ static bool state_begin(duckdb_function_info info, struct window_state *state, c
 static void state_update(duckdb_function_info info, duckdb_data_chunk input, duckdb_aggregate_state *states)
 {
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
-    struct window_rows rows = rows_of(input, function->kernel);
+    struct window_rows rows = rows_of(input, function);
     idx_t n = duckdb_data_chunk_get_size(input);
     for (idx_t row = 0; row < n; row++) {
         struct window_state *state = (struct window_state *)states[row];
@@ -452,6 +492,7 @@ static void state_combine(duckdb_function_info info, duckdb_aggregate_state *sou
 struct scratch {
     int64_t *time_ms; /* room for two states' worth: the second half is for merging */
     double *value;
+    int64_t *weight; /* NULL: not weighted */
     size_t capacity;
     uint64_t *present, *part_present; /* of the whole grid, of a part of it */
     struct piece **pieces;            /* those with windows evaluated, in order of time */
@@ -473,15 +514,20 @@ static void merge_neighbours(struct scratch *s, size_t from, size_t middle, size
 {
     int64_t *time_out = s->time_ms + s->capacity;
     double *value_out = s->value + s->capacity;
+    int64_t *weight_out = s->weight ? s->weight + s->capacity : NULL;
     size_t a = from, b = middle, n = 0;
     while (a < middle || b < to) {
         size_t *at = b == to || (a < middle && s->time_ms[a] <= s->time_ms[b]) ? &a : &b;
+        if (weight_out)
+            weight_out[n] = s->weight[*at];
         time_out[n] = s->time_ms[*at];
         value_out[n++] = s->value[*at];
         ++*at;
     }
     memcpy(s->time_ms + from, time_out, n * sizeof *time_out);
     memcpy(s->value + from, value_out, n * sizeof *value_out);
+    if (weight_out)
+        memcpy(s->weight + from, weight_out, n * sizeof *weight_out);
 }
 
 static size_t ascent_end(const struct scratch *s, size_t from, size_t n)
@@ -521,6 +567,7 @@ static struct samples gather(struct scratch *s, const struct window_state *state
     for (struct piece *piece = state->head; piece; piece = piece->next) {
         memcpy(s->time_ms + n, piece->time_ms, piece->n * sizeof *s->time_ms);
         memcpy(s->value + n, piece_values(piece), piece->n * sizeof *s->value);
+        weights_copy(s->weight, n, piece_weights(piece), 0, piece->n);
         n += piece->n;
         if (piece->steps == 0)
             continue;
@@ -530,7 +577,7 @@ static struct samples gather(struct scratch *s, const struct window_state *state
     if (!ordered)
         qsort(s->pieces, s->pieces_n, sizeof(struct piece *), compare_pieces);
     sort_samples(s, n);
-    return (struct samples){s->time_ms, s->value, n};
+    return (struct samples){s->time_ms, s->value, n, s->weight};
 }
 
 /* Whether no sample that was kept elsewhere lies inside a run whose windows were evaluated without it. */
@@ -570,7 +617,8 @@ static uint32_t evaluate_part(struct scratch *s, const struct window_kernel *ker
     part.start_ms = window_end(grid, from);
     part.steps = to - from;
     size_t begin = first_at_or_after(samples->time_ms, samples->n, part.start_ms - part.window_ms);
-    struct samples rest = {samples->time_ms + begin, samples->value + begin, samples->n - begin};
+    struct samples rest = {samples->time_ms + begin, samples->value + begin, samples->n - begin,
+                           samples->weight ? samples->weight + begin : NULL};
     uint32_t present_n = kernel->run(&part, &parameters, &rest, values + from, s->part_present);
     bits_store(s->present, from, s->part_present, part.steps);
     return present_n;
@@ -608,21 +656,23 @@ static size_t most_pieces(duckdb_aggregate_state *states, idx_t count)
     return most;
 }
 
-static bool scratch_init(struct scratch *s, size_t samples, size_t steps, size_t pieces)
+static bool scratch_init(struct scratch *s, size_t samples, size_t steps, size_t pieces, bool weighted)
 {
     *s = (struct scratch){.capacity = samples};
     s->time_ms = malloc((2 * samples + 1) * sizeof *s->time_ms);
     s->value = malloc((2 * samples + 1) * sizeof *s->value);
+    s->weight = weighted ? malloc((2 * samples + 1) * sizeof *s->weight) : NULL;
     s->present = calloc(2 * bits_words(steps) + 1, sizeof *s->present);
     s->pieces = malloc((pieces + 1) * sizeof(struct piece *));
     s->part_present = s->present ? s->present + bits_words(steps) : NULL;
-    return s->time_ms && s->value && s->present && s->pieces;
+    return s->time_ms && s->value && (s->weight || !weighted) && s->present && s->pieces;
 }
 
 static void scratch_release(struct scratch *s)
 {
     free(s->time_ms);
     free(s->value);
+    free(s->weight);
     free(s->present);
     free(s->pieces);
 }
@@ -648,7 +698,8 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
     uint64_t elements = steps_of_all(states, count, &longest);
     struct list_room room;
     struct scratch scratch;
-    if (!scratch_init(&scratch, longest_state(states, count), longest, most_pieces(states, count)) ||
+    if (!scratch_init(&scratch, longest_state(states, count), longest, most_pieces(states, count),
+                      function->weighted) ||
         !list_room_make(result, elements, &room)) {
         scratch_release(&scratch);
         function_refuse_size(info, function->budget, elements * sizeof(double));
@@ -684,8 +735,8 @@ static enum status register_one(const struct window_function *function, struct c
                                 struct error *reterr)
 {
     char name[64], parameters[16];
-    snprintf(name, sizeof name, "prom_%s", function->kernel->name);
-    snprintf(parameters, sizeof parameters, "IDiiiib%s", function->kernel->parameters);
+    snprintf(name, sizeof name, "prom_%s%s", function->kernel->name, function->weighted ? "_thinned" : "");
+    snprintf(parameters, sizeof parameters, "ID%siiiib%s", function->weighted ? "I" : "", function->kernel->parameters);
     struct window_function *copy = malloc(sizeof *copy);
     if (!copy)
         return error_set(reterr, E_NOMEM, "no memory to register %s", name);
@@ -703,8 +754,11 @@ enum status functions_register_window(struct engine *engine, struct connection *
 {
     enum status status = OK;
     for (int i = 0; status == OK && i < KERNEL_MAX; i++) {
-        struct window_function function = {&window_kernels[i], &engine->budget};
+        struct window_function function = {&window_kernels[i], false, &engine->budget};
         status = register_one(&function, connection, reterr);
+        function.weighted = true;
+        if (status == OK && !function.kernel->sees_markers && !function.kernel->parameters[0])
+            status = register_one(&function, connection, reterr);
     }
     return status;
 }

@@ -45,6 +45,17 @@ static duckdb_logical_type rows_type(const char *name, char first)
     return list;
 }
 
+/* STRUCT(ts BIGINT[], value DOUBLE[], weight BIGINT[]) */
+static duckdb_logical_type thinned_type(void)
+{
+    duckdb_logical_type members[] = {list_type('i'), list_type('d'), list_type('i')};
+    const char *names[] = {"ts", "value", "weight"};
+    duckdb_logical_type thinned = duckdb_create_struct_type(members, names, ARRAY_LENGTH(members));
+    for (size_t i = 0; i < ARRAY_LENGTH(members); i++)
+        duckdb_destroy_logical_type(&members[i]);
+    return thinned;
+}
+
 static duckdb_logical_type map_type(void)
 {
     duckdb_logical_type text = plain_type('s'), map = duckdb_create_map_type(text, text);
@@ -67,6 +78,8 @@ static duckdb_logical_type type_of(char letter)
         return rows_type("rank", 'i');
     case 'T':
         return rows_type("text", 's');
+    case 'W':
+        return thinned_type();
     default:
         return plain_type(letter);
     }
@@ -217,5 +230,7 @@ enum status functions_register(struct engine *engine, struct connection *connect
         status = functions_register_element(connection, reterr);
     if (status == OK)
         status = functions_register_scalar(connection, reterr);
+    if (status == OK)
+        status = functions_register_thin(connection, reterr);
     return status;
 }

@@ -9,6 +9,12 @@
  * Both give DOUBLE[] with one element per step, the window's end being start + k * step; NULL: no value. The whole list
  * is NULL when no step has one.
  *
+ * Those without further arguments, but for prom_last and prom_timestamp, have a form that also takes thinned runs
+ * (kernels/thin.h), whose weights are in a third list; NULL: a run that has all its samples. A thinned run promises no
+ * more than its own samples: others may lie between them. prom_<name>_thinned(ts BIGINT[], value DOUBLE[], weight
+ * BIGINT[], start …) prom_thin_edges, prom_thin_sums (ts BIGINT[], value DOUBLE[], level BIGINT)
+ *         -> STRUCT(ts BIGINT[], value DOUBLE[], weight BIGINT[])   scalars; lists as the table has them
+ *
  * Some take further arguments behind `closed`, of both forms alike: prom_quantile_over_time(…, phi DOUBLE),
  * prom_predict_linear(…, seconds DOUBLE, shift BIGINT) whose evaluation time is the window's end plus shift,
  * prom_double_exponential_smoothing(…, sf DOUBLE, tf DOUBLE), also called prom_holt_winters.
@@ -62,6 +68,8 @@ MUST_USE enum status functions_register_rows(struct engine *engine, struct conne
 MUST_USE enum status functions_register_element(struct connection *connection, struct error *reterr);
 MUST_USE enum status functions_register_scalar(struct connection *connection, struct error *reterr);
 
+MUST_USE enum status functions_register_thin(struct connection *connection, struct error *reterr);
+
 /* Functions over the catalogue's index, which must live as long as the database. They are run by who has entered it. */
 struct catalogue;
 struct regex_cache;
@@ -109,8 +117,9 @@ MUST_USE enum status functions_register_series(const struct series_functions *fu
     }
 
 /* SQL types by letter: i BIGINT, u UINTEGER, d DOUBLE, b BOOLEAN, s VARCHAR, I BIGINT[], D DOUBLE[], S VARCHAR[], M
- * MAP(VARCHAR, VARCHAR); a result also R, STRUCT(rank BIGINT, value DOUBLE[])[], and T, STRUCT(text VARCHAR, value
- * DOUBLE[])[]. The functions take NULL as it is; what they do, and register, is the caller's part. */
+ * MAP(VARCHAR, VARCHAR); a result also R, STRUCT(rank BIGINT, value DOUBLE[])[], T, STRUCT(text VARCHAR, value
+ * DOUBLE[])[], and W, STRUCT(ts BIGINT[], value DOUBLE[], weight BIGINT[]). The functions take NULL as it is; what they
+ * do, and register, is the caller's part. */
 duckdb_scalar_function function_scalar_new(const char *name, const char *parameters, const char *result);
 duckdb_aggregate_function function_aggregate_new(const char *name, const char *parameters, const char *result);
 

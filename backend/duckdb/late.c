@@ -244,5 +244,7 @@ enum status late_join(struct writer *w, struct error *reterr)
     if (status == OK)
         status = engine_execute(w->connection, strbuf_view(&sql.text).ptr, reterr);
     sql_release(&sql);
+    if (status == OK)
+        status = rollup_follow(w->rollups, w->connection, span, NULL, reterr);
     return status == OK ? chunks_replace(w->connection, span, NULL, reterr) : status;
 }

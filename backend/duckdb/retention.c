@@ -102,6 +102,16 @@ int64_t retention_oldest_ms(struct duckdb_store *store, struct labels labels)
 
 static const struct time_span EVER = {INT64_MIN, INT64_MAX};
 
+/* The condition, beginning with AND, on series to be of a class: the first rule that takes a series decides. */
+static void write_class(struct sql *sql, const struct retention *keep, size_t class)
+{
+    for (size_t k = 0; k <= class && k < keep->rules_n; k++) {
+        sql_words(sql, k < class ? " AND series NOT IN (" : " AND series IN (");
+        sql_series_matching(sql, keep->rules[k].selector.matchers, keep->rules[k].selector.matchers_n, EVER);
+        sql_words(sql, ")");
+    }
+}
+
 /* The condition on rows with a column of times, and a column series, to be dropped. */
 static void write_old(struct sql *sql, const struct round *round, const char *time)
 {
@@ -120,11 +130,7 @@ static void write_old(struct sql *sql, const struct round *round, const char *ti
         sql_words(sql, time);
         sql_words(sql, " < ");
         sql_i64(sql, until);
-        for (size_t k = 0; k <= i && k < keep->rules_n; k++) { /* the first rule that takes a series decides */
-            sql_words(sql, k < i ? " AND series NOT IN (" : " AND series IN (");
-            sql_series_matching(sql, keep->rules[k].selector.matchers, keep->rules[k].selector.matchers_n, EVER);
-            sql_words(sql, ")");
-        }
+        write_class(sql, keep, i);
         sql_words(sql, ")");
     }
     sql_words(sql, ")");
@@ -135,6 +141,23 @@ static void write_old_recent(struct sql *sql, const struct round *round, uint64_
     write_old(sql, round, "ts");
     sql_words(sql, " AND ");
     schema_within(sql, batch);
+}
+
+static enum status forget_rollups(struct removal *r, const struct round *round, struct error *reterr)
+{
+    enum status status = OK;
+    for (size_t i = 0; status == OK && i < round->classes_n; i++) {
+        struct sql class;
+        sql_init(&class, SQL_BYTES_MAX);
+        write_class(&class, &round->store->retention.keep, i);
+        status = sql_status(&class, reterr);
+        if (status == OK)
+            status = rollup_forget(r->connection, round->until[i] < round->cap_ms ? round->until[i] : round->cap_ms,
+                                   strbuf_view(&class.text).ptr, r->cancel, reterr);
+        sql_release(&class);
+    }
+    return status == OK ? engine_change(r->connection, "UPDATE moved SET move = move + 1", r->cancel, NULL, reterr)
+                        : status;
 }
 
 static enum status take_out(struct removal *r, const struct round *round, struct error *reterr)
@@ -153,6 +176,8 @@ static enum status take_out(struct removal *r, const struct round *round, struct
     sql_words(&chunks, "DELETE FROM stored_chunks WHERE ");
     write_old(&chunks, round, "tmin");
     status = removal_change(r, &chunks, NULL, reterr);
+    if (status == OK)
+        status = forget_rollups(r, round, reterr);
     if (status != OK)
         return status;
     sql_init(&recent, SQL_BYTES_MAX);
@@ -220,7 +245,7 @@ static enum status find_partitions(const struct round *round, struct old_partiti
     enum status status = sql_status(&sql, reterr);
     unsigned entered = catalogue_enter(&round->store->writer.catalogue);
     if (status == OK)
-        status = schema_read(connection, strbuf_view(&sql.text).ptr, round->cancel, &rows, reterr);
+        status = schema_read(connection, strbuf_view(&sql.text).ptr, false, round->cancel, &rows, reterr);
     catalogue_leave(&round->store->writer.catalogue, entered);
     sql_release(&sql);
     if (status != OK)

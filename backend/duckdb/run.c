@@ -137,7 +137,7 @@ static enum status query_and_decode(struct decoding *d, struct connection *conne
 {
     duckdb_result rows;
     int64_t began_us = engine_clock_us();
-    enum status status = schema_read(connection, sql, cancel, &rows, reterr);
+    enum status status = schema_read(connection, sql, d->fragment->rollup_ms > 0, cancel, &rows, reterr);
     if (status != OK)
         return status;
     d->result->engine_us = engine_clock_us() - began_us;

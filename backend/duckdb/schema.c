@@ -1,16 +1,13 @@
 /* backend/duckdb/schema.c: see schema.h. */
 #include "backend/duckdb/schema.h"
 
+#include "backend/duckdb/rollup.h"
 #include "base/assert.h"
 
 #define SCHEMA_VERSION 3
 
 #define RUN_COLUMNS "series, tmin, tmax, ts, value"
 #define RECENT_RUNS "SELECT series, ts AS tmin, ts AS tmax, [ts] AS ts, [value] AS value FROM recent"
-
-/* The optimizer knows no bounds of xor. By bounds it would drop the condition where it holds for all rows when it
- * plans, and rows that come until the statement runs would escape it. Without the variable all are taken as moved. */
-#define IS_MOVED "xor(move, 0) <= coalesce(getvariable('moved'), 9223372036854775807)"
 
 static const char *const STATEMENTS[] = {
     "CREATE TABLE promsplit_schema (version INTEGER NOT NULL)",
@@ -35,10 +32,10 @@ static const char *const STATEMENTS[] = {
      * looks after, or a join, make the engine copy the arrays of all rows that pass, which takes as long as decoding
      * them: hence a number that schema_read has put into a variable, in a condition on two columns, and a key for the
      * metric that whole row groups are told by. */
-    "CREATE VIEW runs AS SELECT " RUN_COLUMNS " FROM stored_chunks WHERE " IS_MOVED " UNION ALL " RECENT_RUNS,
+    "CREATE VIEW runs AS SELECT " RUN_COLUMNS " FROM stored_chunks WHERE " SCHEMA_IS_MOVED " UNION ALL " RECENT_RUNS,
     /* Those of one metric; the engine skips the row groups of others. */
     "CREATE MACRO runs_of(name) AS TABLE SELECT " RUN_COLUMNS " FROM stored_chunks "
-    "WHERE metric_key = md5_number_lower(name) AND CASE WHEN " IS_MOVED " THEN metric = name ELSE false END "
+    "WHERE metric_key = md5_number_lower(name) AND CASE WHEN " SCHEMA_IS_MOVED " THEN metric = name ELSE false END "
     "UNION ALL " RECENT_RUNS " WHERE series IN (SELECT series FROM series_named(name))",
     /* For people: plain rows. */
     ("CREATE VIEW samples AS SELECT series, unnest(ts) AS ts, unnest(value) AS value FROM chunks UNION ALL "
@@ -54,6 +51,17 @@ static const char *const ADDITIONS[] = {
     /* Numbered as they came (exemplars.h); series has all labels, __name__ among them. */
     "CREATE TABLE IF NOT EXISTS exemplars (number BIGINT NOT NULL, series MAP(VARCHAR, VARCHAR) NOT NULL, ts BIGINT "
     "NOT NULL, value DOUBLE NOT NULL, labels MAP(VARCHAR, VARCHAR) NOT NULL)",
+    /* rollup.h. The buckets of `level` ms that one series has in `span`, as thinned runs; tmin and tmax: of its
+       samples. */
+    "CREATE TABLE IF NOT EXISTS rollups (level BIGINT NOT NULL, span BIGINT NOT NULL, metric_key UBIGINT NOT NULL, "
+    "metric VARCHAR NOT NULL, series UINTEGER NOT NULL, tmin BIGINT NOT NULL, tmax BIGINT NOT NULL, ts BIGINT[] NOT "
+    "NULL, "
+    "value DOUBLE[] NOT NULL, weight BIGINT[] NOT NULL, sum_ts BIGINT[] NOT NULL, sum_value DOUBLE[] NOT NULL, "
+    "sum_weight BIGINT[] NOT NULL, move BIGINT NOT NULL)",
+    /* One row if there are rollups: chunks that begin before `until` have them, of series that the settings choose. */
+    "CREATE TABLE IF NOT EXISTS rolled (until BIGINT NOT NULL, selective BOOLEAN NOT NULL, settings VARCHAR NOT NULL)",
+    "CREATE VIEW IF NOT EXISTS rollup_levels AS SELECT 0::BIGINT AS level WHERE false",
+    "CREATE MACRO IF NOT EXISTS rollup_series() AS TABLE SELECT series FROM series",
 };
 _Static_assert(SCHEMA_VERSION == 3, "the INSERT above writes the version");
 
@@ -124,13 +132,15 @@ void schema_counts(struct sql *sql, struct time_span span, uint64_t batch)
     schema_within(sql, batch);
 }
 
-enum status schema_read(struct connection *connection, const char *sql, struct cancel *cancel,
+enum status schema_read(struct connection *connection, const char *sql, bool rollups, struct cancel *cancel,
                         duckdb_result *ret_result, struct error *reterr)
 {
     enum status status = engine_begin(connection, reterr);
     if (status != OK)
         return status;
     status = engine_execute(connection, "SET VARIABLE moved = (SELECT move FROM moved)", reterr);
+    if (status == OK && rollups)
+        status = rollup_read(connection, reterr);
     if (status == OK)
         status = engine_query(connection, sql, false, cancel, ret_result, reterr);
     bool has_rows = status == OK;

@@ -18,6 +18,15 @@
 #include "backend/duckdb/engine.h"
 #include "planner/sql.h"
 
+/* The condition on rows with a column move to count. The optimizer knows no bounds of xor. By bounds it would drop the
+ * condition where it holds for all rows when it plans, and rows that come until the statement runs would escape it.
+ * Without the variable all are taken as moved. */
+#define SCHEMA_IS_MOVED "xor(move, 0) <= coalesce(getvariable('moved'), 9223372036854775807)"
+
+/* Where chunks that have no rollups begin (rollup.h). Without the variable none has, and the runs of those that have
+ * overlap with them, which is refused. */
+#define SCHEMA_ROLLED "coalesce(getvariable('rolled'), -9223372036854775807)"
+
 /* Makes the tables in a new database; E_STORE when the database has a version this program does not know. */
 MUST_USE enum status schema_prepare(struct connection *connection, struct error *reterr);
 
@@ -28,10 +37,10 @@ void schema_within(struct sql *sql, uint64_t batch);
  * the span's ends are looked into. */
 void schema_counts(struct sql *sql, struct time_span span, uint64_t batch);
 
-/* engine_query of one statement that reads samples, all rows at once, over one snapshot: the engine plans a statement
- * by the tables' bounds of one moment and, if no transaction spans both, runs it over a later one; what was empty at
- * the first is then not read at the second. runs and runs_of may be read by it only. */
-MUST_USE enum status schema_read(struct connection *connection, const char *sql, struct cancel *cancel,
+/* engine_query of one statement that reads samples, and rollups if it says so, all rows at once, over one snapshot: the
+ * engine plans a statement by the tables' bounds of one moment and, if no transaction spans both, runs it over a later
+ * one; what was empty at the first is then not read at the second. runs and runs_of may be read by it only. */
+MUST_USE enum status schema_read(struct connection *connection, const char *sql, bool rollups, struct cancel *cancel,
                                  duckdb_result *ret_result, struct error *reterr);
 
 #endif

@@ -8,6 +8,7 @@
 #include "backend/duckdb/functions.h"
 #include "backend/duckdb/metadata.h"
 #include "backend/duckdb/regex.h"
+#include "backend/duckdb/rollup.h"
 #include "planner/sql.h"
 
 /* What an accepted sample of the transaction under way replaced in the catalogue. */
@@ -49,6 +50,7 @@ struct writer {
     struct connection *connection;
     duckdb_data_chunk series_chunk, samples_chunk;
     struct catalogue catalogue;
+    const struct rollups *rollups;
     struct exemplar_table exemplars;
     uint64_t transaction; /* number of the one under way: the batch of its rows */
     struct staged_row *rows;
@@ -98,6 +100,7 @@ struct duckdb_store {
     struct writer writer;
     struct compactor compactor;
     struct retention_state retention;
+    struct rollups rollups;
     struct metadata_table metadata;
     struct regex_cache regex;
     struct series_functions functions; /* what SQL asks of the two */
@@ -154,11 +157,13 @@ void pause_end(struct write_pause *pause);
 MUST_USE enum status store_mend(struct duckdb_store *store, struct error *reterr);
 
 /* compact.c */
-MUST_USE enum status compactor_start(struct duckdb_store *store, uint64_t rows, struct error *reterr);
+MUST_USE enum status compactor_start(struct duckdb_store *store, uint64_t rows, const struct rollup_settings *rollups,
+                                     struct error *reterr);
 void compactor_stop(struct duckdb_store *store);                      /* one never started is fine */
 void compactor_appended(struct duckdb_store *store, uint64_t rows_n); /* committed just now */
 void compactor_wait(struct duckdb_store *store); /* takes `running`, after the move under way at the latest */
-MUST_USE enum status compactor_run(struct duckdb_store *store, struct error *reterr); /* moves everything, now */
+/* Moves everything and makes its rollups, now. */
+MUST_USE enum status compactor_run(struct duckdb_store *store, struct error *reterr);
 MUST_USE enum status compactor_recount(struct compactor *compactor,
                                        struct error *reterr); /* recent_n; holding running */
 

@@ -42,6 +42,27 @@ static const struct {
     {"samples outside chunks are later than the chunk of their partition",
      "SELECT count(*) FROM recent JOIN (SELECT series, tmin // " PART " AS part, tmax FROM stored_chunks) AS old ON "
      "old.series = recent.series AND old.part = recent.ts // " PART " WHERE recent.ts <= old.tmax"},
+    {"every rollup is that of its chunks, and none lacks",
+     "WITH thinned AS (SELECT level, series, tmin // greatest(" PART ", level * 24) AS span, "
+     "prom_thin_edges(ts, value, level) AS edges, prom_thin_sums(ts, value, level) AS sums FROM chunks, rollup_levels "
+     "WHERE tmin < (SELECT max(until) FROM rolled) AND series IN (SELECT series FROM rollup_series())), "
+     "joined AS (SELECT level, series, span, flatten(list(edges.ts)) AS ts, flatten(list(edges.value)) AS value, "
+     "flatten(list(edges.weight)) AS weight, flatten(list(sums.ts)) AS sum_ts, flatten(list(sums.value)) AS sum_value, "
+     "flatten(list(sums.weight)) AS sum_weight FROM thinned GROUP BY level, series, span), "
+     "places AS (SELECT *, list_grade_up(ts) AS sorted, list_grade_up(sum_ts) AS sums_sorted FROM joined WHERE len(ts) "
+     "> 0), "
+     "wanted AS (SELECT level, series, span, list_select(ts, sorted) AS ts, list_select(value, sorted) AS value, "
+     "list_select(weight, sorted) AS weight, list_select(sum_ts, sums_sorted) AS sum_ts, list_select(sum_value, "
+     "sums_sorted) AS "
+     "sum_value, list_select(sum_weight, sums_sorted) AS sum_weight FROM places) "
+     "SELECT count(*) FROM wanted FULL JOIN rollups AS stored ON wanted.level = stored.level AND "
+     "wanted.series = stored.series AND wanted.span = stored.span WHERE wanted.ts IS DISTINCT FROM stored.ts OR "
+     "wanted.value IS DISTINCT FROM stored.value OR wanted.weight IS DISTINCT FROM stored.weight OR "
+     "wanted.sum_ts IS DISTINCT FROM stored.sum_ts OR wanted.sum_value IS DISTINCT FROM stored.sum_value OR "
+     "wanted.sum_weight IS DISTINCT FROM stored.sum_weight OR stored.tmin IS DISTINCT FROM wanted.ts[1] OR "
+     "stored.tmax IS DISTINCT FROM wanted.ts[-1]"},
+    {"every rollup is of a move that is done",
+     "SELECT count(*) FROM rollups WHERE move > (SELECT max(move) FROM moved)"},
     {"no metric family has metadata twice", "SELECT count(*) - count(DISTINCT family) FROM metadata"},
 };
 _Static_assert(ARRAY_LENGTH(RULES) <= VERIFY_RULES_MAX, "the report has room for all of them");

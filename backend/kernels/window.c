@@ -18,7 +18,9 @@
 struct window {
     const int64_t *time_ms;
     const double *value;
+    const int64_t *weight; /* NULL: 1 each; that of the first counts as 1 */
     size_t n;
+    size_t count; /* what they stand for; n without weights */
     int64_t end_ms;
     int64_t length_ms;
     bool closed;
@@ -91,7 +93,7 @@ static inline double extrapolated(const struct window *w, bool counter, bool per
         .to_start = (double)(w->time_ms[0] - (w->end_ms - w->length_ms)) / 1000,
         .to_end = (double)(w->end_ms - w->time_ms[last]) / 1000,
         .sampled = sampled,
-        .mean_gap = sampled / (double)last,
+        .mean_gap = sampled / (double)(w->count - 1),
     };
     double factor = extrapolation_factor(e, counter, result, w->value[0], w->closed);
     if (per_second)
@@ -247,6 +249,15 @@ static inline double average_2(const struct window *w)
     return isinf(mean.sum) ? mean.sum : mean.sum + mean.lost;
 }
 
+/* How many samples those after the first n stand for. */
+static inline size_t count_after(const struct window *w, size_t n)
+{
+    size_t count = w->n - n;
+    for (size_t i = n; w->weight && i < w->n; i++)
+        count += (size_t)w->weight[i] - 1;
+    return count;
+}
+
 /* The sum divided by the count; from the sample on where the sum would overflow, a running mean. */
 static inline bool evaluate_AVG_OVER_TIME(const struct window *w, double *ret)
 {
@@ -262,15 +273,16 @@ static inline bool evaluate_AVG_OVER_TIME(const struct window *w, double *ret)
             break;
         sum = next;
     }
-    double n = (double)i;
+    double n = (double)(w->count - count_after(w, i));
     if (i == w->n) {
         *ret = sum.sum / n + sum.lost / n;
         return true;
     }
     struct compensated mean = {sum.sum / n, sum.lost / n};
     for (; i < w->n; i++) {
-        double count = (double)(i + 1), keep = (count - 1) / count;
-        mean = compensated_add((struct compensated){keep * mean.sum, keep * mean.lost}, w->value[i] / count);
+        double weight = w->weight ? (double)w->weight[i] : 1, keep = n / (n + weight);
+        n += weight;
+        mean = compensated_add((struct compensated){keep * mean.sum, keep * mean.lost}, w->value[i] / n);
     }
     *ret = mean.sum + mean.lost;
     return true;
@@ -301,7 +313,7 @@ static inline bool evaluate_MAX_OVER_TIME(const struct window *w, double *ret)
 
 static inline bool evaluate_COUNT_OVER_TIME(const struct window *w, double *ret)
 {
-    *ret = (double)w->n;
+    *ret = (double)w->count;
     return true;
 }
 
@@ -411,14 +423,16 @@ bool window_grid_is_valid(const struct window_grid *grid)
 
 /* Both bounds only ever move forward, so a grid costs one pass over the samples plus what the windows themselves cost.
  * `fall` is the newest sample lower than its predecessor: the window has one iff it lies behind the window's first. */
-static inline __attribute__((always_inline)) uint32_t
-drive(const struct window_grid *grid, const struct window_parameters *with, const struct samples *s, double *values,
-      uint64_t *present, bool (*evaluate)(const struct window *, double *), size_t fewest, bool wants_falls)
+static inline __attribute__((always_inline)) uint32_t drive(const struct window_grid *grid,
+                                                            const struct window_parameters *with,
+                                                            const struct samples *s, double *values, uint64_t *present,
+                                                            bool (*evaluate)(const struct window *, double *),
+                                                            size_t fewest, bool wants_falls, bool weighted)
 {
     PRE(window_grid_is_valid(grid));
     const int64_t *time_ms = s->time_ms;
     struct window w = {.length_ms = grid->window_ms, .closed = grid->closed, .with = with};
-    size_t from = 0, to = 0, fall = 0;
+    size_t from = 0, to = 0, fall = 0, weight = 0;
     uint32_t present_n = 0;
     uint64_t bits = 0;
     for (uint32_t k = 0; k < grid->steps; k++) {
@@ -427,12 +441,15 @@ drive(const struct window_grid *grid, const struct window_parameters *with, cons
         for (; to < s->n && time_ms[to] <= w.end_ms; to++) {
             if (wants_falls && to > 0 && s->value[to] < s->value[to - 1])
                 fall = to;
+            weight += weighted ? (size_t)s->weight[to] : 0;
         }
-        while (from < to && (grid->closed ? time_ms[from] < begin_ms : time_ms[from] <= begin_ms))
-            from++;
+        for (; from < to && (grid->closed ? time_ms[from] < begin_ms : time_ms[from] <= begin_ms); from++)
+            weight -= weighted ? (size_t)s->weight[from] : 0;
         w.time_ms = time_ms + from;
         w.value = s->value + from;
+        w.weight = weighted ? s->weight + from : NULL;
         w.n = to - from;
+        w.count = weighted && w.n > 0 ? weight - (size_t)w.weight[0] + 1 : w.n;
         w.falls = fall > from;
         values[k] = 0;
         if (w.n >= fewest && evaluate(&w, &values[k])) {
@@ -449,17 +466,20 @@ drive(const struct window_grid *grid, const struct window_parameters *with, cons
     return present_n;
 }
 
-#define KERNEL(id, name, fewest, markers, falls, parameters)                                                           \
+#define KERNEL(id, name, fewest, markers, falls, weighs, parameters)                                                   \
     static uint32_t run_##id(const struct window_grid *grid, const struct window_parameters *with,                     \
                              const struct samples *samples, double *values, uint64_t *present)                         \
     {                                                                                                                  \
-        return drive(grid, with, samples, values, present, evaluate_##id, fewest, falls);                              \
+        return (weighs) && samples->weight                                                                             \
+                   ? drive(grid, with, samples, values, present, evaluate_##id, fewest, falls, true)                   \
+                   : drive(grid, with, samples, values, present, evaluate_##id, fewest, falls, false);                 \
     }
 #include "backend/kernels/window.def"
 #undef KERNEL
 
 const struct window_kernel window_kernels[KERNEL_MAX] = {
-#define KERNEL(id, name, fewest, markers, falls, parameters) [KERNEL_##id] = {name, markers, parameters, run_##id},
+#define KERNEL(id, name, fewest, markers, falls, weighs, parameters)                                                   \
+    [KERNEL_##id] = {name, markers, weighs, parameters, run_##id},
 #include "backend/kernels/window.def"
 #undef KERNEL
 };

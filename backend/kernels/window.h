@@ -31,11 +31,12 @@ struct window_grid {
 #define WINDOW_TIME_MAX_MS (INT64_MAX / 8)
 bool window_grid_is_valid(const struct window_grid *grid);
 
-/* The samples of one series, ascending in time. Two arrays, as columns are. */
+/* The samples of one series, ascending in time. Arrays, as columns are. */
 struct samples {
     const int64_t *time_ms;
     const double *value;
     size_t n;
+    const int64_t *weight; /* of a thinned run (thin.h); NULL: 1 each */
 };
 
 /* A kernel's further arguments, constant along the grid.
@@ -59,6 +60,7 @@ enum window_kernel_id {
 struct window_kernel {
     const char *name;       /* "rate"; "last" is the instant selector */
     bool sees_markers;      /* false: call window_drop_markers first */
+    bool weighs;            /* over a thinned run it needs the weights */
     const char *parameters; /* as in window.def */
     /* Fills values[0 … steps-1] and (steps + 63) / 64 words of presence bits; returns how many are present. Values of
      * absent steps are 0. */

@@ -23,6 +23,7 @@ PARTS = tuple(f"B{n}" for n in range(1, 10))
 SENDERS, SAMPLES_PER_REQUEST = 50, 2000
 PACED_RATE = 200_000  # samples/s: thirty times what 100 000 series scraped every 15 s bring
 B1_MEMORY_MAX, READ_MEMORY_MAX = 512e6, 256e6
+HOUR_S = 3600
 START_MAX_S, OVERHEAD_MAX_S = 5, 0.003
 
 
@@ -344,6 +345,10 @@ class D2:
         self.figures = {"day": bench.figure("B2", f"`{asks[0].query}` · {size}, cold", "s"),
                         "topk": bench.figure("B3", f"`{asks[1].query}` · instant, {self.data.series} series, cold", "s")}
         self.warm = bench.figure("B3", "the same, warm", "s")
+        hours = [t // HOUR_S * HOUR_S for t in (self.data.start + HOUR_S - 1, self.data.end)]
+        self.hours = Ask("hours", asks[0].query, *hours, HOUR_S)
+        self.hourly = bench.figure("B2", f"`{asks[0].query}` by the hour, warm", "s")
+        self.rolled = bench.figure("B2", "the same from rollups of an hour", "s")
         self.asks = [a for a in asks if bench.wants(self.figures[a.figure].part)]
         bench.bars += [self.figures[a.figure] for a in self.asks]
 
@@ -364,6 +369,24 @@ class D2:
             self.warm.add(contender.key, found["topk"].warm)
         if contender is self.bench.own:
             self.bench.compare_other_rules(server, self.asks)
+            if self.bench.wants("B2"):
+                self._rollups(contender, server)
+
+    def _rollups(self, contender, server):
+        runs = self.bench.options.runs
+        answers = []
+        for figure, levels in ((self.hourly, "none"), (self.rolled, "1h")):
+            set_flag(server, "--storage.rollups.levels", levels)
+            timing.restart(server)
+            self.bench.settle(server)
+            answers.append(Outcome(timing.timed(contender, server, self.hours)[1]))
+            figure.add(contender.key, timing.warm(contender, server, self.hours, runs))
+        self.rolled.want_ratio(0.1, self.rolled.median(OWN), self.hourly.median(OWN), "from all samples")
+        wrong = timing.difference(self.hours, "3", *answers)
+        self.bench.compared += 1
+        if wrong:
+            self.bench.wrong += 1
+            self.bench.problem(f"WRONG ANSWER: {self.hours.query} from rollups: {wrong}")
 
 
 # --- B4 ---------------------------------------------------------------------------------------------------------------

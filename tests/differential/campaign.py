@@ -35,10 +35,23 @@ def subset(seed):
     return ",".join(sorted(r.sample(CLASSES, r.randrange(2, len(CLASSES)))))
 
 
+whole_minutes = False  # grids that rollups are read on; set before the workers start
+
+
 def query_at(seed, major, n):
     """The n-th query of a data set and its grid."""
     generator = generate.Generator(seed * 1_000_003 + n, major)
-    return generator.query(), generator.grid()
+    query, grid = generator.query(), generator.grid()
+    return query, on_whole_minutes(grid, n) if whole_minutes else grid
+
+
+def on_whole_minutes(grid, n):
+    """Every third grid as it is, the others moved to whole minutes, or five of them."""
+    unit = (0, dataset.MINUTE, 5 * dataset.MINUTE)[n % 3]
+    if unit == 0:
+        return grid
+    start, step = grid.start // unit * unit, -(-grid.step // unit) * unit
+    return Grid("random", start, start + (grid.end - grid.start) // max(grid.step, 1) * step, step)
 
 
 # --- asking -----------------------------------------------------------------------------------------------------------
@@ -286,6 +299,7 @@ class Campaign:
     def __init__(self, peer, pushes, options, report, world):
         self.peer, self.pushes, self.options, self.report, self.new_world = peer, pushes, options, report, world
         self.major = int(peer.split(".")[0])
+        self.rolled = 0  # fragments that read rollups
         self.queries = self.errors = self.empty = self.excused = self.shrunk = self.more = 0
         self.seen = set()
         self.shares = shares.Shares()
@@ -303,7 +317,8 @@ class Campaign:
         series = generate.samples(seed, self.major >= 3)
         pushes = [subset(seed) if push == "random" else push for push in self.pushes]
         with Stage(self.options.keep) as stage:
-            world = self.new_world(stage, self.peer, list(dict.fromkeys(pushes)), series)
+            rollups = ("made", "late")[seed % 2] if self.options.rollups else None
+            world = self.new_world(stage, self.peer, list(dict.fromkeys(pushes)), series, rollups=rollups)
             ports = (self.peer, world.oracle.port, {name: api.port for name, api in world.subjects.items()})
             jobs = [(seed, self.major, range(at, min(at + 25, count))) for at in range(0, count, 25)]
             with concurrent.futures.ProcessPoolExecutor(WORKERS, initializer=_start, initargs=ports) as pool:
@@ -317,6 +332,7 @@ class Campaign:
                 for n, subject, text in found:
                     self.mismatch(asker, world, series, seed, n, subject, text)
             self.queries += count
+            self.rolled += sum(api.metric("promsplit_fragments_total", '{kind="rollup"}') or 0 for api in world.subjects.values())
             self.report.ok(count * len(world.subjects) - sum(len(found) for found, *_ in results))
 
     def mismatch(self, asker, world, series, seed, n, subject, text):
@@ -349,11 +365,15 @@ class Campaign:
         print(f"Prometheus {self.peer}: {self.queries} random queries (seeds {self.options.seed} to {seed - 1}) against "
               f"{', '.join(self.pushes)}; {self.errors} were errors, {self.empty} empty; {self.excused} answers in which "
               f"Prometheus contradicts itself; {self.shrunk} mismatches shown, {self.more} more", flush=True)
+        if self.options.rollups:
+            print(f"   {self.rolled:.0f} fragments read rollups", flush=True)
         print(f"   with push=all: {self.shares.summary()}", flush=True)
 
 
 def run(peer, pushes, options, report, world, pushed=None):
     """Returns the shares of what was pushed, `pushed` included, and a clause that says of how many queries."""
+    global whole_minutes
+    whole_minutes = options.rollups
     campaign = Campaign(peer, pushes, options, report, world)
     campaign.run()
     if pushed:

@@ -15,6 +15,8 @@ usage: run.py [--peer 2.42|3.5]… [--push LIST]… [--short] [--file F | --quer
   --grid NAME      only this grid (grids.py)
   --random N       N random queries over random data instead of queries.txt (generate.py), mismatches shrunk; with
                    Prometheus 3, warnings and infos are compared as well
+  --rollups        with --random: promsplits keep rollups, made before the queries are asked; with odd seeds some samples
+                   come late, after that. Most grids have windows' ends at whole minutes or five of them
   --seed S         of the random data and queries (default 1)
   --shares-table   after --random, writes into docs/semantics.md how much was pushed (shares.py)
   --show           prints both answers too; with --random, what a rule excuses
@@ -27,6 +29,7 @@ import concurrent.futures
 import functools
 import os
 import random
+import subprocess
 import sys
 import time
 
@@ -73,9 +76,10 @@ class Mismatch:
 
 
 class World:
-    """The servers of one Prometheus version, loaded with one data set; with `late`, promsplits get half of it late."""
+    """The servers of one Prometheus version, loaded with one data set; with `late`, promsplits get half of it late. With
+    `rollups` they make rollups of it; "late" as its value: some samples come later."""
 
-    def __init__(self, stage, peer, pushes, series, control=False, late=False):
+    def __init__(self, stage, peer, pushes, series, control=False, late=False, rollups=None):
         binary = prometheus_binary(peer)
         self.peer, self.late, self.subjects = peer, late, {}
         self.oracle = stage.prometheus(f"oracle-{peer}", binary)
@@ -84,11 +88,27 @@ class World:
             read = remote_read_stanza(self.oracle.api.url, required=False)
             self.subjects["control"] = stage.prometheus(f"control-{peer}", binary, remote_read=read).api
         for push in pushes:
-            flags = (f"--storage.out-of-order-window={2 * dataset.SPAN // dataset.SECOND}s",) if late else ()
+            flags = (f"--storage.out-of-order-window={2 * dataset.SPAN // dataset.SECOND}s",) if late or rollups else ()
+            flags += ("--storage.rollups.levels=1m,5m,1h",) if rollups else ()
             promsplit, _ = stage.pair(f"promsplit-{peer}-{push.replace(',', '-')}", binary, push, flags=flags)
+            if rollups:
+                self._roll_up(promsplit, series, rollups == "late")
+                self.subjects[push] = promsplit.api
+                continue
             shuffled = functools.partial(dataset.late_batches, random=random.Random(1))
             dataset.load(promsplit.api, series, shuffled if late else dataset.batches)
             self.subjects[push] = promsplit.api
+
+    @staticmethod
+    def _roll_up(promsplit, series, late):
+        on_time, held = dataset.hold_back(series, random.Random(2)) if late else (series, [])
+        dataset.load(promsplit.api, on_time)
+        promsplit.stop()
+        path = os.path.join(promsplit.directory, "data")
+        subprocess.run([PROMSPLIT, "store", "compact", f"--storage.path={path}"], check=True, stdout=subprocess.DEVNULL)
+        promsplit.start()
+        promsplit.wait_for("/-/ready")
+        dataset.load(promsplit.api, held)
 
     def _excused(self, subject, query, got):
         if got is not None and got.error_type == "execution" and rules.impossible_over_remote_read(query, got.error):
@@ -137,7 +157,7 @@ def arguments():
     parser = argparse.ArgumentParser(usage=__doc__[__doc__.index("usage:") + 7 :])
     for name in ("--peer", "--push", "--query", "--grid"):
         parser.add_argument(name, action="append")
-    for name in ("--short", "--show", "--annotations", "--control", "--keep", "--shares-table", "--late"):
+    for name in ("--short", "--show", "--annotations", "--control", "--keep", "--shares-table", "--late", "--rollups"):
         parser.add_argument(name, action="store_true")
     parser.add_argument("--file", default=os.path.join(HERE, "queries.txt"))
     parser.add_argument("--random", type=int, default=0)

@@ -225,6 +225,21 @@ def late_batches(series, random):
     yield [(labels, [sample]) for labels, sample in held]
 
 
+def hold_back(series, random):
+    """(the same series without some of their samples, those): none of the latest, most of them short runs."""
+    on_time, held = [], []
+    for labels, samples in series:
+        late, n = set(), 0
+        while n < len(samples) - 1:
+            if random.random() < 0.05:
+                late.update(range(n, min(n + random.choice((1, 1, 3, 20)), len(samples) - 1)))
+                n = max(late)
+            n += 1
+        on_time.append((labels, [sample for n, sample in enumerate(samples) if n not in late]))
+        held.append((labels, [samples[n] for n in sorted(late)]))
+    return on_time, [(labels, samples) for labels, samples in held if samples]
+
+
 def load(api, series, cut=batches):
     """Writes everything; returns the number of samples. The first refusal is an error."""
     count = 0

@@ -45,6 +45,7 @@ void fixture_open(struct fixture *fixture)
         .out_of_order_window_ms = fixture->out_of_order_window_ms,
         .bulk = fixture->bulk,
         .retention = fixture->retention,
+        .rollups = fixture->rollups,
     };
     struct error error;
     if (duckdb_backend_open(&options, &fixture->backend, &error) != OK)

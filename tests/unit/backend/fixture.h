@@ -21,6 +21,7 @@ struct fixture {
     int64_t out_of_order_window_ms;
     bool bulk;
     struct retention retention;
+    const struct rollup_settings *rollups;
     struct backend *backend;
     struct arena arena; /* labels and texts of the test */
 };

@@ -108,7 +108,7 @@ static void check_series(const struct series_data *s, const struct window_kernel
     memcpy(v, s->value, s->appended * sizeof *v);
     struct window_parameters parameters = kernel_parameters(room);
     size_t n = kernel->sees_markers ? s->appended : window_drop_markers(t, v, s->appended);
-    uint32_t present_n = kernel->run(grid, &parameters, &(struct samples){t, v, n}, values, present);
+    uint32_t present_n = kernel->run(grid, &parameters, &(struct samples){t, v, n, NULL}, values, present);
     if ((present_n > 0) != (got != NULL))
         fail_msg("%s, series %d: %u values wanted, %s row", kernel->name, series, present_n, got ? "a" : "no");
     for (uint32_t k = 0; got && k < grid->steps; k++) {

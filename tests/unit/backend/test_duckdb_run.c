@@ -332,7 +332,7 @@ static void expect(const struct world *w, int series, const struct window_kernel
     memcpy(t, w->time_ms[series], sizeof t);
     memcpy(v, w->value[series], sizeof v);
     size_t n = kernel->sees_markers ? SAMPLES : window_drop_markers(t, v, SAMPLES);
-    kernel->run(&GRID, &parameters, &(struct samples){t, v, n}, values, present);
+    kernel->run(&GRID, &parameters, &(struct samples){t, v, n, NULL}, values, present);
 }
 
 static void compare_with_kernel(const struct world *w, const struct grid_result *result,

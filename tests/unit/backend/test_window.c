@@ -61,7 +61,8 @@ static struct outcome run(enum window_kernel_id id, struct window_grid grid, con
     memcpy(v, values, n * sizeof *v);
     if (!window_kernels[id].sees_markers)
         n = window_drop_markers(t, v, n);
-    out.present_n = window_kernels[id].run(&grid, &parameters, &(struct samples){t, v, n}, out.values, out.present);
+    out.present_n =
+        window_kernels[id].run(&grid, &parameters, &(struct samples){t, v, n, NULL}, out.values, out.present);
     return out;
 }
 

@@ -117,6 +117,21 @@ static void arguments_are_what_is_no_flag(void **state)
     }
 }
 
+static void rollup_levels_come_longest_first(void **state)
+{
+    struct config config;
+    struct error error = {0};
+    assert_int_equal(parse_line(&config, COMMAND_SERVE,
+                                "--storage.rollups.levels=5m,1h,60|--storage.rollups.match={job=\"a\"}", &error),
+                     OK);
+    assert_int_equal(config.rollups_n, 3);
+    assert_int_equal(config.rollups_ms[0], 3600000);
+    assert_int_equal(config.rollups_ms[1], 300000);
+    assert_int_equal(config.rollups_ms[2], 60000);
+    assert_int_equal(config.rollups_selector.matchers_n, 1);
+    config_release(&config);
+}
+
 static void bad_command_lines(void **state)
 {
     static const struct {
@@ -139,6 +154,13 @@ static void bad_command_lines(void **state)
         {COMMAND_SERVE, "--storage.memory=5XB", "--storage.memory: \"5XB\" is not a number of bytes such as 512MB"},
         {COMMAND_SERVE, "--task.dispatch=never", "--task.dispatch: \"never\" is unknown; allowed: eager|on-read"},
         {COMMAND_SERVE, "--task.dispatch=eage", "--task.dispatch: \"eage\" is unknown; allowed: eager|on-read"},
+        {COMMAND_SERVE, "--storage.rollups.levels=1h,2m",
+         "--storage.rollups.levels: \"2m\" is unknown; allowed: none, or some of 1m, 5m and 1h, separated by commas"},
+        {COMMAND_SERVE, "--storage.rollups.levels=",
+         "--storage.rollups.levels: \"\" is unknown; allowed: none, or some of 1m, 5m and 1h, separated by commas"},
+        {COMMAND_EXPLAIN, "--storage.rollups.levels=5m,1h,60m|up", "--storage.rollups.levels: 60m is given twice"},
+        {COMMAND_SERVE, "--storage.rollups.match=a b",
+         "--storage.rollups.match: 1:3: parse error: unexpected identifier \"b\""},
         {COMMAND_SERVE, "--web.page=maybe", "--web.page: \"maybe\" is not true or false"},
         {COMMAND_SERVE, "--no-query.timeout", "unknown flag --no-query.timeout; did you mean --query.timeout?"},
         {COMMAND_SERVE, "--web.threads=2|--web.threads=3", "--web.threads is given twice"},
@@ -374,6 +396,7 @@ int main(void)
         cmocka_unit_test(standard_values_are_those_of_the_table),
         cmocka_unit_test(good_command_lines),
         cmocka_unit_test(arguments_are_what_is_no_flag),
+        cmocka_unit_test(rollup_levels_come_longest_first),
         cmocka_unit_test(bad_command_lines),
         cmocka_unit_test(good_files),
         cmocka_unit_test(bad_files),

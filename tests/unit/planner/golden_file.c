@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/assert.h"
 #include "planner_fixture.h"
 
 static _Noreturn void give_up(const char *path, struct str line)
@@ -81,6 +82,12 @@ static bool read_option(struct golden_case *c, struct str line)
         return promql_parse_duration(value, &c->options.sample_interval_ms);
     if (option_is(line, STR("push"), &value))
         return push_set_parse(value, &c->options.push, NULL) == OK;
+    if (option_is(line, STR("rollups"), &value)) {
+        static const int64_t LEVELS_MS[] = {3600000, 300000, 60000};
+        c->options.rollups_ms = LEVELS_MS;
+        c->options.rollups_n = ARRAY_LENGTH(LEVELS_MS);
+        return str_eq(value, STR("all"));
+    }
     if (option_is(line, STR("backend"), &value)) {
         c->options.can = str_eq(value, STR("basic")) ? &basic_capabilities : &full_capabilities;
         return str_eq(value, STR("basic")) || str_eq(value, STR("full"));

@@ -1,0 +1,73 @@
+/* backend/duckdb/rollup.h: chunks thinned to buckets of a minute, five minutes or an hour (kernels/thin.h), stored
+ * beside them, from which functions over windows of whole buckets follow exactly.
+ *
+ * One time, `until`, divides the store: chunks of earlier partitions have rollups, at every level, if the settings
+ * choose their series; later ones have none yet, and are read as they are. At each commit the rollups are those of the
+ * chunks then stored: who replaces or deletes chunks before `until` replaces or deletes their rollups in the same
+ * transaction. Recent rows need no rollups: they are read as runs of one, wherever they lie, and continue the chunk of
+ * their partition.
+ *
+ * A row has the buckets of one series in a span of time, some partitions long (ROLLUP_SPAN_BUCKETS), so that there are
+ * enough in it to be read fast.
+ *
+ * Which levels there are and which series have rollups is stored, too: commands that open the store for something else
+ * keep them right without knowing. Without a row in the table rolled there are none, and nothing here does anything.
+ *
+ * Threads  the caller holds compactor.running, but for rollup_read. Connections are in a transaction, but for
+ * rollup_init's and rollup_advance's. Who calls has entered the catalogue if it has settings that choose series; put
+ * does it itself.
+ */
+#ifndef PROMSPLIT_BACKEND_DUCKDB_ROLLUP_H
+#define PROMSPLIT_BACKEND_DUCKDB_ROLLUP_H
+
+#include <stdatomic.h>
+
+#include "backend/duckdb/catalogue.h"
+#include "backend/duckdb/duckdb_backend.h"
+#include "backend/duckdb/engine.h"
+#include "planner/sql.h"
+
+struct duckdb_store;
+
+#define ROLLUP_SPAN_BUCKETS 24
+
+struct rollups {
+    struct catalogue *catalogue;
+    _Atomic uint64_t rounds_n, failures_n, spent_us;
+};
+
+/* When the store is opened, before others use it. Settings other than the stored ones take effect, and what was made
+ * under those goes; NULL: they stay. */
+MUST_USE enum status rollup_init(struct duckdb_store *store, const struct rollup_settings *settings,
+                                 struct error *reterr);
+
+/* Before chunks_replace: the rollups of the chunks in FRESH_CHUNKS, whose partitions lie in the span. Their series are
+ * committed. */
+MUST_USE enum status rollup_follow(const struct rollups *rollups, struct connection *connection,
+                                   struct time_span partitions, struct cancel *cancel, struct error *reterr);
+
+/* Chunks are about to be stored, of partitions from min_ms on, and of series that are not committed: what is made of
+ * these and later partitions goes, and will be made anew. The caller counts `moved` up (chunks_replace does). */
+MUST_USE enum status rollup_retreat(struct connection *connection, int64_t min_ms, struct error *reterr);
+
+/* Takes out what lies in the span, of series that a table of numbers names. What is left of chunks that reach over the
+ * span's ends must be made anew by rollup_follow. The caller counts `moved` up. */
+MUST_USE enum status rollup_cut(struct connection *connection, const char *series_table, struct time_span span,
+                                struct cancel *cancel, struct error *reterr);
+
+/* Takes out what is older than until_ms, a partition's beginning, of series that `chosen` is a condition on, beginning
+ * with AND; "": of all. The caller counts `moved` up. */
+MUST_USE enum status rollup_forget(struct connection *connection, int64_t until_ms, const char *chosen,
+                                   struct cancel *cancel, struct error *reterr);
+
+/* Makes rollups of the chunks from `until` to limit_ms, a partition's beginning, in transactions of its own; stops
+ * between them when others wait for compactor.running, with *ret_more. */
+MUST_USE enum status rollup_advance(struct duckdb_store *store, int64_t limit_ms, bool *ret_more, struct error *reterr);
+
+/* About: those deleted a moment ago may count. Outside a transaction. */
+MUST_USE enum status rollup_count_rows(struct connection *connection, uint64_t *ret_rows_n, struct error *reterr);
+
+/* Lets statements of this transaction read rolled_edges_of and rolled_sums_of. */
+MUST_USE enum status rollup_read(struct connection *connection, struct error *reterr);
+
+#endif

@@ -43,6 +43,7 @@ struct duckdb_options {
     uint64_t compact_rows;      /* samples stored as they came that start a compaction; 0: the default (compact.c) */
     uint64_t exemplars_max;     /* the newest are kept; 0: none is taken or shown, those stored stay */
     uint64_t shrink_bytes;      /* of free blocks in the file that make shortening it worth it; 0: the default */
+    uint64_t slice_samples;     /* that a cursor on raw samples reads by one statement; 0: the default */
     bool bulk; /* for imports: samples of whole partitions become chunks at once; appends wait for moves */
     struct retention retention;
     const struct rollup_settings *rollups; /* what others were kept goes; NULL: as the store has them */

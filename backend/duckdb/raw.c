@@ -1,9 +1,11 @@
 /* backend/duckdb/raw.c: raw samples in label order, in bounded memory.
  *
  * The series and how many samples each has in the span are read first. They are put in label order and cut into slices
- * of at most SLICE_SAMPLES; a slice is read in one statement, in whatever order the runs lie, and each run goes
+ * of at most slice_max samples; a slice is read in one statement, in whatever order the runs lie, and each run goes
  * straight to its place, because the counts tell where every series begins. So nothing is sorted but series whose runs
- * turn out to be unordered. A series longer than a slice is read alone, by an ordered stream.
+ * turn out to be unordered: those are merged. Each statement decodes most chunks there are, since series in label order
+ * lie anywhere among them; so slices are as large as memory for them can be spared. A series longer than a slice is
+ * read alone, by an ordered stream.
  *
  * All statements of a cursor see one snapshot: they run in one transaction on the cursor's own connection, and leave
  * out batches that were not committed when it began (schema.h).
@@ -18,7 +20,7 @@
 #include "base/assert.h"
 #include "planner/sql.h"
 
-#define SLICE_SAMPLES    (1u << 20)
+#define SLICE_SAMPLES    (1u << 22) /* 64 MB */
 #define BLOCK_SAMPLES    8192u
 #define CURSOR_BYTES_MAX ((size_t)1 << 30) /* labels of all its series */
 #define RAW_SLICE_TABLE  "raw_slice"       /* temporary: series -> slice; of this connection only */
@@ -39,6 +41,7 @@ struct raw_cursor {
     struct raw_series *series; /* in label order */
     size_t series_n, series_capacity;
     uint32_t slices_n;
+    uint64_t slice_max;
     uint64_t batch; /* the last one that is read */
     bool in_transaction, has_slice_table;
 
@@ -48,8 +51,10 @@ struct raw_cursor {
     uint32_t *places;  /* by series id: its place in the slice + 1 */
     uint32_t places_n; /* ids below it are in places */
     struct sample *buffer;
-    uint64_t *begins; /* by place: where its samples begin in the buffer */
-    uint64_t *filled; /* by place: samples read so far */
+    uint64_t *begins;       /* by place: where its samples begin in the buffer */
+    uint64_t *filled;       /* by place: samples read so far */
+    struct sample *scratch; /* room for the longest series of a slice whose runs were unordered */
+    uint64_t scratch_n;
 
     bool streaming; /* the series at `at` comes by `stream` */
     duckdb_result stream;
@@ -153,7 +158,7 @@ static void number_slices(struct raw_cursor *c)
 {
     uint64_t held = 0;
     for (size_t i = 0; i < c->series_n; i++) {
-        if (i == 0 || held + c->series[i].samples_n > SLICE_SAMPLES) {
+        if (i == 0 || held + c->series[i].samples_n > c->slice_max) {
             c->slices_n++;
             held = 0;
         }
@@ -224,20 +229,48 @@ static enum status take_rows(struct raw_cursor *c, size_t first, duckdb_data_chu
     return status;
 }
 
-static int compare_samples(const void *a, const void *b)
+static uint64_t ascent_end(const struct sample *at, uint64_t from, uint64_t n)
 {
-    int64_t x = ((const struct sample *)a)->time_ms, y = ((const struct sample *)b)->time_ms;
-    return (x > y) - (x < y);
+    uint64_t end = from + 1;
+    while (end < n && at[end - 1].time_ms <= at[end].time_ms)
+        end++;
+    return end;
 }
 
-static void sort_if_unordered(struct sample *at, uint64_t n)
+/* Merges [from, middle) and [middle, to). */
+static void merge_neighbours(struct sample *at, uint64_t from, uint64_t middle, uint64_t to, struct sample *scratch)
 {
-    for (uint64_t i = 1; i < n; i++) {
-        if (at[i - 1].time_ms > at[i].time_ms) {
-            qsort(at, n, sizeof *at, compare_samples);
-            return;
+    uint64_t left_n = middle - from, left = 0, right = middle;
+    memcpy(scratch, at + from, left_n * sizeof *at);
+    for (uint64_t k = from; left < left_n; k++) {
+        bool is_right = right < to && at[right].time_ms < scratch[left].time_ms;
+        at[k] = is_right ? at[right] : scratch[left];
+        right += is_right;
+        left += !is_right;
+    }
+}
+
+/* Natural merge sort: runs are ascents, and few. */
+static enum status sort_runs(struct raw_cursor *c, struct sample *at, uint64_t n, struct error *reterr)
+{
+    uint64_t first_end = ascent_end(at, 0, n);
+    if (first_end < n && c->scratch_n < n) {
+        free(c->scratch);
+        c->scratch = malloc(n * sizeof *c->scratch);
+        c->scratch_n = c->scratch ? n : 0;
+        if (!c->scratch)
+            return no_memory(reterr);
+    }
+    for (; first_end < n; first_end = ascent_end(at, 0, n)) {
+        uint64_t from = 0, middle = first_end;
+        while (middle < n) {
+            uint64_t to = ascent_end(at, middle, n);
+            merge_neighbours(at, from, middle, to, c->scratch);
+            from = to;
+            middle = from < n ? ascent_end(at, from, n) : n;
         }
     }
+    return OK;
 }
 
 static void write_slice_query(struct sql *sql, const struct raw_cursor *c, uint32_t slice)
@@ -256,11 +289,11 @@ static bool slice_room(struct raw_cursor *c)
     if (!c->places)
         c->places = malloc(((size_t)c->places_n + 1) * sizeof *c->places);
     if (!c->buffer)
-        c->buffer = malloc(SLICE_SAMPLES * sizeof *c->buffer);
+        c->buffer = malloc(c->slice_max * sizeof *c->buffer);
     if (!c->begins)
-        c->begins = malloc(SLICE_SAMPLES * sizeof *c->begins);
+        c->begins = malloc(c->series_n * sizeof *c->begins);
     if (!c->filled)
-        c->filled = malloc(SLICE_SAMPLES * sizeof *c->filled);
+        c->filled = malloc(c->series_n * sizeof *c->filled);
     return c->places && c->buffer && c->begins && c->filled;
 }
 
@@ -277,7 +310,7 @@ static size_t place_series(struct raw_cursor *c, size_t first)
         c->filled[place] = 0;
         begin += c->series[end].samples_n;
     }
-    INVARIANT(begin <= SLICE_SAMPLES);
+    INVARIANT(begin <= c->slice_max);
     return end;
 }
 
@@ -290,7 +323,10 @@ static enum status load_slice(struct raw_cursor *c, size_t first, struct error *
     sql_init(&sql, SQL_BYTES_MAX);
     write_slice_query(&sql, c, c->series[first].slice);
     duckdb_result rows;
-    enum status status = engine_ask(c->connection, &sql, c->cancel, &rows, reterr);
+    enum status status = sql_status(&sql, reterr);
+    if (status == OK)
+        status = engine_query(c->connection, strbuf_view(&sql.text).ptr, true, c->cancel, &rows, reterr);
+    sql_release(&sql);
     if (status != OK)
         return status;
     duckdb_data_chunk chunk = NULL;
@@ -302,7 +338,7 @@ static enum status load_slice(struct raw_cursor *c, size_t first, struct error *
     for (size_t i = first; status == OK && i < end; i++) {
         if (c->filled[i - first] != c->series[i].samples_n)
             return error_set(reterr, E_INTERNAL, "a slice of raw samples lacks rows it should have");
-        sort_if_unordered(c->buffer + c->begins[i - first], c->series[i].samples_n);
+        status = sort_runs(c, c->buffer + c->begins[i - first], c->series[i].samples_n, reterr);
     }
     c->slice_end = end;
     return status;
@@ -398,6 +434,7 @@ enum status store_raw_open(struct backend *backend, const struct matcher *at, si
     c->store = store;
     c->cancel = cancel;
     c->span = span;
+    c->slice_max = store->options.slice_samples ? store->options.slice_samples : SLICE_SAMPLES;
     arena_init(&c->arena, CURSOR_BYTES_MAX);
     status = begin(c, at, n, reterr);
     if (status == OK)
@@ -422,7 +459,7 @@ enum status store_raw_next(struct raw_cursor *c, struct raw_block *ret_block, st
         return OK;
     }
     const struct raw_series *series = &c->series[c->at];
-    if (series->samples_n > SLICE_SAMPLES) {
+    if (series->samples_n > c->slice_max) {
         if (!c->streaming)
             status = open_stream(c, reterr);
         return status == OK ? next_of_stream(c, ret_block, reterr) : status;
@@ -457,5 +494,6 @@ void store_raw_close(struct raw_cursor *c)
     free(c->buffer);
     free(c->begins);
     free(c->filled);
+    free(c->scratch);
     free(c);
 }

@@ -40,6 +40,7 @@ void fixture_open(struct fixture *fixture)
         .connections_max = fixture->connections,
         .compact_rows = fixture->compact_rows,
         .shrink_bytes = fixture->shrink_bytes,
+        .slice_samples = fixture->slice_samples,
         .exemplars_max = fixture->exemplars_max,
         .min_free_bytes = fixture->min_free_bytes,
         .out_of_order_window_ms = fixture->out_of_order_window_ms,

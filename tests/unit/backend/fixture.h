@@ -16,6 +16,7 @@ struct fixture {
     uint64_t memory_max_bytes;
     uint64_t compact_rows;
     uint64_t shrink_bytes;
+    uint64_t slice_samples;
     uint64_t exemplars_max;
     uint64_t min_free_bytes;
     int64_t out_of_order_window_ms;

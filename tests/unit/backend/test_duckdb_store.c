@@ -354,6 +354,13 @@ static void test_one_process_at_a_time(void **state)
 
 /* --- the raw cursor --- */
 
+static void cut_slices(struct fixture *f, uint64_t samples)
+{
+    fixture_close(f);
+    f->slice_samples = samples;
+    fixture_open(f);
+}
+
 static void test_raw_order_over_many_slices(void **state)
 {
     enum {
@@ -364,6 +371,7 @@ static void test_raw_order_over_many_slices(void **state)
     static struct append_series series[SERIES];
     static struct sample samples[SERIES][SAMPLES / 4];
     struct random r = random_from(9);
+    cut_slices(f, 100000);
     for (int i = 0; i < SERIES; i++) {
         char text[64];
         snprintf(text, sizeof text, "m;a=%d;z=%d", (i * 37) % 100, i);
@@ -411,10 +419,11 @@ static void test_raw_order_over_many_slices(void **state)
 static void test_raw_series_longer_than_a_slice(void **state)
 {
     enum {
-        N = (1 << 20) + 5000
+        N = 105000
     };
     struct fixture *f = *state;
     struct sample *samples = test_malloc(N * sizeof *samples);
+    cut_slices(f, 100000);
     for (int i = 0; i < N; i++)
         samples[i] = (struct sample){i, i};
     append(f, "long;a=1", samples, N);

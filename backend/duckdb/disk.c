@@ -62,8 +62,10 @@ void pause_end(struct write_pause *pause)
 enum status store_mend(struct duckdb_store *store, struct error *reterr)
 {
     /* What fails need not be what says that nothing works any more; the next statement says it. */
-    if (!atomic_load(&store->engine.broken) && engine_execute(store->writer.connection, "SELECT 1", reterr) == OK)
+    if (!atomic_load(&store->engine.broken) && engine_execute(store->writer.connection, "SELECT 1", reterr) == OK) {
+        atomic_store(&store->engine.suspect, true);
         return OK;
+    }
     if (!atomic_load(&store->engine.broken))
         return error_set(reterr, E_STORE, "the storage engine does not answer");
     if (!store->directory)

@@ -319,6 +319,7 @@ void engine_serve(struct engine *engine, bool works)
     pthread_mutex_lock(&engine->lock);
     engine->shut = false;
     atomic_store(&engine->broken, !works);
+    atomic_store(&engine->suspect, false);
     pthread_cond_broadcast(&engine->freed);
     pthread_mutex_unlock(&engine->lock);
 }
@@ -330,13 +331,16 @@ static bool is_refusal_of_all(const char *message)
     return message && (strncmp(message, "FATAL", 5) == 0 || strstr(message, "database has been invalidated"));
 }
 
-/* Looks at why a statement failed. */
-static void note(struct connection *connection, const char *message)
+/* From here on nobody gets a connection until the database is opened again. */
+static void declare_broken(struct engine *engine)
 {
-    struct engine *engine = connection->engine;
-    if (!is_refusal_of_all(message) || atomic_exchange(&engine->broken, true) || !engine->on_broken)
-        return;
-    engine->on_broken(engine->on_broken_arg);
+    if (!atomic_exchange(&engine->broken, true) && engine->on_broken)
+        engine->on_broken(engine->on_broken_arg);
+}
+
+static bool is_damage(const struct engine *engine, const char *message)
+{
+    return message && atomic_load(&engine->suspect) && strncmp(message, "INTERNAL", 8) == 0;
 }
 
 enum status engine_error(const char *message, struct cancel *cancel, struct error *reterr)
@@ -358,6 +362,29 @@ enum status engine_error(const char *message, struct cancel *cancel, struct erro
         return error_set(reterr, E_EXECUTION, "%.*s", (int)strcspn(fails, "\n"), fails);
     enum status status = strncmp(message, "Out of Memory", 13) == 0 ? E_NOMEM : E_STORE;
     return error_set(reterr, status, "storage engine: %.*s", first_line, message);
+}
+
+/* Why a statement of the connection failed. */
+static enum status failure(struct connection *connection, const char *message, struct cancel *cancel,
+                           struct error *reterr)
+{
+    bool damage = is_damage(connection->engine, message);
+    if (damage || is_refusal_of_all(message))
+        declare_broken(connection->engine);
+    return damage ? error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS) : engine_error(message, cancel, reterr);
+}
+
+enum status engine_stream_failed(struct connection *connection, enum status status, struct error *reterr)
+{
+    static const char OURS[] = "storage engine: ";
+    if (!reterr)
+        return status;
+    if (status == E_UNAVAILABLE && strcmp(reterr->message, BROKEN_WORDS) == 0)
+        declare_broken(connection->engine);
+    if (status != E_STORE || !is_damage(connection->engine, reterr->message + sizeof OURS - 1))
+        return status;
+    declare_broken(connection->engine);
+    return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
 }
 
 static void interrupt(void *arg)
@@ -383,9 +410,7 @@ static enum status work_until_ready(struct connection *connection, duckdb_pendin
         if (state == DUCKDB_PENDING_RESULT_READY)
             return OK;
         if (state == DUCKDB_PENDING_ERROR)
-            note(connection, duckdb_pending_error(pending));
-        if (state == DUCKDB_PENDING_ERROR)
-            return engine_error(duckdb_pending_error(pending), cancel, reterr);
+            return failure(connection, duckdb_pending_error(pending), cancel, reterr);
         quick = engine_clock_us() - began_us < QUICK_US ? quick + 1 : 0;
         if (quick > QUICK_IN_ROW)
             usleep(NAP_US);
@@ -403,8 +428,7 @@ enum status engine_query(struct connection *connection, const char *sql, bool st
     ENGINE_GIVES();
     duckdb_prepared_statement statement = NULL;
     if (duckdb_prepare(connection->handle, sql, &statement) != DuckDBSuccess) {
-        note(connection, duckdb_prepare_error(statement));
-        status = engine_error(duckdb_prepare_error(statement), NULL, reterr);
+        status = failure(connection, duckdb_prepare_error(statement), NULL, reterr);
         duckdb_destroy_prepare(&statement);
         return status;
     }
@@ -412,16 +436,14 @@ enum status engine_query(struct connection *connection, const char *sql, bool st
     duckdb_state made = streaming ? duckdb_pending_prepared_streaming(statement, &pending)
                                   : duckdb_pending_prepared(statement, &pending);
     if (made != DuckDBSuccess) {
-        note(connection, duckdb_pending_error(pending));
-        status = engine_error(duckdb_pending_error(pending), cancel, reterr);
+        status = failure(connection, duckdb_pending_error(pending), cancel, reterr);
     } else {
         struct cancel_hook hook = {.interrupt = interrupt, .arg = connection};
         if (cancel)
             cancel_set_hook(cancel, &hook);
         status = work_until_ready(connection, pending, cancel, reterr);
         if (status == OK && duckdb_execute_pending(pending, ret_result) != DuckDBSuccess) {
-            note(connection, duckdb_result_error(ret_result));
-            status = engine_error(duckdb_result_error(ret_result), cancel, reterr);
+            status = failure(connection, duckdb_result_error(ret_result), cancel, reterr);
             duckdb_destroy_result(ret_result);
         }
         if (cancel)
@@ -440,8 +462,7 @@ enum status engine_execute(struct connection *connection, const char *sql, struc
     if (!connection->handle)
         return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
     if (duckdb_query(connection->handle, sql, &result) != DuckDBSuccess) {
-        note(connection, duckdb_result_error(&result));
-        status = engine_error(duckdb_result_error(&result), NULL, reterr);
+        status = failure(connection, duckdb_result_error(&result), NULL, reterr);
     }
     duckdb_destroy_result(&result);
     return status;

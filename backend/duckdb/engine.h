@@ -97,6 +97,9 @@ struct engine {
     /* The engine refuses all work after a write that failed in the wrong place (disk.c). Set by whoever meets that,
      * with a call of on_broken, if there is one; cleared by engine_serve. */
     _Atomic bool broken;
+    /* A write failed since the database was opened. What the engine then calls an internal error is what that left
+     * behind in its memory; such an error counts as broken, too. Cleared by engine_serve. */
+    _Atomic bool suspect;
     void (*on_broken)(void *arg); /* from any thread; set before there are others */
     void *on_broken_arg;
 };
@@ -148,6 +151,9 @@ MUST_USE enum status engine_begin(struct connection *connection, struct error *r
 MUST_USE enum status engine_end(struct connection *connection, enum status so_far, struct error *reterr);
 
 /* The next chunk of a result, or NULL at its end; destroy it. */
+/* After engine_fetch failed on a streamed result: looks at the failure as others are looked at when a statement fails.
+ */
+MUST_USE enum status engine_stream_failed(struct connection *connection, enum status status, struct error *reterr);
 MUST_USE enum status engine_fetch(duckdb_result *result, struct cancel *cancel, duckdb_data_chunk *ret_chunk,
                                   struct error *reterr);
 

@@ -289,6 +289,14 @@ enum call_shape call_shape(const struct expr_call *call)
     return CALL_ELEMENTWISE;
 }
 
+const struct matcher *selector_metric(const struct expr_selector *selector)
+{
+    for (size_t i = 0; i < selector->matchers_n; i++)
+        if (selector->matchers[i].op == MATCH_EQUAL && str_eq(selector->matchers[i].name, LABEL_METRIC_NAME))
+            return &selector->matchers[i];
+    return NULL;
+}
+
 const struct matcher *info_metric(const struct expr_selector *asked)
 {
     for (size_t i = 0; i < asked->matchers_n; i++)

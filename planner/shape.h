@@ -55,6 +55,9 @@ const struct expr *call_range(const struct expr_call *call); /* CALL_WINDOW: the
 /* The selector whose samples' own times a call of timestamp() gives; NULL: that of the evaluation. */
 const struct expr *call_sampled(const struct expr_call *call);
 
+/* The equality matcher on the metric's name, which alone narrows the catalogue most; NULL: there is none. */
+const struct matcher *selector_metric(const struct expr_selector *selector);
+
 /* The matcher of the info metric's name in the second argument of info(); NULL: there is none. */
 const struct matcher *info_metric(const struct expr_selector *asked);
 

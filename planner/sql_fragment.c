@@ -99,22 +99,13 @@ static void write_constants(struct writer *w, const struct expr *call, const str
     }
 }
 
-/* The matcher that alone narrows the catalogue most: equality on the metric name. */
-static const struct matcher *metric_matcher(const struct expr_selector *selector)
-{
-    for (size_t i = 0; i < selector->matchers_n; i++)
-        if (selector->matchers[i].op == MATCH_EQUAL && str_eq(selector->matchers[i].name, LABEL_METRIC_NAME))
-            return &selector->matchers[i];
-    return NULL;
-}
-
 /* The runs that the selector chooses, in the span. Those of one metric are runs_of its name; a condition on series
  * beside it is left out where it says no more, since the engine copies the arrays of all rows that pass one. */
 static void write_runs(struct writer *w, const struct expr_selector *selector, struct time_span span,
                        struct rollup_use rollup)
 {
     struct sql *sql = &w->sql;
-    const struct matcher *metric = metric_matcher(selector);
+    const struct matcher *metric = selector_metric(selector);
     sql_line(sql);
     sql_words(sql, !metric            ? "FROM runs"
                    : !rollup.level_ms ? "FROM runs_of("
@@ -152,7 +143,7 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
     struct time_span span = grid_window_span(ends, source.window_ms, w->options->rule);
     w->span = time_span_union(w->span, span);
     struct rollup_use rollup = {.level_ms = 0};
-    if (source.call && call_range(&source.call->u.call) && metric_matcher(selector))
+    if (source.call && call_range(&source.call->u.call) && selector_metric(selector))
         rollup = rollup_choose(w->options, source.call->u.call.function->id, ends, source.window_ms);
     w->rollup_ms = rollup.level_ms > w->rollup_ms ? rollup.level_ms : w->rollup_ms;
 

@@ -17,7 +17,7 @@ static enum status load_series(struct catalogue *c, struct connection *connectio
     duckdb_data_chunk chunk = NULL;
     struct arena arena; /* of one chunk's labels */
     arena_init(&arena, SIZE_MAX);
-    while ((status = engine_fetch(&result, NULL, &chunk, reterr)) == OK && chunk) {
+    while ((status = engine_fetch(connection, &result, NULL, &chunk, reterr)) == OK && chunk) {
         const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
         struct label_reader reader;
         label_reader_init(&reader, &columns, NULL, chunk, 1);
@@ -77,7 +77,7 @@ static enum status load_newest(struct catalogue *c, struct connection *connectio
     if (status != OK)
         return status;
     duckdb_data_chunk chunk = NULL;
-    while ((status = engine_fetch(&result, NULL, &chunk, reterr)) == OK && chunk) {
+    while ((status = engine_fetch(connection, &result, NULL, &chunk, reterr)) == OK && chunk) {
         catalogue_publish_begin(c);
         note_samples(c, chunk, totals);
         catalogue_publish_end(c);

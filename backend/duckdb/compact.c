@@ -72,7 +72,7 @@ static enum status choose(struct compactor *c, int64_t last, struct partitions *
         return status;
     duckdb_data_chunk chunk = NULL;
     bool full = false;
-    while ((status = engine_fetch(&rows, &c->cancel, &chunk, reterr)) == OK && chunk) {
+    while ((status = engine_fetch(c->connection, &rows, &c->cancel, &chunk, reterr)) == OK && chunk) {
         const int64_t *part = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
         const int64_t *n = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
         for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++) {
@@ -128,7 +128,7 @@ enum status chunks_replace(struct connection *connection, struct time_span parti
                            struct error *reterr)
 {
     static const char *const STATEMENTS[] = {
-        "UPDATE moved SET move = move + 1",
+        SCHEMA_NEXT_MOVE,
         "DROP TABLE temp.main." FRESH_CHUNKS,
     };
     struct sql sql;

@@ -66,7 +66,7 @@ static enum status engine_figures(struct duckdb_store *store, struct backend_sta
         status = engine_used_bytes(connection, &stats->used_bytes, reterr);
     }
     if (status == OK)
-        status = rollup_count_rows(connection, &stats->rollup_rows_n, reterr);
+        status = engine_table_rows(connection, "rollups", &stats->rollup_rows_n, reterr);
     engine_release(&store->engine, connection);
     return status;
 }

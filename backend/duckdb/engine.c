@@ -374,19 +374,6 @@ static enum status failure(struct connection *connection, const char *message, s
     return damage ? error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS) : engine_error(message, cancel, reterr);
 }
 
-enum status engine_stream_failed(struct connection *connection, enum status status, struct error *reterr)
-{
-    static const char OURS[] = "storage engine: ";
-    if (!reterr)
-        return status;
-    if (status == E_UNAVAILABLE && strcmp(reterr->message, BROKEN_WORDS) == 0)
-        declare_broken(connection->engine);
-    if (status != E_STORE || !is_damage(connection->engine, reterr->message + sizeof OURS - 1))
-        return status;
-    declare_broken(connection->engine);
-    return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
-}
-
 static void interrupt(void *arg)
 {
     struct connection *connection = arg;
@@ -461,9 +448,8 @@ enum status engine_execute(struct connection *connection, const char *sql, struc
     enum status status = OK;
     if (!connection->handle)
         return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
-    if (duckdb_query(connection->handle, sql, &result) != DuckDBSuccess) {
+    if (duckdb_query(connection->handle, sql, &result) != DuckDBSuccess)
         status = failure(connection, duckdb_result_error(&result), NULL, reterr);
-    }
     duckdb_destroy_result(&result);
     return status;
 }
@@ -515,6 +501,25 @@ enum status engine_used_bytes(struct connection *connection, uint64_t *ret_bytes
     return OK;
 }
 
+enum status engine_table_rows(struct connection *connection, const char *table, uint64_t *ret_rows_n,
+                              struct error *reterr)
+{
+    struct sql sql;
+    duckdb_result rows;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(
+        &sql,
+        "SELECT coalesce(max(estimated_size), 0)::BIGINT FROM duckdb_tables() WHERE database_name = '" ENGINE_CATALOG
+        "' AND table_name = ");
+    sql_string(&sql, str_from(table));
+    enum status status = engine_ask(connection, &sql, NULL, &rows, reterr);
+    if (status != OK)
+        return status;
+    *ret_rows_n = (uint64_t)duckdb_value_int64(&rows, 0, 0);
+    duckdb_destroy_result(&rows);
+    return OK;
+}
+
 enum status engine_begin(struct connection *connection, struct error *reterr)
 {
     return engine_execute(connection, "BEGIN", reterr);
@@ -531,8 +536,8 @@ enum status engine_end(struct connection *connection, enum status so_far, struct
     return so_far;
 }
 
-enum status engine_fetch(duckdb_result *result, struct cancel *cancel, duckdb_data_chunk *ret_chunk,
-                         struct error *reterr)
+enum status engine_fetch(struct connection *connection, duckdb_result *result, struct cancel *cancel,
+                         duckdb_data_chunk *ret_chunk, struct error *reterr)
 {
     enum status status = cancel_check(cancel, reterr);
     if (status != OK)
@@ -543,5 +548,5 @@ enum status engine_fetch(duckdb_result *result, struct cancel *cancel, duckdb_da
     if (*ret_chunk)
         return OK;
     const char *message = duckdb_result_error(result);
-    return message && *message ? engine_error(message, cancel, reterr) : OK;
+    return message && *message ? failure(connection, message, cancel, reterr) : OK;
 }

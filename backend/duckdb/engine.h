@@ -146,16 +146,17 @@ MUST_USE enum status engine_change(struct connection *connection, const char *sq
 /* Bytes of the file's blocks that hold something; deleted rows count until a checkpoint. 0 in memory. */
 MUST_USE enum status engine_used_bytes(struct connection *connection, uint64_t *ret_bytes, struct error *reterr);
 
+/* Rows of a table, those included that are deleted and not given back yet. Outside a transaction. */
+MUST_USE enum status engine_table_rows(struct connection *connection, const char *table, uint64_t *ret_rows_n,
+                                       struct error *reterr);
+
 /* A transaction: engine_end commits if all went well so far, else rolls back; returns the first failure. */
 MUST_USE enum status engine_begin(struct connection *connection, struct error *reterr);
 MUST_USE enum status engine_end(struct connection *connection, enum status so_far, struct error *reterr);
 
 /* The next chunk of a result, or NULL at its end; destroy it. */
-/* After engine_fetch failed on a streamed result: looks at the failure as others are looked at when a statement fails.
- */
-MUST_USE enum status engine_stream_failed(struct connection *connection, enum status status, struct error *reterr);
-MUST_USE enum status engine_fetch(duckdb_result *result, struct cancel *cancel, duckdb_data_chunk *ret_chunk,
-                                  struct error *reterr);
+MUST_USE enum status engine_fetch(struct connection *connection, duckdb_result *result, struct cancel *cancel,
+                                  duckdb_data_chunk *ret_chunk, struct error *reterr);
 
 /* Turns the engine's message into ours: cancellation by its reason, refusals for size, memory, E_UNAVAILABLE when the
  * engine refuses all work, else E_STORE. */

@@ -48,7 +48,7 @@ static enum status load_rows(struct exemplar_table *table, struct connection *co
     if (status != OK)
         return status;
     duckdb_data_chunk chunk = NULL;
-    while (status == OK && (status = engine_fetch(&rows, NULL, &chunk, reterr)) == OK && chunk) {
+    while (status == OK && (status = engine_fetch(connection, &rows, NULL, &chunk, reterr)) == OK && chunk) {
         status = load_chunk(table, chunk, reterr);
         duckdb_destroy_data_chunk(&chunk);
     }

@@ -153,7 +153,7 @@ static enum status ask_places(struct writer *w, struct error *reterr)
     enum status status = engine_ask(w->connection, &sql, NULL, &rows, reterr);
     if (status != OK)
         return status;
-    while (status == OK && (status = engine_fetch(&rows, NULL, &chunk, reterr)) == OK && chunk) {
+    while (status == OK && (status = engine_fetch(w->connection, &rows, NULL, &chunk, reterr)) == OK && chunk) {
         status = take_places(w, chunk, reterr);
         duckdb_destroy_data_chunk(&chunk);
     }

@@ -147,7 +147,7 @@ static enum status mark_in_span(struct listing *l, struct connection *connection
     if (status != OK)
         return status;
     duckdb_data_chunk chunk = NULL;
-    while ((status = engine_fetch(&rows, l->cancel, &chunk, reterr)) == OK && chunk) {
+    while ((status = engine_fetch(connection, &rows, l->cancel, &chunk, reterr)) == OK && chunk) {
         const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
         for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++) {
             if (ids[i] < l->numbers_n)

@@ -108,7 +108,7 @@ enum status metadata_load(struct metadata_table *table, struct connection *conne
         engine_query(connection, "SELECT family, type, help, unit FROM metadata", false, NULL, &result, reterr);
     if (status == OK) {
         duckdb_data_chunk chunk = NULL;
-        while (status == OK && (status = engine_fetch(&result, NULL, &chunk, reterr)) == OK && chunk) {
+        while (status == OK && (status = engine_fetch(connection, &result, NULL, &chunk, reterr)) == OK && chunk) {
             status = load_chunk(table, chunk, reterr);
             duckdb_destroy_data_chunk(&chunk);
         }

@@ -142,7 +142,7 @@ static enum status find_series(struct raw_cursor *c, const struct matcher *at, s
     if (status != OK)
         return status;
     duckdb_data_chunk chunk = NULL;
-    while (status == OK && (status = engine_fetch(&rows, c->cancel, &chunk, reterr)) == OK && chunk) {
+    while (status == OK && (status = engine_fetch(c->connection, &rows, c->cancel, &chunk, reterr)) == OK && chunk) {
         status = take_series(c, chunk, reterr);
         duckdb_destroy_data_chunk(&chunk);
     }
@@ -330,13 +330,11 @@ static enum status load_slice(struct raw_cursor *c, size_t first, struct error *
     if (status != OK)
         return status;
     duckdb_data_chunk chunk = NULL;
-    while (status == OK && (status = engine_fetch(&rows, c->cancel, &chunk, reterr)) == OK && chunk) {
+    while (status == OK && (status = engine_fetch(c->connection, &rows, c->cancel, &chunk, reterr)) == OK && chunk) {
         status = take_rows(c, first, chunk, reterr);
         duckdb_destroy_data_chunk(&chunk);
     }
     duckdb_destroy_result(&rows);
-    if (status != OK)
-        return engine_stream_failed(c->connection, status, reterr);
     for (size_t i = first; status == OK && i < end; i++) {
         if (c->filled[i - first] != c->series[i].samples_n)
             return error_set(reterr, E_INTERNAL, "a slice of raw samples lacks rows it should have");
@@ -380,9 +378,9 @@ static void close_stream(struct raw_cursor *c)
 static enum status next_of_stream(struct raw_cursor *c, struct raw_block *ret_block, struct error *reterr)
 {
     duckdb_data_chunk chunk = NULL;
-    enum status status = engine_fetch(&c->stream, c->cancel, &chunk, reterr);
+    enum status status = engine_fetch(c->connection, &c->stream, c->cancel, &chunk, reterr);
     if (status != OK)
-        return engine_stream_failed(c->connection, status, reterr);
+        return status;
     idx_t n = chunk ? duckdb_data_chunk_get_size(chunk) : 0;
     const struct raw_series *series = &c->series[c->at];
     if (n == 0 || n > BLOCK_SAMPLES || c->given + n > series->samples_n) {

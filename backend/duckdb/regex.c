@@ -274,11 +274,12 @@ static bool matches(void *arg, struct str pattern, struct str text)
 }
 
 /* Under the lock: marks the places that the filter gives. */
-static enum status read_places(duckdb_result *rows, size_t n, bool *ret_matches, struct error *reterr)
+static enum status read_places(struct connection *connection, duckdb_result *rows, size_t n, bool *ret_matches,
+                               struct error *reterr)
 {
     duckdb_data_chunk chunk = NULL;
     enum status status;
-    while ((status = engine_fetch(rows, NULL, &chunk, reterr)) == OK && chunk) {
+    while ((status = engine_fetch(connection, rows, NULL, &chunk, reterr)) == OK && chunk) {
         const uint64_t *places = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
         for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++) {
             INVARIANT(places[i] < n);
@@ -310,7 +311,7 @@ enum status regex_match_all(struct regex_cache *cache, struct str pattern, const
         if (duckdb_execute_prepared(cache->filter, &rows) != DuckDBSuccess)
             status = reword(duckdb_result_error(&rows), pattern, reterr);
         else
-            status = read_places(&rows, n, ret_matches, reterr);
+            status = read_places(cache->connection, &rows, n, ret_matches, reterr);
         ENGINE_TAKES();
         duckdb_destroy_result(&rows);
     }

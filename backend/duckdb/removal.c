@@ -110,7 +110,7 @@ static enum status read_numbers(struct removal *r, const char *sql, uint32_t **r
     uint32_t *at = malloc(((size_t)duckdb_row_count(&rows) + 1) * sizeof *at);
     *ret_at = at;
     duckdb_data_chunk chunk = NULL;
-    while (at && (status = engine_fetch(&rows, r->cancel, &chunk, reterr)) == OK && chunk) {
+    while (at && (status = engine_fetch(r->connection, &rows, r->cancel, &chunk, reterr)) == OK && chunk) {
         const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
         for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++)
             at[(*ret_n)++] = ids[i];
@@ -136,7 +136,7 @@ static enum status find_newest(struct removal *r, struct outcome *o, struct erro
         return status;
     o->newest = malloc(((size_t)duckdb_row_count(&rows) + 1) * sizeof *o->newest);
     duckdb_data_chunk chunk = NULL;
-    while (o->newest && (status = engine_fetch(&rows, r->cancel, &chunk, reterr)) == OK && chunk) {
+    while (o->newest && (status = engine_fetch(r->connection, &rows, r->cancel, &chunk, reterr)) == OK && chunk) {
         const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
         const int64_t *times = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
         const double *values = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 2));

@@ -156,8 +156,7 @@ static enum status forget_rollups(struct removal *r, const struct round *round, 
                                    strbuf_view(&class.text).ptr, r->cancel, reterr);
         sql_release(&class);
     }
-    return status == OK ? engine_change(r->connection, "UPDATE moved SET move = move + 1", r->cancel, NULL, reterr)
-                        : status;
+    return status;
 }
 
 static enum status take_out(struct removal *r, const struct round *round, struct error *reterr)
@@ -251,7 +250,7 @@ static enum status find_partitions(const struct round *round, struct old_partiti
     if (status != OK)
         return status;
     duckdb_data_chunk chunk = NULL;
-    while (status == OK && (status = engine_fetch(&rows, round->cancel, &chunk, reterr)) == OK && chunk) {
+    while (status == OK && (status = engine_fetch(connection, &rows, round->cancel, &chunk, reterr)) == OK && chunk) {
         status = take_partitions(found, chunk, reterr);
         duckdb_destroy_data_chunk(&chunk);
     }
@@ -320,21 +319,6 @@ static enum status drop_by_age(struct round *round, struct error *reterr)
 
 /* --- by size --- */
 
-/* Rows of chunks the file has, those included that are deleted and not given back yet. */
-static enum status count_held_rows(const struct round *round, uint64_t *ret_rows_n, struct error *reterr)
-{
-    duckdb_result rows;
-    enum status status = engine_query(round->store->compactor.connection,
-                                      "SELECT coalesce(max(estimated_size), 0)::BIGINT FROM duckdb_tables() WHERE "
-                                      "table_name = 'stored_chunks' AND database_name = '" ENGINE_CATALOG "'",
-                                      false, round->cancel, &rows, reterr);
-    if (status != OK)
-        return status;
-    *ret_rows_n = (uint64_t)duckdb_value_int64(&rows, 0, 0);
-    duckdb_destroy_result(&rows);
-    return OK;
-}
-
 /* How many of the partitions must go so that what is in use comes down to the limit. */
 static size_t count_over(const struct old_partitions *all, double used_bytes, double max_bytes, uint64_t held_rows_n)
 {
@@ -367,7 +351,7 @@ static enum status drop_by_size(struct round *round, struct error *reterr)
     for (size_t i = 0; i < round->classes_n; i++)
         round->until[i] = INT64_MAX;
     round->cap_ms = INT64_MAX;
-    status = count_held_rows(round, &held_rows_n, reterr);
+    status = engine_table_rows(store->compactor.connection, "stored_chunks", &held_rows_n, reterr);
     if (status == OK)
         status = find_partitions(round, &all, reterr);
     size_t over_n = status == OK ? count_over(&all, (double)used_bytes, (double)max_bytes, held_rows_n) : 0;

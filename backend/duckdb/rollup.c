@@ -221,33 +221,20 @@ static void write_selected(struct sql *sql)
               "list_select(sum_weight, sums_kept) AS sum_weight");
 }
 
-/* "list_filter(…) AS kept, … AS sums_kept": the places of both lists whose time is not as said. */
-static void write_kept(struct sql *sql, const char *times, const char *sum_times, struct time_span out)
+/* "list_filter(…) AS kept, … AS sums_kept": the places of both lists whose time does not lie in the span. */
+static void write_kept(struct sql *sql, struct time_span out)
 {
-    const char *const of[] = {times, sum_times};
-    for (size_t i = 0; i < ARRAY_LENGTH(of); i++) {
-        sql_words(sql, "list_filter(range(1, len(");
-        sql_words(sql, of[i]);
-        sql_words(sql, ") + 1), lambda i: NOT (");
-        sql_words(sql, of[i]);
-        sql_words(sql, "[i] >= ");
-        sql_i64(sql, out.min_ms);
-        sql_words(sql, " AND ");
-        sql_words(sql, of[i]);
-        sql_words(sql, "[i] <= ");
-        sql_i64(sql, out.max_ms);
-        sql_words(sql, i ? ")) AS sums_kept" : ")) AS kept, ");
-    }
+    sql_words(sql, "list_filter(range(1, len(ts) + 1), lambda i: NOT (");
+    sql_between(sql, "ts[i]", out);
+    sql_words(sql, ")) AS kept, list_filter(range(1, len(sum_ts) + 1), lambda i: NOT (");
+    sql_between(sql, "sum_ts[i]", out);
+    sql_words(sql, ")) AS sums_kept");
 }
 
-/* Makes FRESH_ROLLUPS of the chunks of a source (metric, series, tmin, ts, value), and of what else the rows have that
- * these chunks belong to. */
-static void write_fresh(struct sql *sql, const struct rolled *rolled, const char *source, struct time_span partitions)
+/* The runs of a source, thinned at each level. */
+static void write_thinned(struct sql *sql, const struct rolled *rolled, const char *source, struct time_span partitions)
 {
-    struct time_span near = {partitions.min_ms < INT64_MIN + SPAN_MS_MAX ? INT64_MIN : partitions.min_ms - SPAN_MS_MAX,
-                             partitions.max_ms > INT64_MAX - SPAN_MS_MAX ? INT64_MAX : partitions.max_ms + SPAN_MS_MAX};
-    sql_words(sql, "CREATE OR REPLACE TEMP TABLE " FRESH_ROLLUPS
-                   " AS WITH thinned AS (SELECT level, metric, series, tmin // greatest(");
+    sql_words(sql, "SELECT level, metric, series, tmin // greatest(");
     sql_i64(sql, PARTITION_MS);
     sql_words(sql, ", level * ");
     sql_i64(sql, ROLLUP_SPAN_BUCKETS);
@@ -259,6 +246,16 @@ static void write_fresh(struct sql *sql, const struct rolled *rolled, const char
     sql_words(sql, ", rollup_levels WHERE ");
     sql_between(sql, "tmin", partitions);
     sql_words(sql, rolled->selective ? " AND series IN (SELECT series FROM rollup_series())" : "");
+}
+
+/* Makes FRESH_ROLLUPS of the chunks of a source (metric, series, tmin, ts, value), and of what else the rows have that
+ * these chunks belong to. */
+static void write_fresh(struct sql *sql, const struct rolled *rolled, const char *source, struct time_span partitions)
+{
+    struct time_span near = {partitions.min_ms < INT64_MIN + SPAN_MS_MAX ? INT64_MIN : partitions.min_ms - SPAN_MS_MAX,
+                             partitions.max_ms > INT64_MAX - SPAN_MS_MAX ? INT64_MAX : partitions.max_ms + SPAN_MS_MAX};
+    sql_words(sql, "CREATE OR REPLACE TEMP TABLE " FRESH_ROLLUPS " AS WITH thinned AS (");
+    write_thinned(sql, rolled, source, partitions);
     sql_words(sql,
               "), fresh AS (SELECT level, span, metric, series, list(part) AS parts, flatten(list(edges.ts)) AS ts, "
               "flatten(list(edges.value)) AS value, flatten(list(edges.weight)) AS weight, "
@@ -320,7 +317,7 @@ static enum status take_out(struct connection *connection, struct time_span span
     sql_words(&sql, "CREATE OR REPLACE TEMP TABLE " FRESH_ROLLUPS " AS SELECT level, span, metric, series, ");
     write_selected(&sql);
     sql_words(&sql, " FROM (SELECT *, ");
-    write_kept(&sql, "ts", "sum_ts", span);
+    write_kept(&sql, span);
     sql_words(&sql, " FROM rollups WHERE ");
     sql_meets(&sql, span);
     sql_words(&sql, chosen);
@@ -369,8 +366,9 @@ enum status rollup_forget(struct connection *connection, int64_t until_ms, const
     if (status != OK || !rolled.is_on || until_ms == INT64_MIN)
         return status;
     status = delete_rows(connection, "tmax", " < ", until_ms, chosen, cancel, reterr);
-    return status == OK ? take_out(connection, (struct time_span){INT64_MIN, until_ms - 1}, chosen, cancel, reterr)
-                        : status;
+    if (status == OK)
+        status = take_out(connection, (struct time_span){INT64_MIN, until_ms - 1}, chosen, cancel, reterr);
+    return status == OK ? engine_change(connection, SCHEMA_NEXT_MOVE, cancel, NULL, reterr) : status;
 }
 
 static enum status set_until(struct connection *connection, int64_t until_ms, struct error *reterr)
@@ -438,7 +436,7 @@ static enum status advance_in_transaction(struct duckdb_store *store, const stru
         status = put(&store->rollups, rolled, c->connection, "chunks",
                      (struct time_span){rolled->until_ms, until_ms - 1}, &c->cancel, reterr);
     if (status == OK)
-        status = engine_change(c->connection, "UPDATE moved SET move = move + 1", &c->cancel, NULL, reterr);
+        status = engine_change(c->connection, SCHEMA_NEXT_MOVE, &c->cancel, NULL, reterr);
     return status == OK ? set_until(c->connection, until_ms, reterr) : status;
 }
 
@@ -467,20 +465,6 @@ enum status rollup_advance(struct duckdb_store *store, int64_t limit_ms, bool *r
     if (status != OK)
         atomic_fetch_add_explicit(&rollups->failures_n, 1, memory_order_relaxed);
     return status;
-}
-
-enum status rollup_count_rows(struct connection *connection, uint64_t *ret_rows_n, struct error *reterr)
-{
-    duckdb_result rows;
-    enum status status = engine_query(connection,
-                                      "SELECT coalesce(max(estimated_size), 0)::BIGINT FROM duckdb_tables() WHERE "
-                                      "table_name = 'rollups' AND database_name = '" ENGINE_CATALOG "'",
-                                      false, NULL, &rows, reterr);
-    if (status != OK)
-        return status;
-    *ret_rows_n = (uint64_t)duckdb_value_int64(&rows, 0, 0);
-    duckdb_destroy_result(&rows);
-    return OK;
 }
 
 enum status rollup_read(struct connection *connection, struct error *reterr)

@@ -56,16 +56,13 @@ MUST_USE enum status rollup_cut(struct connection *connection, const char *serie
                                 struct cancel *cancel, struct error *reterr);
 
 /* Takes out what is older than until_ms, a partition's beginning, of series that `chosen` is a condition on, beginning
- * with AND; "": of all. The caller counts `moved` up. */
+ * with AND; "": of all. Counts `moved` up. */
 MUST_USE enum status rollup_forget(struct connection *connection, int64_t until_ms, const char *chosen,
                                    struct cancel *cancel, struct error *reterr);
 
 /* Makes rollups of the chunks from `until` to limit_ms, a partition's beginning, in transactions of its own; stops
  * between them when others wait for compactor.running, with *ret_more. */
 MUST_USE enum status rollup_advance(struct duckdb_store *store, int64_t limit_ms, bool *ret_more, struct error *reterr);
-
-/* About: those deleted a moment ago may count. Outside a transaction. */
-MUST_USE enum status rollup_count_rows(struct connection *connection, uint64_t *ret_rows_n, struct error *reterr);
 
 /* Lets statements of this transaction read rolled_edges_of and rolled_sums_of. */
 MUST_USE enum status rollup_read(struct connection *connection, struct error *reterr);

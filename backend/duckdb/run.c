@@ -144,7 +144,7 @@ static enum status query_and_decode(struct decoding *d, struct connection *conne
     duckdb_data_chunk chunk = NULL;
     if (!columns_fit(&rows, &d->fragment->columns))
         status = error_set(reterr, E_INTERNAL, "a fragment's statement does not have the columns it announces");
-    while (status == OK && (status = engine_fetch(&rows, cancel, &chunk, reterr)) == OK && chunk) {
+    while (status == OK && (status = engine_fetch(connection, &rows, cancel, &chunk, reterr)) == OK && chunk) {
         status = decode_chunk(d, chunk, reterr);
         duckdb_destroy_data_chunk(&chunk);
     }

@@ -6,6 +6,7 @@
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "base/assert.h"
+#include "planner/shape.h"
 
 /* One selector of the fragment. */
 struct scanned_selector {
@@ -13,14 +14,6 @@ struct scanned_selector {
     const struct matcher *metric; /* NULL: runs of all metrics */
     struct time_span span;
 };
-
-static const struct matcher *metric_of(const struct expr_selector *selector)
-{
-    for (size_t i = 0; i < selector->matchers_n; i++)
-        if (selector->matchers[i].op == MATCH_EQUAL && str_eq(selector->matchers[i].name, LABEL_METRIC_NAME))
-            return &selector->matchers[i];
-    return NULL;
-}
 
 static void write_bound(struct sql *sql, const char *function, const char *column, const char *word, const char *name)
 {
@@ -39,9 +32,7 @@ static void write_scanned(struct sql *sql, const struct scanned_selector *s)
 {
     sql_words(sql, "SELECT coalesce(sum(n), 0)::BIGINT AS held, coalesce(sum(n) FILTER (");
     sql_meets(sql, s->span);
-    if (s->metric) {
-        sql_words(sql, " AND key BETWEEN least_key AND greatest_key");
-    }
+    sql_words(sql, s->metric ? " AND key BETWEEN least_key AND greatest_key" : "");
     sql_words(sql, "), 0)::BIGINT AS scanned FROM (SELECT row_group_id, sum(count) FILTER (column_name = 'tmin') AS n");
     write_bound(sql, "min", "tmin", "Min", "tmin");
     write_bound(sql, "max", "tmax", "Max", "tmax");
@@ -53,19 +44,8 @@ static void write_scanned(struct sql *sql, const struct scanned_selector *s)
     sql_words(sql, ") AS key)");
 }
 
-static void write_needed(struct sql *sql, const struct scanned_selector *s, const char *table, const char *first,
-                         const char *last)
+static void write_matching(struct sql *sql, const struct scanned_selector *s)
 {
-    sql_words(sql, "SELECT count(*) FROM ");
-    sql_words(sql, table);
-    sql_words(sql, " WHERE ");
-    sql_words(sql, last);
-    sql_words(sql, " >= ");
-    sql_i64(sql, s->span.min_ms);
-    sql_words(sql, " AND ");
-    sql_words(sql, first);
-    sql_words(sql, " <= ");
-    sql_i64(sql, s->span.max_ms);
     sql_words(sql, " AND series IN (");
     sql_series_matching(sql, s->selector->matchers, s->selector->matchers_n, s->span);
     sql_words(sql, ")");
@@ -77,10 +57,12 @@ static enum status scan_selector(struct connection *connection, const struct sca
     struct sql sql;
     duckdb_result rows;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT held, scanned, (");
-    write_needed(&sql, s, "chunks", "tmin", "tmax");
-    sql_words(&sql, "), (SELECT count(*) FROM recent), (");
-    write_needed(&sql, s, "recent", "ts", "ts");
+    sql_words(&sql, "SELECT held, scanned, (SELECT count(*) FROM chunks WHERE ");
+    sql_meets(&sql, s->span);
+    write_matching(&sql, s);
+    sql_words(&sql, "), (SELECT count(*) FROM recent), (SELECT count(*) FROM recent WHERE ");
+    sql_between(&sql, "ts", s->span);
+    write_matching(&sql, s);
     sql_words(&sql, ") FROM (");
     write_scanned(&sql, s);
     sql_words(&sql, ")");
@@ -122,7 +104,7 @@ enum status store_scan(struct backend *backend, const struct fragment *fragment,
     enum status status = engine_acquire(&store->engine, cancel, &connection, reterr);
     unsigned entered = catalogue_enter(&store->writer.catalogue);
     for (size_t i = 0; status == OK && i < found.n; i++) {
-        struct scanned_selector scanned = {found.at[i], metric_of(found.at[i]), fragment->span};
+        struct scanned_selector scanned = {found.at[i], selector_metric(found.at[i]), fragment->span};
         status = scan_selector(connection, &scanned, cancel, ret_figures, reterr);
     }
     catalogue_leave(&store->writer.catalogue, entered);

@@ -23,6 +23,9 @@
  * Without the variable all are taken as moved. */
 #define SCHEMA_IS_MOVED "xor(move, 0) <= coalesce(getvariable('moved'), 9223372036854775807)"
 
+/* What has been stored with the number of the move after the last one counts, when this transaction commits. */
+#define SCHEMA_NEXT_MOVE "UPDATE moved SET move = move + 1"
+
 /* Where chunks that have no rollups begin (rollup.h). Without the variable none has, and the runs of those that have
  * overlap with them, which is refused. */
 #define SCHEMA_ROLLED "coalesce(getvariable('rolled'), -9223372036854775807)"

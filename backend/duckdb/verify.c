@@ -66,7 +66,7 @@ static const struct {
     {"no metric family has metadata twice", "SELECT count(*) - count(DISTINCT family) FROM metadata"},
 };
 _Static_assert(ARRAY_LENGTH(RULES) <= VERIFY_RULES_MAX, "the report has room for all of them");
-_Static_assert(PARTITION_MS == 7200000, "the statements have it in their text");
+_Static_assert(PARTITION_MS == 7200000 && ROLLUP_SPAN_BUCKETS == 24, "the statements have them in their text");
 
 enum status duckdb_backend_verify(struct backend *backend, struct cancel *cancel, struct verify_report *ret_report,
                                   struct error *reterr)

@@ -6,7 +6,8 @@
 #include "backend/kernels/compensated.h"
 #include "base/assert.h"
 
-/* Sums below this can be added up, 2^32 and more of them. */
+/* Sums below this can be added up, 2^32 and more of them. Values that are greater may overflow a sum on the way and
+ * come back in the bucket's own. NaN is not below. */
 #define SUM_MAX 1e298
 
 /* The bucket's number; its end belongs to it. */
@@ -96,12 +97,12 @@ static void thin_edges(const struct samples *s, size_t from, size_t end, struct 
 static void thin_sum(const struct samples *s, size_t from, size_t end, struct thinned *out, size_t *n)
 {
     struct compensated sum = {s->value[from], 0};
-    bool finite = isfinite(s->value[from]);
+    bool small = fabs(s->value[from]) < SUM_MAX;
     for (size_t i = from + 1; i < end; i++) {
-        finite = finite && isfinite(s->value[i]);
         sum = compensated_add(sum, s->value[i]);
+        small = small && fabs(s->value[i]) < SUM_MAX && fabs(sum.sum) < SUM_MAX;
     }
-    if (end - from == 1 || !finite || !(fabs(sum.sum) < SUM_MAX)) {
+    if (end - from == 1 || !small) {
         for (size_t i = from; i < end; i++)
             keep(s, i, i, out, n);
         return;

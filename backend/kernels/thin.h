@@ -8,8 +8,8 @@
  * their times, for resets, and, by the weights, for rate, increase, delta and count: equal bits. THIN_SUMS   a bucket's
  * compensated sum in place of its first sample and what is lost to it in place of its last. For sum and, by the
  * weights, avg over left-open windows: as compensated sums of sums are, to far below 1e-12 of the sum of all absolute
- * values. A bucket that has a value which is not finite, or whose sum is so great that sums of buckets could overflow,
- * keeps all its samples.
+ * values. A bucket that has a value which is not finite, or a value or sum so great that sums of buckets could
+ * overflow, keeps all its samples.
  *
  * A sample's weight says how many of the run it stands for: itself, and those left out since the one before it. The
  * first of a bucket weighs 1. Closed windows may begin with the last sample of the bucket before, which then counts as

@@ -4,9 +4,9 @@
  * engine behind it is reached only through this struct of functions; backend/duckdb/ is the default, backend/fake/ is
  * for tests (a few series in memory, counters that make the n-th call fail or hang).
  *
- * Policy   One sample per (series, timestamp). Same timestamp and same value bits: dropped quietly. Same timestamp and
- *          another value: refused, the first one stays (Prometheus's rule). Older than the series' newest: stored if it
- *          is not older by more than the window the backend was opened with, else refused.
+ * Policy   One sample per (series, timestamp), a float or a native histogram. Same timestamp and same value bits:
+ * dropped quietly. Same timestamp and another value: refused, the first one stays (Prometheus's rule). Older than the
+ *          series' newest: stored if it is not older by more than the window the backend was opened with, else refused.
  * Threads  Every call may come from any thread, and calls run side by side; append takes one thread at a time. How many
  *          connections the engine gets is set when it is opened.
  * Memory   Results own what they point to until they are freed. Inputs are only read during the call.
@@ -33,6 +33,13 @@
 struct sample {
     int64_t time_ms;
     double value; /* every bit pattern survives, NaN payloads included */
+};
+
+/* A native histogram: the message Histogram of proto/remote.proto without its time, in the one form that
+ * remote/native_histogram.h gives it. Here it is bytes: equal ones are the same value. */
+struct histogram_sample {
+    int64_t time_ms;
+    struct str packed;
 };
 
 enum metric_type { /* numbers of the remote write 1.0 message */
@@ -74,6 +81,11 @@ struct append_start {
     int64_t time_ms;
 };
 
+struct append_histogram {
+    size_t series; /* which of the request's series it is of */
+    struct histogram_sample is;
+};
+
 struct append_exemplar {
     size_t series; /* which of the request's series it is of */
     struct exemplar is;
@@ -97,11 +109,13 @@ struct append_request {
     size_t series_n;
     const struct append_start *starts; /* of samples of the series, in their order; those samples lie in one array */
     size_t starts_n;
+    const struct append_histogram *histograms; /* in the order of their series, and behind its samples */
+    size_t histograms_n;
     const struct append_exemplar *exemplars; /* in the order of their series */
     size_t exemplars_n;
     const struct metric_metadata *metadata;
     size_t metadata_n;
-    /* outcome, valid when append returned OK */
+    /* outcome, valid when append returned OK; native histograms are samples, too */
     size_t written;          /* samples stored */
     size_t zeros;            /* stored at starts, not among `written` */
     size_t late;             /* those of them that were older than their series' newest */
@@ -111,8 +125,9 @@ struct append_request {
     size_t conflicting;      /* refused: same timestamp, another value */
     size_t too_far_ahead;    /* refused: later than the future bound */
     size_t beyond_retention; /* refused: older than what is kept */
-    size_t metadata_refused; /* entries of more families than can be kept */
-    struct error refused;    /* status E_BAD_DATA and the first refusal in Prometheus's words; OK if none */
+    size_t histograms_written, histograms_known; /* of those written, of the duplicates: native histograms */
+    size_t metadata_refused;                     /* entries of more families than can be kept */
+    struct error refused; /* status E_BAD_DATA and the first refusal in Prometheus's words; OK if none */
     size_t exemplars_by[EXEMPLAR_FATES];
     struct error exemplar_refused; /* likewise, of exemplars out of order */
 };
@@ -180,13 +195,21 @@ static inline bool grid_series_has(const struct grid_series *series, uint32_t st
     return series->present[step / 64] >> (step % 64) & 1;
 }
 
-/* A run of samples of one series; a series' blocks follow each other, series come sorted by labels_cmp. */
+/* A run of samples of one series, or of its native histograms; a series' blocks follow each other in time, series come
+ * sorted by labels_cmp. */
 struct raw_block {
     struct labels labels;
     const struct sample *samples; /* ascending, staleness markers included */
     size_t samples_n;
-    bool series_ends; /* the last block of this series */
+    bool series_ends;                          /* the last block of this series */
+    const struct histogram_sample *histograms; /* likewise; only if there are no samples */
+    size_t histograms_n;
 };
+
+static inline size_t raw_block_n(const struct raw_block *block)
+{
+    return block->samples_n + block->histograms_n;
+}
 
 struct raw_cursor;
 
@@ -201,6 +224,7 @@ struct backend_stats {
     uint64_t reopens_n;                /* times the engine was opened again after a write that failed */
     uint64_t used_bytes;               /* of the file: hold something, the others are free for what comes */
     uint64_t exemplars_n;
+    uint64_t histograms_n; /* of samples_n: native histograms */
     /* What retention dropped since the start, and how often it failed to. */
     uint64_t dropped_partitions_n, dropped_samples_n, dropped_series_n, retention_failures_n;
     /* Of rollups: rows, about; and since the start transactions that made some, that failed to, and their time. */
@@ -261,8 +285,12 @@ struct backend_ops {
     enum status (*scan)(struct backend *, const struct fragment *, struct cancel *, struct scan_figures *ret_figures,
                         struct error *reterr);
 
+    /* Whether a series that the selector matches and that may have samples in the span has had native histograms: true
+     * where it is not known, and where it had some once. Asks no engine where none of its values had. */
+    bool (*has_histograms)(struct backend *, const struct expr_selector *, struct time_span span);
+
     /* Opens a cursor on raw samples with times in span; next gives blocks of at most some ten thousand samples until
-     * *ret_block.samples_n is 0. The block is valid until the next call. One thread at a time per cursor. */
+     * one has none. The block is valid until the next call. One thread at a time per cursor. */
     enum status (*raw_open)(struct backend *, const struct matcher *at, size_t n, struct time_span span,
                             struct cancel *, struct raw_cursor **ret_cursor, struct error *reterr);
     enum status (*raw_next)(struct raw_cursor *, struct raw_block *ret_block, struct error *reterr);

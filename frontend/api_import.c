@@ -214,7 +214,7 @@ static void answer_otlp(struct import *import)
     size_t left_out = otlp->rejected_points + otlp->request.histograms_skipped + ingest_refused(done) +
                       write_request_invalid_samples(&otlp->request);
     const char *why = otlp->rejected_points              ? otlp->rejected.message
-                      : otlp->request.histograms_skipped ? "native histograms are not stored"
+                      : otlp->request.histograms_skipped ? "exponential histograms are not stored"
                       : otlp->request.invalid_series     ? otlp->request.invalid.message
                       : ingest_refused(done)             ? done->refused.message
                                                          : "";

@@ -236,11 +236,20 @@ static bool has_gauges(const struct expr_selector *selector, void *arg)
     return found;
 }
 
+/* plan_options.has_histograms */
+static bool has_histograms(const struct expr_selector *selector, struct time_span span, void *arg)
+{
+    const struct plan_store *store = arg;
+    return store->backend->ops->has_histograms(store->backend, selector, span);
+}
+
 void api_plan_for_store(struct plan_store *store, struct plan_options *options)
 {
     const struct backend *backend = store->backend;
     options->has_gauges = has_gauges;
     options->has_gauges_arg = store;
+    options->has_histograms = has_histograms;
+    options->has_histograms_arg = store;
     bool drops = options->version ? options->version >= METADATA_LABELS_SINCE : options->rule == WINDOW_LEFT_OPEN;
     options->metadata_labels = drops && atomic_load(&backend->metadata_labels);
 }

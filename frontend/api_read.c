@@ -163,7 +163,8 @@ static enum status encode_block(struct reading *reading, bool *ret_end)
     enum status status = check_reader(reading);
     if (status == OK)
         status = reading->backend->ops->raw_next(reading->cursor, &block, reterr);
-    if (status == OK && block.samples_n == 0) {
+    size_t n = raw_block_n(&block);
+    if (status == OK && n == 0) {
         reading->backend->ops->raw_close(reading->cursor);
         reading->cursor = NULL;
         *ret_end = true;
@@ -172,9 +173,11 @@ static enum status encode_block(struct reading *reading, bool *ret_end)
     if (status == OK && !reading->in_series)
         status = read_answer_series(reading->answer, block.labels, reterr);
     if (status == OK)
-        status = read_answer_samples(reading->answer, block.samples, block.samples_n, reterr);
+        status = block.samples_n
+                     ? read_answer_samples(reading->answer, block.samples, block.samples_n, reterr)
+                     : read_answer_histograms(reading->answer, block.histograms, block.histograms_n, reterr);
     if (status == OK && reading->parts[reading->at].is_task)
-        task_read_count(&reading->parts[reading->at].read, block.samples_n);
+        task_read_count(&reading->parts[reading->at].read, n);
     reading->in_series = !block.series_ends;
     return status;
 }

@@ -235,6 +235,7 @@ void api_metrics(struct http_request *request)
         metric_set(app->metrics, METRIC_ID_store_series, (int64_t)stats.series_n);
         metric_set(app->metrics, METRIC_ID_store_samples, (int64_t)stats.samples_n);
         metric_set(app->metrics, METRIC_ID_store_exemplars, (int64_t)stats.exemplars_n);
+        metric_set(app->metrics, METRIC_ID_store_histograms, (int64_t)stats.histograms_n);
         metric_set(app->metrics, METRIC_ID_store_recent, (int64_t)stats.recent_n);
         metric_set(app->metrics, METRIC_ID_store_moves, (int64_t)stats.moves_n);
         metric_set(app->metrics, METRIC_ID_store_move_failures, (int64_t)stats.move_failures_n);

@@ -34,7 +34,7 @@ struct export
     int fd;
     struct strbuf out;
     struct progress progress;
-    uint64_t all_n, samples_n, markers_n;
+    uint64_t all_n, samples_n, markers_n, histograms_n;
 };
 
 static enum status flush(struct export *export, struct error *reterr)
@@ -63,8 +63,11 @@ static enum status write_series(struct export *export, const struct matcher *mat
     enum status status = ops->raw_open(export->backend, matchers, n, export->span, NULL, &cursor, reterr);
     if (status != OK)
         return status;
-    while ((status = ops->raw_next(cursor, &block, reterr)) == OK && block.samples_n) {
-        export_samples(&export->out, export->format, block.labels, block.samples, block.samples_n, &export->markers_n);
+    while ((status = ops->raw_next(cursor, &block, reterr)) == OK && raw_block_n(&block)) {
+        export->histograms_n += block.histograms_n;
+        if (block.samples_n)
+            export_samples(&export->out, export->format, block.labels, block.samples, block.samples_n,
+                           &export->markers_n);
         export->samples_n += block.samples_n;
         if (export->out.len >= WRITE_BYTES || export->out.status != OK)
             status = flush(export, reterr);
@@ -229,6 +232,11 @@ static int run(struct export *export)
         if (export->markers_n)
             fprintf(stderr, "promsplit: %llu staleness markers left out: this format has none (JSON lines do)\n",
                     (unsigned long long)export->markers_n);
+        if (export->histograms_n)
+            fprintf(stderr,
+                    "promsplit: %llu native histograms left out: no text format has them; promsplit import reads them "
+                    "from a store or a server\n",
+                    (unsigned long long)export->histograms_n);
     }
     if (export->backend)
         export->backend->ops->close(export->backend);

@@ -196,12 +196,12 @@ static enum status store_piece(struct import *import, const char *source, struct
             return status;
     }
     size_t invalid = write_request_invalid_samples(decoded);
-    import->read_n += decoded->samples_n + invalid;
+    import->read_n += decoded->samples_n + decoded->histograms_n + decoded->invalid_histograms + invalid;
     import->written_n += request.written;
     import->known_n += request.duplicates;
     import->refused_n += ingest_refused(&request);
     import->invalid_n += invalid;
-    import->histograms_n += decoded->histograms_skipped;
+    import->histograms_n += decoded->histograms_skipped + decoded->invalid_histograms;
     import->exemplars_n += decoded->exemplars_skipped;
     import->bad_lines_n += piece->part.bad_lines;
     tell(import, source, &piece->part.bad);

@@ -34,6 +34,7 @@ static enum status stats(struct backend *backend, struct strbuf *out, struct err
     row(out, "series", s.series_n);
     row(out, "samples", s.samples_n);
     row(out, "samples not in chunks", s.recent_n);
+    row(out, "native histograms", s.histograms_n);
     if (s.samples_n) {
         time_row(out, "oldest sample", s.min_time_ms);
         time_row(out, "newest sample", s.max_time_ms);

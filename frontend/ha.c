@@ -259,14 +259,14 @@ static bool decide_series(struct ha *ha, const struct append_series *series, int
     return true;
 }
 
-/* Those of a request, taken or left out with their series. */
-struct exemplar_filter {
+/* What is beside the samples of a request, taken or left out with its series. */
+struct filter {
     struct write_request *request;
     size_t at, kept;
 };
 
 /* The exemplars of series `from`, which becomes series `to`; how many there are. */
-static size_t move_exemplars(struct exemplar_filter *filter, size_t from, size_t to, bool is_kept)
+static size_t move_exemplars(struct filter *filter, size_t from, size_t to, bool is_kept)
 {
     struct append_exemplar *exemplars = filter->request->exemplars;
     size_t first = filter->at;
@@ -279,18 +279,33 @@ static size_t move_exemplars(struct exemplar_filter *filter, size_t from, size_t
     return filter->at - first;
 }
 
+/* Likewise. */
+static size_t move_histograms(struct filter *filter, size_t from, size_t to, bool is_kept)
+{
+    struct append_histogram *histograms = filter->request->histograms;
+    size_t first = filter->at;
+    for (; filter->at < filter->request->histograms_n && histograms[filter->at].series == from; filter->at++) {
+        if (!is_kept)
+            continue;
+        histograms[filter->kept] = histograms[filter->at];
+        histograms[filter->kept++].series = to;
+    }
+    return filter->at - first;
+}
+
 enum status ha_filter(struct ha *ha, struct write_request *request, int64_t now_ms, struct ha_dropped *ret_dropped,
                       struct error *reterr)
 {
     struct ha_dropped dropped = {0};
     struct decision last = {.verdict = HA_TAKE};
     size_t kept = 0;
-    struct exemplar_filter exemplars = {.request = request};
+    struct filter exemplars = {.request = request}, histograms = {.request = request};
     for (size_t i = 0; i < request->series_n; i++) {
         struct append_series series = request->series[i];
         bool is_of_pair = decide_series(ha, &series, now_ms, &last);
         bool is_taken = !is_of_pair || last.verdict == HA_TAKE;
         size_t exemplars_n = move_exemplars(&exemplars, i, kept, is_taken);
+        size_t histograms_n = move_histograms(&histograms, i, kept, is_taken);
         if (is_taken) {
             if (is_of_pair)
                 write_request_drop_label(request, &series, ha->options.replica_label);
@@ -301,16 +316,18 @@ enum status ha_filter(struct ha *ha, struct write_request *request, int64_t now_
             return wait_for_elected(ha, last.cluster, last.replica, reterr);
         request->samples_n -= series.samples_n;
         if (last.verdict == HA_NO_ROOM) {
-            refuse(ha, request, last.cluster, series.samples_n);
+            refuse(ha, request, last.cluster, series.samples_n + histograms_n);
             request->invalid_exemplars += exemplars_n;
             continue;
         }
         dropped.exemplars += exemplars_n;
         dropped.series++;
         dropped.samples += series.samples_n;
+        dropped.histograms += histograms_n;
     }
     request->series_n = kept;
     request->exemplars_n = exemplars.kept;
+    request->histograms_n = histograms.kept;
     *ret_dropped = dropped;
     return OK;
 }

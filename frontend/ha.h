@@ -49,7 +49,7 @@ void ha_free(struct ha *ha); /* NULL is fine */
 enum ha_verdict ha_decide(struct ha *ha, struct str cluster, struct str replica, int64_t now_ms);
 
 struct ha_dropped {
-    size_t series, samples, exemplars;
+    size_t series, samples, histograms, exemplars;
 };
 
 /* Takes what is to be dropped out of the request, and the replica label off the rest. Series of a cluster too many

@@ -106,11 +106,11 @@ static enum status take_frame(struct server_source *s, struct series_builder *bu
     if (!s->reading)
         return ask(s, reterr);
     bool done;
-    size_t labels_n = builder->labels_n, samples_n = builder->samples_n;
+    size_t labels_n = builder->labels_n, samples_n = builder->samples_n + builder->histograms_n;
     enum status status = read_client_next(&s->client, builder, &done, reterr);
     if (status == OK)
         status = keep_labels(builder, labels_n, reterr);
-    s->window.samples_n += builder->samples_n - samples_n;
+    s->window.samples_n += builder->samples_n + builder->histograms_n - samples_n;
     if (status == OK && done) {
         drop_answer(s);
         import_window_end(&s->window);
@@ -129,7 +129,8 @@ static enum status server_next(struct import_source *source, struct import_piece
     *ret_done = import_window_is_last(&s->window);
     enum status status = OK;
     int64_t begin_ms = s->window.next_ms;
-    while (status == OK && builder.samples_n < IMPORT_PIECE_SAMPLES && s->window.next_ms == begin_ms && !*ret_done)
+    while (status == OK && builder.samples_n + builder.histograms_n < IMPORT_PIECE_SAMPLES &&
+           s->window.next_ms == begin_ms && !*ret_done)
         status = take_frame(s, &builder, reterr);
     if (status == OK)
         status = series_builder_finish(&builder);

@@ -46,7 +46,16 @@ static enum status add_block(struct series_builder *builder, const struct raw_bl
     struct sample *samples = series_builder_room(builder, block->samples_n);
     if (!labels.at || !samples)
         return error_set(reterr, E_NOMEM, "no memory for the samples of a store");
-    memcpy(samples, block->samples, block->samples_n * sizeof *samples);
+    if (block->samples_n)
+        memcpy(samples, block->samples, block->samples_n * sizeof *samples);
+    for (size_t i = 0; i < block->histograms_n; i++) {
+        struct histogram_sample copy = block->histograms[i];
+        copy.packed = arena_str(builder->arena, copy.packed);
+        if (!copy.packed.ptr)
+            return error_set(reterr, E_NOMEM, "no memory for the native histograms of a store");
+        if (!series_builder_histogram(builder, &copy))
+            return builder->status;
+    }
     for (size_t i = 0; i < labels.n; i++)
         if (!series_builder_label(builder, labels.at[i].name, labels.at[i].value))
             return builder->status;
@@ -72,12 +81,12 @@ static enum status take_block(struct store_source *s, struct series_builder *bui
     enum status status = ops->raw_next(s->cursor, &block, reterr);
     if (status != OK)
         return status;
-    if (block.samples_n == 0) {
+    if (raw_block_n(&block) == 0) {
         end_cursor(s);
         import_window_end(&s->window);
         return OK;
     }
-    s->window.samples_n += block.samples_n;
+    s->window.samples_n += raw_block_n(&block);
     return add_block(builder, &block, reterr);
 }
 
@@ -92,8 +101,8 @@ static enum status store_next(struct import_source *source, struct import_piece 
     *ret_done = import_window_is_last(&s->window) && s->metadata_sent;
     enum status status = s->metadata_sent ? OK : take_metadata(s, &builder, reterr);
     int64_t begin_ms = s->window.next_ms;
-    while (status == OK && builder.samples_n < IMPORT_PIECE_SAMPLES && s->window.next_ms == begin_ms &&
-           !import_window_is_last(&s->window))
+    while (status == OK && builder.samples_n + builder.histograms_n < IMPORT_PIECE_SAMPLES &&
+           s->window.next_ms == begin_ms && !import_window_is_last(&s->window))
         status = take_block(s, &builder, reterr);
     if (status == OK)
         status = series_builder_finish(&builder);

@@ -77,12 +77,13 @@ static void header_number(struct http_request *request, const char *name, size_t
         http_header(request, name, text.ptr);
 }
 
-static void say_written(struct http_request *request, enum write_version version, size_t samples_n, size_t exemplars_n)
+static void say_written(struct http_request *request, enum write_version version, size_t samples_n, size_t histograms_n,
+                        size_t exemplars_n)
 {
     if (version != WRITE_2_0) /* senders of 1.0 would take a zero for samples that were lost */
         return;
     header_number(request, "X-Prometheus-Remote-Write-Samples-Written", samples_n);
-    header_number(request, "X-Prometheus-Remote-Write-Histograms-Written", 0);
+    header_number(request, "X-Prometheus-Remote-Write-Histograms-Written", histograms_n);
     header_number(request, "X-Prometheus-Remote-Write-Exemplars-Written", exemplars_n);
 }
 
@@ -99,7 +100,7 @@ static void answer_error(struct http_request *request, enum write_version versio
 {
     int code = ingest_error_code(request, error);
     count_answer(request->app, code);
-    say_written(request, version, 0, 0);
+    say_written(request, version, 0, 0, 0);
     http_respond_text(request, code, "%s\n", error->message);
 }
 
@@ -140,6 +141,7 @@ void ingest_count_samples(struct app *app, const struct write_request *decoded, 
                    {"too_far_ahead", done->too_far_ahead},
                    {"beyond_retention", done->beyond_retention},
                    {"start_zero", done->zeros},
+                   {"invalid_histogram", decoded->invalid_histograms},
                    {"histogram", decoded->histograms_skipped},
                    {"invalid_labels", invalid[WRITE_INVALID_LABELS]},
                    {"too_many_labels", invalid[WRITE_LABELS_TOO_MANY]},
@@ -157,8 +159,9 @@ void ingest_count_samples(struct app *app, const struct write_request *decoded, 
 static void count_samples(struct app *app, const struct write *write, const struct append_request *done)
 {
     ingest_count_samples(app, &write->decoded, done);
-    if (write->dropped.samples)
-        metric_add(app->metrics, METRIC_ID_write_samples, "other_replica", (int64_t)write->dropped.samples);
+    size_t dropped = write->dropped.samples + write->dropped.histograms;
+    if (dropped)
+        metric_add(app->metrics, METRIC_ID_write_samples, "other_replica", (int64_t)dropped);
 }
 
 size_t ingest_refused(const struct append_request *done)
@@ -179,7 +182,7 @@ static const char *first_refusal(const struct write *write, const struct append_
     const struct write_request *decoded = &write->decoded;
     return refused                                     ? done->refused.message
            : decoded->invalid_series                   ? decoded->invalid.message
-           : decoded->histograms_skipped               ? "native histograms are not stored"
+           : decoded->invalid_histograms               ? decoded->invalid_histogram.message
            : done->exemplars_by[EXEMPLAR_OUT_OF_ORDER] ? done->exemplar_refused.message
                                                        : decoded->invalid_exemplar.message;
 }
@@ -192,10 +195,12 @@ static void answer_stored(struct write *write, const struct append_request *done
     size_t refused = ingest_refused(done);
     count_samples(request->app, write, done);
     count_exemplars(request->app, write, done);
-    say_written(request, write->version, done->written + done->duplicates + write->dropped.samples,
+    size_t histograms_n = done->histograms_written + done->histograms_known;
+    say_written(request, write->version, done->written + done->duplicates - histograms_n + write->dropped.samples,
+                histograms_n + write->dropped.histograms,
                 done->exemplars_by[EXEMPLAR_WRITTEN] + done->exemplars_by[EXEMPLAR_DUPLICATE] +
                     write->dropped.exemplars);
-    if (!refused && !decoded->invalid_series && !decoded->histograms_skipped && !exemplars_refused(write, done)) {
+    if (!refused && !decoded->invalid_series && !decoded->invalid_histograms && !exemplars_refused(write, done)) {
         count_answer(request->app, 204);
         http_respond_text(request, 204, "%s", "");
         return;
@@ -204,11 +209,11 @@ static void answer_stored(struct write *write, const struct append_request *done
     http_respond_text(
         request, 400,
         "%s (samples: %zu stored, %zu known, %zu out of order, %zu too old, %zu with another value than stored, %zu "
-        "too far in the future, %zu older than the retention; series with invalid labels: %zu; native histograms not "
-        "stored: %zu; exemplars out of order: %zu)\n",
+        "too far in the future, %zu older than the retention; series with invalid labels: %zu; invalid native "
+        "histograms: %zu; exemplars out of order: %zu)\n",
         first_refusal(write, done, refused), done->written, done->duplicates, done->out_of_order, done->too_old,
         done->conflicting, done->too_far_ahead, done->beyond_retention, decoded->invalid_series,
-        decoded->histograms_skipped, done->exemplars_by[EXEMPLAR_OUT_OF_ORDER]);
+        decoded->invalid_histograms, done->exemplars_by[EXEMPLAR_OUT_OF_ORDER]);
 }
 
 static void write_done(struct ingest_job *job)
@@ -229,6 +234,8 @@ struct append_request ingest_append_of(const struct write_request *decoded)
                                    .series_n = decoded->series_n,
                                    .starts = decoded->starts,
                                    .starts_n = decoded->starts_n,
+                                   .histograms = decoded->histograms,
+                                   .histograms_n = decoded->histograms_n,
                                    .exemplars = decoded->exemplars,
                                    .exemplars_n = decoded->exemplars_n,
                                    .metadata = decoded->metadata,
@@ -490,7 +497,7 @@ static bool is_all_dropped(const struct write *write)
 {
     const struct write_request *left = &write->decoded;
     return write->dropped.series && !left->series_n && !left->metadata_n && !left->invalid_series &&
-           !left->histograms_skipped;
+           !left->invalid_histograms;
 }
 
 static void answer_dropped(struct write *write)
@@ -499,7 +506,7 @@ static void answer_dropped(struct write *write)
     count_samples(request->app, write, &(struct append_request){0});
     count_exemplars(request->app, write, &(struct append_request){0});
     count_answer(request->app, 202);
-    say_written(request, write->version, write->dropped.samples, write->dropped.exemplars);
+    say_written(request, write->version, write->dropped.samples, write->dropped.histograms, write->dropped.exemplars);
     http_respond_text(request, 202, "%s", "");
 }
 

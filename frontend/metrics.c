@@ -49,7 +49,7 @@ static const struct {
     {METRIC_ID_write_versions, "1.0 2.0"},
     {METRIC_ID_write_samples,
      "written written_late duplicate start_zero other_replica out_of_order too_old conflicting too_far_ahead "
-     "beyond_retention histogram invalid_labels too_many_labels label_name_too_long "
+     "beyond_retention invalid_histogram histogram invalid_labels too_many_labels label_name_too_long "
      "label_value_too_long"},
     {METRIC_ID_write_metadata, "taken invalid too_many"},
     {METRIC_ID_write_exemplars,

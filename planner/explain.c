@@ -407,6 +407,7 @@ static const char *reason_name(enum residue_reason reason)
         [RESIDUE_OBJECTED] = "objected",
         [RESIDUE_REMARKED] = "remarked",
         [RESIDUE_OTHER_VERSION] = "other_version",
+        [RESIDUE_HISTOGRAMS] = "native_histograms",
     };
     PRE((unsigned)reason < RESIDUE_MAX && names[reason]);
     return names[reason];

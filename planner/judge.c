@@ -207,6 +207,12 @@ static void check_matchers(struct judge *j, const struct expr *expr)
     }
 }
 
+static bool reads_histograms(const struct judge *j, const struct expr_selector *selector, struct time_span span)
+{
+    const struct plan_options *options = j->options;
+    return options->has_histograms && options->has_histograms(selector, span, options->has_histograms_arg);
+}
+
 static enum residue_reason judge_selector(struct judge *j, const struct expr *expr, struct place place,
                                           struct verdict *verdict)
 {
@@ -221,11 +227,12 @@ static enum residue_reason judge_selector(struct judge *j, const struct expr *ex
         return RESIDUE_NEEDS_AT;
     if (place.at_shows)
         return RESIDUE_NEEDS_AT;
-    if (place.range_ms) /* the window function above is what would be pushed */
-        return RESIDUE_NONE;
-    if (!j->options->can->selector)
+    if (!place.range_ms &&
+        !j->options->can->selector) /* of a range the window function above is what would be pushed */
         return RESIDUE_NOT_EXACT;
-    return pushes(j, PUSH_SELECTOR) ? RESIDUE_NONE : RESIDUE_SWITCHED_OFF;
+    if (!place.range_ms && !pushes(j, PUSH_SELECTOR))
+        return RESIDUE_SWITCHED_OFF;
+    return reads_histograms(j, selector, verdict->raw_span) ? RESIDUE_HISTOGRAMS : RESIDUE_NONE;
 }
 
 static enum residue_reason judge_operand(struct judge *j, const struct expr *expr, struct place place,
@@ -511,6 +518,8 @@ static const char *info_objection(struct judge *j, const struct expr_call *call,
         return "offset and @ are not supported inside it";
     if (call->args_n == 1)
         return NULL;
+    if (verdict[1 + verdict[1].nodes].reason != RESIDUE_NONE)
+        return "its info series cannot be read where the samples are";
     const struct expr_selector *asked = &call->args[1]->u.selector;
     size_t names = 0;
     for (size_t i = 0; i < asked->matchers_n; i++)

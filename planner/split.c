@@ -43,6 +43,7 @@ const char *residue_reason_text(enum residue_reason reason)
         [RESIDUE_OBJECTED] = "Prometheus warns of its parameter, or refuses it",
         [RESIDUE_REMARKED] = "Prometheus may remark on an operand, of which the result would not tell",
         [RESIDUE_OTHER_VERSION] = "the upstream's version does not have it",
+        [RESIDUE_HISTOGRAMS] = "it reads native histograms",
     };
     PRE((unsigned)reason < RESIDUE_MAX && texts[reason]);
     return texts[reason];

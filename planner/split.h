@@ -55,6 +55,10 @@ struct plan_options {
      * NULL: none is. Called while the query is planned. */
     bool (*has_gauges)(const struct expr_selector *selector, void *arg);
     void *has_gauges_arg;
+    /* Whether a series that the selector matches may have native histograms in the span: SQL does not read them. May be
+     * NULL: none has. Called while the query is planned, of each selector that would be pushed. */
+    bool (*has_histograms)(const struct expr_selector *selector, struct time_span span, void *arg);
+    void *has_histograms_arg;
     bool metadata_labels; /* some series has a label of METADATA_LABELS (shape.h), which go with the name */
     /* Bucket lengths that the backend keeps rollups of, the longest first: docs/storage.md says which functions may
      * read them, and when. */
@@ -83,6 +87,7 @@ enum residue_reason {       /* why a node stayed in the residual; explain prints
     RESIDUE_OBJECTED,       /* Prometheus warns of this parameter, or refuses it */
     RESIDUE_REMARKED,       /* Prometheus may remark on an operand, of which the result would not tell */
     RESIDUE_OTHER_VERSION,  /* the upstream's version does not have it */
+    RESIDUE_HISTOGRAMS,     /* native histograms may be among its samples */
     RESIDUE_MAX
 };
 const char *residue_reason_text(enum residue_reason reason); /* one clause, for people */

@@ -14,6 +14,7 @@
 #include "base/float_text.h"
 #include "remote/body.h"
 #include "remote/crc32c.h"
+#include "remote/histogram_chunk.h"
 #include "remote/wire.h"
 #include "remote/xor_chunk.h"
 
@@ -22,6 +23,13 @@
 #define SAMPLES_AT_ONCE  512
 #define PIECE_BYTES      ((size_t)1 << 20) /* of a streamed grid, until they are taken */
 #define CHUNK_FIELDS_MAX (2 * (1 + WIRE_VARINT_MAX) + 2 + WIRE_BYTES_HEAD_MAX)
+#define UNPACKED_MAX     ((size_t)16 << 20) /* of a native histogram; the largest needs some 1 MB */
+
+enum chunk_type { /* numbers of the wire */
+    CHUNK_XOR = 1,
+    CHUNK_HISTOGRAM,
+    CHUNK_FLOAT_HISTOGRAM
+};
 
 struct read_answer {
     enum read_answer_type type;
@@ -37,7 +45,9 @@ struct read_answer {
     /* READ_STREAMED_XOR_CHUNKS */
     struct strbuf series; /* the open ChunkedSeries */
     struct xor_encoder chunk;
-    int64_t chunk_min_ms, chunk_max_ms; /* if chunk.samples_n */
+    struct histogram_encoder *histograms; /* at most one of the two has samples; NULL: none came yet */
+    struct arena unpacked;                /* the histogram under way */
+    int64_t chunk_min_ms, chunk_max_ms;   /* if one has */
 };
 
 enum status read_answer_new(enum read_answer_type type, const struct read_answer_limits *limits,
@@ -54,6 +64,7 @@ enum status read_answer_new(enum read_answer_type type, const struct read_answer
     strbuf_init(&answer->out, type == READ_SAMPLES ? body_max + body_max / 6 + 32 : limits->samples_body_max);
     strbuf_init(&answer->series, limits->frame_max_bytes);
     xor_encoder_start(&answer->chunk);
+    arena_init(&answer->unpacked, UNPACKED_MAX);
     *ret_answer = answer;
     return OK;
 }
@@ -65,6 +76,8 @@ void read_answer_free(struct read_answer *answer)
     strbuf_release(&answer->out);
     strbuf_release(&answer->body);
     strbuf_release(&answer->series);
+    histogram_encoder_free(answer->histograms);
+    arena_release(&answer->unpacked);
     free(answer);
 }
 
@@ -125,12 +138,21 @@ static void put_samples(struct strbuf *body, const struct sample *samples, size_
     }
 }
 
+static void put_histograms(struct strbuf *body, const struct histogram_sample *histograms, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t size = WIRE_BYTES_HEAD_MAX + native_histogram_wire_size(&histograms[i]);
+        unsigned char *begin = (unsigned char *)strbuf_reserve(body, size);
+        if (!begin)
+            return;
+        strbuf_commit(body, (size_t)(native_histogram_put(begin, 4, &histograms[i]) - begin));
+    }
+}
+
 /* --- READ_STREAMED_XOR_CHUNKS --- */
 
-/* Appends the chunk under construction to its series. */
-static void close_chunk(struct read_answer *answer)
+static void append_chunk(struct read_answer *answer, struct str data, enum chunk_type type)
 {
-    struct str data = xor_encoder_finish(&answer->chunk);
     uint64_t min = (uint64_t)answer->chunk_min_ms, max = (uint64_t)answer->chunk_max_ms;
     size_t size = 1 + wire_varint_size(min) + 1 + wire_varint_size(max) + 2 + wire_bytes_size(data.len);
     unsigned char *begin = (unsigned char *)strbuf_reserve(&answer->series, WIRE_BYTES_HEAD_MAX + size);
@@ -141,15 +163,29 @@ static void close_chunk(struct read_answer *answer)
         *at++ = WIRE_TAG(2, WIRE_VARINT);
         at = wire_put_varint(at, max);
         *at++ = WIRE_TAG(3, WIRE_VARINT);
-        *at++ = 1; /* XOR */
+        *at++ = (unsigned char)type;
         at = wire_put_bytes(at, WIRE_TAG(4, WIRE_BYTES), data);
         strbuf_commit(&answer->series, (size_t)(at - begin));
     }
-    xor_encoder_start(&answer->chunk);
+}
+
+/* Appends the chunk under construction, if there is one, to its series. */
+static void close_chunk(struct read_answer *answer)
+{
+    if (answer->chunk.samples_n) {
+        append_chunk(answer, xor_encoder_finish(&answer->chunk), CHUNK_XOR);
+        xor_encoder_start(&answer->chunk);
+    } else if (answer->histograms && histogram_encoder_n(answer->histograms)) {
+        bool is_float;
+        struct str data = histogram_encoder_finish(answer->histograms, &is_float);
+        append_chunk(answer, data, is_float ? CHUNK_FLOAT_HISTOGRAM : CHUNK_HISTOGRAM);
+    }
 }
 
 static void put_chunks(struct read_answer *answer, const struct sample *samples, size_t n)
 {
+    if (n > 0 && answer->chunk.samples_n == 0)
+        close_chunk(answer); /* of histograms */
     while (n > 0) {
         if (answer->chunk.samples_n == 0)
             answer->chunk_min_ms = samples[0].time_ms;
@@ -160,6 +196,34 @@ static void put_chunks(struct read_answer *answer, const struct sample *samples,
         if (answer->chunk.samples_n == XOR_CHUNK_SAMPLES_MAX)
             close_chunk(answer);
     }
+}
+
+static enum status chunk_histogram(struct read_answer *answer, const struct histogram_sample *sample,
+                                   struct error *reterr)
+{
+    struct native_histogram histogram;
+    struct histogram_encoder *encoder = answer->histograms;
+    enum status status = native_histogram_unpack(&answer->unpacked, sample->packed, &histogram, reterr);
+    if (status != OK)
+        return error_set(reterr, E_STORE, WHAT ": a stored native histogram cannot be read");
+    histogram.time_ms = sample->time_ms;
+    if (answer->chunk.samples_n || !histogram_encoder_takes(encoder, &histogram))
+        close_chunk(answer);
+    if (histogram_encoder_n(encoder) == 0)
+        answer->chunk_min_ms = sample->time_ms;
+    answer->chunk_max_ms = sample->time_ms;
+    status = histogram_encoder_add(encoder, &histogram, reterr);
+    arena_reset(&answer->unpacked);
+    return status;
+}
+
+static enum status chunk_histograms(struct read_answer *answer, const struct histogram_sample *samples, size_t n,
+                                    struct error *reterr)
+{
+    enum status status = answer->histograms ? OK : histogram_encoder_new(&answer->histograms, reterr);
+    for (size_t i = 0; status == OK && i < n; i++)
+        status = chunk_histogram(answer, &samples[i], reterr);
+    return status;
 }
 
 static enum status series_status(const struct read_answer *answer, struct error *reterr)
@@ -174,8 +238,7 @@ static enum status series_status(const struct read_answer *answer, struct error 
 /* One series, one frame: uvarint length, CRC-32C big-endian, then the ChunkedReadResponse. */
 static enum status close_frame(struct read_answer *answer, struct error *reterr)
 {
-    if (answer->chunk.samples_n)
-        close_chunk(answer);
+    close_chunk(answer);
     enum status status = series_status(answer, reterr);
     if (status != OK)
         return status;
@@ -265,24 +328,43 @@ enum status read_answer_series(struct read_answer *answer, struct labels labels,
     return status == OK ? OK : report(answer, reterr);
 }
 
+/* Counts n more samples. */
+static enum status count_samples(struct read_answer *answer, size_t n)
+{
+    if (answer->failure.status != OK)
+        return answer->failure.status;
+    PRE(answer->series_open);
+    if (n > answer->limits.samples_max - answer->samples_n)
+        return error_set(&answer->failure, E_LIMIT, "exceeded sample limit (%" PRIu64 ")", answer->limits.samples_max);
+    answer->samples_n += n;
+    return OK;
+}
+
 enum status read_answer_samples(struct read_answer *answer, const struct sample *samples, size_t n,
                                 struct error *reterr)
 {
-    if (answer->failure.status != OK)
-        return report(answer, reterr);
-    PRE(answer->series_open);
-    enum status status;
-    if (n > answer->limits.samples_max - answer->samples_n) {
-        status =
-            error_set(&answer->failure, E_LIMIT, "exceeded sample limit (%" PRIu64 ")", answer->limits.samples_max);
-    } else if (answer->type == READ_SAMPLES) {
-        answer->samples_n += n;
+    enum status status = count_samples(answer, n);
+    if (status == OK && answer->type == READ_SAMPLES) {
         put_samples(&answer->body, samples, n);
         status = strbuf_status(&answer->body, WHAT, &answer->failure);
-    } else {
-        answer->samples_n += n;
+    } else if (status == OK) {
         put_chunks(answer, samples, n);
         status = series_status(answer, &answer->failure);
+    }
+    return status == OK ? OK : report(answer, reterr);
+}
+
+enum status read_answer_histograms(struct read_answer *answer, const struct histogram_sample *histograms, size_t n,
+                                   struct error *reterr)
+{
+    enum status status = count_samples(answer, n);
+    if (status == OK && answer->type == READ_SAMPLES) {
+        put_histograms(&answer->body, histograms, n);
+        status = strbuf_status(&answer->body, WHAT, &answer->failure);
+    } else if (status == OK) {
+        status = chunk_histograms(answer, histograms, n, &answer->failure);
+        if (status == OK)
+            status = series_status(answer, &answer->failure);
     }
     return status == OK ? OK : report(answer, reterr);
 }

@@ -10,8 +10,8 @@
  * Errors   E_LIMIT in Prometheus's words ("exceeded sample limit (N)"); a series over frame_max_bytes; a body over
  *          samples_body_max. E_NOMEM. The first failure stays, all later calls give it again. Part of the answer may
  * have been taken by then: break the connection, for a stream that ends cleanly looks complete to the reader. Source
- * Prometheus prompb/remote.proto, storage/remote/{codec,chunked}.go, tsdb/docs/format/chunks.md (XOR, at most 120
- * samples a chunk).
+ * Prometheus prompb/remote.proto, storage/remote/{codec,chunked}.go, tsdb/docs/format/chunks.md (at most 120 samples a
+ * chunk).
  */
 #ifndef PROMSPLIT_REMOTE_READ_ANSWER_H
 #define PROMSPLIT_REMOTE_READ_ANSWER_H
@@ -43,6 +43,10 @@ MUST_USE enum status read_answer_series(struct read_answer *answer, struct label
 /* More samples of the series: later than those before. */
 MUST_USE enum status read_answer_samples(struct read_answer *answer, const struct sample *samples, size_t n,
                                          struct error *reterr);
+
+/* More native histograms of the series, likewise: samples and histograms come in one order of time. */
+MUST_USE enum status read_answer_histograms(struct read_answer *answer, const struct histogram_sample *histograms,
+                                            size_t n, struct error *reterr);
 
 /* The answer is complete: the last bytes are ready to be taken. */
 MUST_USE enum status read_answer_end(struct read_answer *answer, struct error *reterr);

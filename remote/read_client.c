@@ -4,11 +4,18 @@
 #include "base/assert.h"
 #include "remote/body.h"
 #include "remote/crc32c.h"
+#include "remote/histogram_chunk.h"
 #include "remote/wire.h"
 #include "remote/xor_chunk.h"
 
-#define WHAT      "remote read answer"
-#define CHUNK_XOR 1 /* of Chunk.type */
+#define WHAT        "remote read answer"
+#define SCRATCH_MAX ((size_t)16 << 20) /* of a native histogram; the largest needs some 1 MB */
+
+enum { /* of Chunk.type */
+    CHUNK_XOR = 1,
+    CHUNK_HISTOGRAM,
+    CHUNK_FLOAT_HISTOGRAM
+};
 
 /* --- the request --- */
 
@@ -70,6 +77,7 @@ struct reading {
     const char *begin; /* of the message, which begins at byte `offset` of what errors count */
     size_t offset;
     struct error *reterr;
+    struct arena *scratch; /* of a native histogram, or of a chunk of such */
 };
 
 static enum status broken(const struct reading *r, const void *at, const char *what)
@@ -139,6 +147,47 @@ static enum status decode_chunk(const struct reading *r, struct str data, size_t
     return OK;
 }
 
+/* A native histogram behind those that are there, if it is in the span and right. */
+static enum status take_histogram(const struct native_histogram *histogram, void *arg)
+{
+    const struct reading *r = arg;
+    struct series_builder *builder = r->builder;
+    struct histogram_sample sample;
+    if (!in_span(r->client, histogram->time_ms))
+        return OK;
+    if (native_histogram_check(histogram, NULL) != OK) {
+        builder->request->invalid_histograms++;
+        return OK;
+    }
+    enum status status = native_histogram_store(builder->arena, histogram, &sample, r->reterr);
+    if (status == OK && !series_builder_histogram(builder, &sample))
+        status = builder->status;
+    return status;
+}
+
+static enum status read_histogram(const struct reading *r, struct str bytes)
+{
+    struct native_histogram histogram;
+    struct error error;
+    enum status status = native_histogram_unpack(r->scratch, bytes, &histogram, &error);
+    if (status == OK)
+        status = take_histogram(&histogram, (void *)r);
+    else
+        status = broken(r, bytes.ptr, error.message);
+    arena_reset(r->scratch);
+    return status;
+}
+
+static enum status decode_histograms(const struct reading *r, struct str data, bool is_float)
+{
+    struct error error = {.status = OK};
+    enum status status = histogram_chunk_decode(data, is_float, r->scratch, take_histogram, (void *)r, &error);
+    if (status != OK && error.status != OK)
+        status = broken(r, data.ptr, error.message);
+    arena_reset(r->scratch);
+    return status;
+}
+
 static enum status read_chunk(const struct reading *r, struct str bytes, size_t *n)
 {
     struct wire_in in = wire_in(bytes);
@@ -156,9 +205,9 @@ static enum status read_chunk(const struct reading *r, struct str bytes, size_t 
     }
     if (type == CHUNK_XOR)
         return decode_chunk(r, data, n);
-    r->builder->request->histograms_skipped +=
-        data.len >= 2 ? (size_t)((unsigned char)data.ptr[0] << 8 | (unsigned char)data.ptr[1]) : 0;
-    return OK;
+    if (type == CHUNK_HISTOGRAM || type == CHUNK_FLOAT_HISTOGRAM)
+        return decode_histograms(r, data, type == CHUNK_FLOAT_HISTOGRAM);
+    return broken(r, bytes.ptr, "a chunk of an unknown kind");
 }
 
 /* ChunkedSeries, and TimeSeries, whose second field is samples and whose fourth is native histograms. */
@@ -177,9 +226,10 @@ static enum status read_series(const struct reading *r, struct str bytes)
         else if (field.number == 2)
             status = chunked ? read_chunk(r, field.bytes, &n) : read_sample(r, field.bytes, &n);
         else if (field.number == 4 && !chunked)
-            r->builder->request->histograms_skipped++;
+            status =
+                field.type == WIRE_BYTES ? read_histogram(r, field.bytes) : broken(r, bytes.ptr, "a broken series");
     }
-    if (status != OK || n == 0)
+    if (status != OK || (n == 0 && !series_builder_has_histograms(r->builder)))
         series_builder_drop(r->builder);
     else
         series_builder_end(r->builder, n);
@@ -211,7 +261,8 @@ static enum status read_result(const struct reading *r, struct str bytes)
 static enum status next_frame(struct read_client *client, struct series_builder *builder, struct error *reterr)
 {
     struct str rest = {client->answer.ptr + client->at, client->answer.len - client->at};
-    struct reading r = {client, builder, client->answer.ptr, 0, reterr};
+    struct arena scratch;
+    struct reading r = {client, builder, client->answer.ptr, 0, reterr, &scratch};
     struct wire_in in = wire_in(rest);
     uint64_t len;
     if (!wire_get_varint(&in, &len) || len > (uint64_t)(in.end - in.at) || (uint64_t)(in.end - in.at) - len < 4)
@@ -222,7 +273,10 @@ static enum status next_frame(struct read_client *client, struct series_builder 
     if (crc32c(0, in.at, (size_t)len) != want)
         return broken(&r, rest.ptr, "the checksum of a frame is wrong");
     client->at += (size_t)((const char *)in.at - rest.ptr) + (size_t)len;
-    return read_each(&r, (struct str){(const char *)in.at, (size_t)len}, read_series);
+    arena_init(&scratch, SCRATCH_MAX);
+    enum status status = read_each(&r, (struct str){(const char *)in.at, (size_t)len}, read_series);
+    arena_release(&scratch);
+    return status;
 }
 
 static enum status read_block(struct read_client *client, struct series_builder *builder, struct error *reterr)
@@ -233,8 +287,12 @@ static enum status read_block(struct read_client *client, struct series_builder 
     if (status != OK)
         return status;
     client->at = client->answer.len;
-    struct reading r = {client, builder, message.ptr, 0, reterr};
-    return read_each(&r, message, read_result);
+    struct arena scratch;
+    struct reading r = {client, builder, message.ptr, 0, reterr, &scratch};
+    arena_init(&scratch, SCRATCH_MAX);
+    status = read_each(&r, message, read_result);
+    arena_release(&scratch);
+    return status;
 }
 
 enum status read_client_begin(struct read_client *client, struct str answer, struct str content_type,

@@ -1,8 +1,9 @@
 /* remote/read_client.h: the reader's side of remote read: requests to a Prometheus, and its answers taken apart.
  *
- * An answer is either streamed frames of XOR chunks or one snappy block of samples; its Content-Type says which. It is
+ * An answer is either streamed frames of chunks or one snappy block of samples; its Content-Type says which. It is
  * read piece by piece into a builder, so that the samples of a large answer are never there at once. Chunks reach
- * beyond the span that was asked for; what lies outside is left out. Native histograms are counted and left out.
+ * beyond the span that was asked for; what lies outside is left out. Native histograms come in chunks of their own
+ * kinds, or beside the samples; those that Prometheus would refuse to store are counted and left out.
  *
  * Memory   labels and samples in the builder's arena; the answer's bytes must stay until it was read.
  * Threads  no shared state. Errors: E_BAD_DATA names what is wrong with the answer and at which byte.

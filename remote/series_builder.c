@@ -9,7 +9,7 @@
 
 /* Places in the arrays, which move while they grow. */
 struct built_series {
-    size_t label, labels_n, sample, samples_n;
+    size_t label, labels_n, sample, samples_n, histograms_n;
 };
 
 void series_builder_init(struct series_builder *builder, struct arena *arena, const struct write_limits *limits,
@@ -55,25 +55,40 @@ struct sample *series_builder_room(struct series_builder *b, size_t n)
                                                                                            : NULL;
 }
 
+bool series_builder_histogram(struct series_builder *b, const struct histogram_sample *sample)
+{
+    if (!grow(b, &b->histograms, &b->histograms_capacity, b->histograms_n, 1, sizeof *b->histograms))
+        return false;
+    b->histograms[b->histograms_n++] = (struct append_histogram){.is = *sample};
+    return true;
+}
+
+bool series_builder_has_histograms(const struct series_builder *b)
+{
+    return b->histograms_n > b->request->histograms_n;
+}
+
 void series_builder_drop(struct series_builder *b)
 {
     b->labels_n = b->open_label;
+    b->histograms_n = b->request->histograms_n;
 }
 
 void series_builder_end(struct series_builder *b, size_t samples_n)
 {
-    size_t labels_n = b->labels_n - b->open_label;
+    size_t labels_n = b->labels_n - b->open_label, histograms_n = b->histograms_n - b->request->histograms_n;
     if (!grow(b, &b->series, &b->series_capacity, b->series_n, 1, sizeof *b->series))
         return;
     b->why = labels_n ? write_labels_check(b->limits, b->request, b->labels + b->open_label, &labels_n)
                       : write_labels_invalid(b->request, NULL, 0, "invalid metric name or labels", STR(""));
     if (b->why != WRITE_INVALID_MAX) {
         b->request->invalid_series++;
-        b->request->invalid_samples[b->why] += samples_n;
+        b->request->invalid_samples[b->why] += samples_n + histograms_n;
         series_builder_drop(b);
         return;
     }
-    b->series[b->series_n++] = (struct built_series){b->open_label, labels_n, b->samples_n, samples_n};
+    b->series[b->series_n++] = (struct built_series){b->open_label, labels_n, b->samples_n, samples_n, histograms_n};
+    b->request->histograms_n = b->histograms_n;
     b->samples_n += samples_n;
     b->labels_n = b->open_label += labels_n;
 }
@@ -98,21 +113,57 @@ void series_builder_metadata(struct series_builder *b, const struct metric_metad
         request->metadata[request->metadata_n++] = *metadata;
 }
 
+/* The next run of a series that ascends when its samples come before its histograms: a series of both kinds is handed
+ * on in several. False: nothing is left of it. */
+static bool next_run(const struct series_builder *b, struct built_series *rest, size_t *histogram,
+                     size_t histograms_end, struct append_series *ret)
+{
+    const struct sample *samples = b->samples + rest->sample;
+    size_t n = rest->samples_n;
+    if (n == 0 && *histogram == histograms_end)
+        return false;
+    if (*histogram < histograms_end)
+        for (n = 0; n < rest->samples_n && samples[n].time_ms <= b->histograms[*histogram].is.time_ms;)
+            n++;
+    *ret = (struct append_series){{b->labels + rest->label, rest->labels_n}, samples, n};
+    rest->sample += n;
+    rest->samples_n -= n;
+    while (*histogram < histograms_end &&
+           (rest->samples_n == 0 || b->histograms[*histogram].is.time_ms < samples[n].time_ms))
+        ++*histogram;
+    return true;
+}
+
+/* Hands on all series; `to` NULL: only counts them. */
+static size_t put_runs(const struct series_builder *b, struct append_series *to)
+{
+    size_t series_n = 0, histogram = 0;
+    for (size_t i = 0; i < b->series_n; i++) {
+        struct built_series rest = b->series[i];
+        struct append_series run;
+        size_t end = histogram + rest.histograms_n, first = histogram;
+        for (; next_run(b, &rest, &histogram, end, &run); first = histogram, series_n++) {
+            for (size_t k = first; to && k < histogram; k++)
+                b->histograms[k].series = series_n;
+            if (to)
+                to[series_n] = run;
+        }
+    }
+    return series_n;
+}
+
 enum status series_builder_finish(struct series_builder *b)
 {
     void *series = NULL;
-    if (b->status == OK && b->series_n)
-        b->status = body_alloc(b->arena, b->series_n, sizeof(struct append_series), b->what, &series, b->reterr);
+    size_t n = b->status == OK ? put_runs(b, NULL) : 0;
+    if (b->status == OK && n)
+        b->status = body_alloc(b->arena, n, sizeof(struct append_series), b->what, &series, b->reterr);
     if (b->status != OK)
         return b->status;
     struct write_request *request = b->request;
     request->series = series;
-    for (size_t i = 0; i < b->series_n; i++) {
-        const struct built_series *built = &b->series[i];
-        if (built->samples_n)
-            request->series[request->series_n++] = (struct append_series){
-                {b->labels + built->label, built->labels_n}, b->samples + built->sample, built->samples_n};
-    }
+    request->series_n = n ? put_runs(b, series) : 0;
+    request->histograms = b->histograms;
     request->samples_n = b->samples_n;
     return OK;
 }

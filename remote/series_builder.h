@@ -23,6 +23,8 @@ struct series_builder {
     size_t labels_n, labels_capacity;
     struct sample *samples; /* likewise */
     size_t samples_n, samples_capacity;
+    struct append_histogram *histograms; /* likewise; those behind the request's are of the open series */
+    size_t histograms_n, histograms_capacity;
     struct built_series *series;
     size_t series_n, series_capacity;
     size_t metadata_capacity;
@@ -38,13 +40,17 @@ bool series_builder_label(struct series_builder *builder, struct str name, struc
 /* The places of n samples behind those that are there; NULL without memory. */
 struct sample *series_builder_room(struct series_builder *builder, size_t n);
 
-/* The open series has these labels and the next samples_n samples. */
+/* A native histogram of the open series. */
+bool series_builder_histogram(struct series_builder *builder, const struct histogram_sample *sample);
+bool series_builder_has_histograms(const struct series_builder *builder); /* the open series */
+
+/* The open series has these labels, these histograms and the next samples_n samples. */
 void series_builder_end(struct series_builder *builder, size_t samples_n);
 
 /* One more sample of the series that was ended last, written to series_builder_room before. */
 void series_builder_extend(struct series_builder *builder);
 
-/* Gives up the labels of the open series. */
+/* Gives up the labels and histograms of the open series. */
 void series_builder_drop(struct series_builder *builder);
 
 void series_builder_metadata(struct series_builder *builder, const struct metric_metadata *metadata);

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/utf8.h"
 #include "remote/body.h"
+#include "remote/native_histogram.h"
 #include "remote/write_labels.h"
 
 #define METADATA_FIRST_N 64
@@ -35,13 +36,15 @@ enum status write_decoder_wrong_type(const struct write_decoder *decoder, const 
 enum status write_decoder_allocate(struct write_decoder *decoder)
 {
     const struct write_counts *counts = &decoder->counts;
-    void *series = NULL, *labels = NULL, *samples = NULL, *exemplars = NULL, *exemplar_labels = NULL, *symbols = NULL;
+    void *series = NULL, *labels = NULL, *samples = NULL, *histograms = NULL, *exemplars = NULL;
+    void *exemplar_labels = NULL, *symbols = NULL;
     const struct {
         size_t n, each;
         void **place;
     } arrays[] = {{counts->series, sizeof(struct append_series), &series},
                   {counts->labels, sizeof(struct label), &labels},
                   {counts->samples, sizeof(struct sample), &samples},
+                  {counts->histograms, sizeof(struct append_histogram), &histograms},
                   {counts->exemplars, sizeof(struct append_exemplar), &exemplars},
                   {counts->exemplar_labels, sizeof(struct label), &exemplar_labels},
                   {counts->symbols, sizeof(struct str), &symbols}};
@@ -52,11 +55,11 @@ enum status write_decoder_allocate(struct write_decoder *decoder)
                 body_alloc(decoder->arena, arrays[i].n, arrays[i].each, WRITE_WHAT, arrays[i].place, decoder->reterr);
     decoder->request.labels = decoder->labels = labels;
     decoder->samples = samples;
+    decoder->histograms = decoder->series_histograms = decoder->request.histograms = histograms;
     decoder->exemplars = decoder->series_exemplars = decoder->request.exemplars = exemplars;
     decoder->exemplar_labels = exemplar_labels;
     decoder->symbols = symbols;
     decoder->request.series = series;
-    decoder->request.histograms_skipped = counts->histograms;
     return status;
 }
 
@@ -106,6 +109,32 @@ enum status write_decoder_sample(struct write_decoder *decoder, struct str bytes
     }
     enum status status = write_decoder_start(decoder, decoder->samples, start_ms);
     *decoder->samples++ = sample;
+    return status;
+}
+
+/* --- native histograms --- */
+
+enum status write_decoder_histogram(struct write_decoder *decoder, struct str bytes)
+{
+    struct native_histogram histogram;
+    struct error wrong = {.status = OK};
+    enum status status = native_histogram_unpack(&decoder->scratch, bytes, &histogram, &wrong);
+    if (status == E_BAD_DATA)
+        return write_decoder_malformed(decoder, (const unsigned char *)bytes.ptr, "Histogram");
+    if (status == OK)
+        status = native_histogram_check(&histogram, &wrong);
+    if (status == OK) {
+        status = native_histogram_store(decoder->arena, &histogram, &decoder->histograms->is, decoder->reterr);
+        decoder->histograms += status == OK;
+    } else if (status == E_BAD_DATA || status == E_LIMIT) {
+        decoder->request.invalid_histograms++;
+        if (decoder->wrong_histogram.status == OK)
+            decoder->wrong_histogram = wrong;
+        status = OK;
+    } else if (decoder->reterr) {
+        *decoder->reterr = wrong;
+    }
+    arena_reset(&decoder->scratch);
     return status;
 }
 
@@ -264,6 +293,30 @@ static void end_exemplars(struct write_decoder *decoder, bool are_taken)
     decoder->series_exemplars = decoder->exemplars;
 }
 
+/* Likewise; how many there are. */
+static size_t end_histograms(struct write_decoder *decoder, bool are_taken)
+{
+    struct write_request *request = &decoder->request;
+    size_t n = (size_t)(decoder->histograms - decoder->series_histograms);
+    for (size_t i = 0; are_taken && i < n; i++)
+        decoder->series_histograms[i].series = request->series_n;
+    if (are_taken)
+        request->histograms_n += n;
+    else
+        decoder->histograms = decoder->series_histograms;
+    decoder->series_histograms = decoder->histograms;
+    return n;
+}
+
+/* The first wrong histogram of the request is told of with its series. */
+static void end_wrong_histograms(struct write_decoder *decoder, struct labels labels)
+{
+    struct write_request *request = &decoder->request;
+    if (decoder->wrong_histogram.status != OK && request->invalid_histogram.status == OK)
+        write_labels_describe(&request->invalid_histogram, decoder->wrong_histogram.message, " for series ", labels);
+    decoder->wrong_histogram = (struct error){.status = OK};
+}
+
 enum status write_decoder_end_series(struct write_decoder *decoder, struct label *labels, struct sample *samples,
                                      enum write_invalid why, const struct metric_metadata *metadata)
 {
@@ -275,9 +328,10 @@ enum status write_decoder_end_series(struct write_decoder *decoder, struct label
     if (why == WRITE_INVALID_MAX)
         why = write_labels_check(decoder->limits, request, labels, &labels_n);
     decoder->labels = labels;
+    end_wrong_histograms(decoder, (struct labels){labels, labels_n});
     if (why != WRITE_INVALID_MAX) {
         request->invalid_series++;
-        request->invalid_samples[why] += samples_n;
+        request->invalid_samples[why] += samples_n + end_histograms(decoder, false);
         decoder->samples = samples;
         end_exemplars(decoder, false);
         while (write_decoder_has_starts(decoder, samples))
@@ -285,7 +339,9 @@ enum status write_decoder_end_series(struct write_decoder *decoder, struct label
         return OK;
     }
     const struct labels kept = {labels, labels_n};
-    bool is_handed_on = samples_n || decoder->exemplars > decoder->series_exemplars;
+    bool is_handed_on =
+        samples_n || decoder->histograms > decoder->series_histograms || decoder->exemplars > decoder->series_exemplars;
+    end_histograms(decoder, true);
     end_exemplars(decoder, true);
     if (is_handed_on) {
         decoder->labels += labels_n;

@@ -3,7 +3,7 @@
  * Only remote/write_request*.c use it. A decoder passes over the message twice: the first time it checks the structure
  * and counts, then write_decoder_allocate makes the arrays, then it fills them. A series is filled at `labels` and
  * `samples`, which it moves on, and ended by write_decoder_end_series, which takes it or gives its places back.
- * So are its exemplars, from `series_exemplars` on.
+ * So are its native histograms and exemplars, from `series_histograms` and `series_exemplars` on.
  *
  * Threads: one decoder, one thread. Errors: as write_request.h says.
  */
@@ -25,12 +25,15 @@ struct write_decoder {
     const struct write_limits *limits;
     struct error *reterr;
     struct write_counts counts;
-    struct label *labels;                                 /* all series' labels; the next free one */
-    struct sample *samples;                               /* likewise */
-    struct append_exemplar *exemplars, *series_exemplars; /* likewise; the first of the series under way */
-    struct label *exemplar_labels;                        /* of all exemplars; the next free one */
-    struct str *symbols;                                  /* of 2.0 */
-    size_t text_bytes;                                    /* of the labels and metadata of 2.0, written out */
+    struct label *labels;                                    /* all series' labels; the next free one */
+    struct sample *samples;                                  /* likewise */
+    struct append_histogram *histograms, *series_histograms; /* likewise; the first of the series under way */
+    struct append_exemplar *exemplars, *series_exemplars;    /* likewise */
+    struct label *exemplar_labels;                           /* of all exemplars; the next free one */
+    struct arena scratch;                                    /* of the histogram under way */
+    struct error wrong_histogram;                            /* the first of the series under way; OK: none */
+    struct str *symbols;                                     /* of 2.0 */
+    size_t text_bytes;                                       /* of the labels and metadata of 2.0, written out */
     size_t metadata_capacity;
     uint32_t *families; /* a hash table of twice the capacity: 1 + the place of a family's metadata, 0: free */
     struct write_request request;
@@ -46,6 +49,9 @@ MUST_USE enum status write_decoder_allocate(struct write_decoder *decoder);
 /* Reads the sample at decoder->samples, which it moves on. Fields above fields_n (2 in 1.0, 3 in 2.0) are unknown and
  * skipped. */
 MUST_USE enum status write_decoder_sample(struct write_decoder *decoder, struct str bytes, uint32_t fields_n);
+
+/* Reads a native histogram, which goes to decoder->histograms if it is right, else is counted. */
+MUST_USE enum status write_decoder_histogram(struct write_decoder *decoder, struct str bytes);
 
 /* Notes when the counter of a sample began, if that is wanted; 0: not known. Samples come in their order. */
 MUST_USE enum status write_decoder_start(struct write_decoder *decoder, const struct sample *sample, int64_t start_ms);

@@ -24,6 +24,16 @@ static struct str shown_part(struct str text, size_t max_bytes)
     return text;
 }
 
+void write_labels_describe(struct error *ret, const char *words, const char *between, struct labels labels)
+{
+    struct strbuf text;
+    strbuf_init(&text, ERROR_MESSAGE_MAX / 2); /* a longer set is cut: the builder stops at its limit */
+    print_labels(&text, labels.at, labels.n);
+    struct str shown = shown_part(strbuf_view(&text), ERROR_MESSAGE_MAX);
+    error_set(ret, E_BAD_DATA, "%s%s" STR_FORMAT, words, between, STR_ARG(shown));
+    strbuf_release(&text);
+}
+
 enum write_invalid write_labels_invalid(struct write_request *request, const struct label *at, size_t n,
                                         const char *words, struct str name)
 {

@@ -16,4 +16,7 @@ enum write_invalid write_labels_check(const struct write_limits *limits, struct 
 enum write_invalid write_labels_invalid(struct write_request *request, const struct label *at, size_t n,
                                         const char *words, struct str name);
 
+/* The words, then those between, then the labels, as E_BAD_DATA. */
+void write_labels_describe(struct error *ret, const char *words, const char *between, struct labels labels);
+
 #endif

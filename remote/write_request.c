@@ -14,6 +14,8 @@
 #include "remote/body.h"
 #include "remote/write_decoder.h"
 
+#define SCRATCH_MAX_BYTES ((size_t)16 << 20) /* the largest native histogram taken apart: some 1 MB */
+
 /* --- media types --- */
 
 static struct str trim(struct str s)
@@ -227,6 +229,8 @@ static enum status read_series(struct write_decoder *decoder, struct str bytes)
             status = write_decoder_sample(decoder, field.bytes, 2);
         else if (field.number == 3)
             status = read_exemplar(decoder, field.bytes);
+        else if (field.number == 4)
+            status = write_decoder_histogram(decoder, field.bytes);
     }
     return status == OK ? write_decoder_end_series(decoder, labels, samples, WRITE_INVALID_MAX, NULL) : status;
 }
@@ -282,7 +286,9 @@ enum status write_request_unpack(struct arena *arena, struct str message, enum w
                                  struct error *reterr)
 {
     struct write_decoder decoder = {.arena = arena, .message = message, .limits = limits, .reterr = reterr};
+    arena_init(&decoder.scratch, SCRATCH_MAX_BYTES);
     enum status status = version == WRITE_2_0 ? write_unpack_2(&decoder) : write_unpack_1(&decoder);
+    arena_release(&decoder.scratch);
     if (status == OK)
         *ret_request = decoder.request;
     return status;

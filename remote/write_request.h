@@ -2,11 +2,14 @@
  *
  * Series with broken labels (none, no metric name, twice the same name, an empty name, invalid UTF-8, a reserved task
  * label, over a limit on labels) are left out and counted, the rest is kept; what is handed on is sorted and has no
- * empty values. A label with an empty value is no label. Series that carry no float sample and no exemplar are not
- * handed on; in 2.0 a series with nothing at all is invalid (one with exemplars alone is taken: Prometheus sends such),
- * and so is one whose references are an odd number or lead outside the symbols. 2.0's symbols must begin with the empty
- * text. The texts that all references of a request stand for may not be longer than decoded_max_bytes: references are
- * short, what they stand for need not be. Start timestamps of samples are handed on if they are wanted, else skipped.
+ * empty values. A label with an empty value is no label. Series that carry no sample, no native histogram and no
+ * exemplar are not handed on; in 2.0 a series with nothing at all is invalid (one with exemplars alone is taken:
+ * Prometheus sends such), and so is one whose references are an odd number or lead outside the symbols. 2.0's symbols
+ * must begin with the empty text. The texts that all references of a request stand for may not be longer than
+ * decoded_max_bytes: references are short, what they stand for need not be. Start timestamps of samples are handed on
+ * if they are wanted, else skipped.
+ *
+ * Native histograms are judged as Prometheus does (native_histogram.h); wrong ones are left out and counted.
  *
  * Exemplars whose labels are broken (an empty name, twice the same, invalid UTF-8, odd or wrong references) are left
  * out and counted, as are those of series left out.
@@ -59,19 +62,23 @@ struct write_request {
     size_t series_n;
     struct append_start *starts; /* of samples of these series, in their order */
     size_t starts_n;
+    struct append_histogram *histograms; /* likewise */
+    size_t histograms_n;
     struct append_exemplar *exemplars; /* of these series, in their order */
     size_t exemplars_n;
-    size_t exemplars_skipped;      /* of formats of import, which hand none on */
-    size_t invalid_exemplars;      /* left out */
-    struct error invalid_exemplar; /* of 2.0: E_BAD_DATA and the first wrong reference, in Prometheus's words */
-    struct label *labels;          /* those of all series, one after the other: append_series shows them as constant */
+    size_t invalid_histograms;      /* left out, not for their series */
+    struct error invalid_histogram; /* E_BAD_DATA and what is wrong with the first, in Prometheus's words */
+    size_t exemplars_skipped;       /* of formats of import, which hand none on */
+    size_t invalid_exemplars;       /* left out */
+    struct error invalid_exemplar;  /* of 2.0: E_BAD_DATA and the first wrong reference, in Prometheus's words */
+    struct label *labels;           /* those of all series, one after the other: append_series shows them as constant */
     struct metric_metadata *metadata;
     size_t metadata_n;
     size_t invalid_metadata;                   /* entries dropped */
     size_t samples_n;                          /* of all kept series */
     size_t invalid_series;                     /* left out */
-    size_t invalid_samples[WRITE_INVALID_MAX]; /* float samples of the series left out, by why */
-    size_t histograms_skipped; /* native histograms are not stored yet: counted, and the answer says so */
+    size_t invalid_samples[WRITE_INVALID_MAX]; /* and native histograms of the series left out, by why */
+    size_t histograms_skipped;                 /* of formats of import that hand none on */
     struct error invalid; /* E_BAD_DATA and why the first one was left out, in Prometheus's words where it has some;
                              status OK if none */
 };
@@ -101,7 +108,7 @@ MUST_USE enum status write_request_unpack(struct arena *arena, struct str messag
                                           const struct write_limits *limits, struct write_request *ret_request,
                                           struct error *reterr);
 
-/* The sender's side, for tests, probes and the benchmark: a snappy-compressed 1.0 request. */
+/* The sender's side, for tests, probes and the benchmark: a snappy-compressed 1.0 request of samples and metadata. */
 MUST_USE enum status write_request_encode(const struct append_series *series, size_t series_n,
                                           const struct metric_metadata *metadata, size_t metadata_n, struct strbuf *out,
                                           struct error *reterr);

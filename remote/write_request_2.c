@@ -268,7 +268,7 @@ static enum status read_field(struct write_decoder *decoder, struct reading *rea
         return write_decoder_sample(decoder, field->bytes, 3);
     case SERIES_HISTOGRAMS:
         reading->histograms_n++;
-        return OK;
+        return write_decoder_histogram(decoder, field->bytes);
     case SERIES_EXEMPLARS:
         reading->exemplars_n++;
         return read_exemplar(decoder, field->bytes);

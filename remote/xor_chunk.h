@@ -5,9 +5,7 @@
  *   sample 1    varint of the time difference; value as below
  *   sample n    difference of time differences: 0 -> '0'; in an N-bit class '10' + 14, '110' + 17, '1110' + 20 bits;
  *               else '1111' + 64 bits. An N-bit class holds -(2^(N-1) - 1) … 2^(N-1), as its low N bits.
- *   value       xor with the value before: 0 -> '0'; '10' + the bits inside the last window of significant bits, if the
- *               xor has no others; else '11' + 5 bits leading zeros (at most 31) + 6 bits length (64 is written as 0)
- *               + that many bits, which opens a new window
+ *   value       xor with the value before (bit_stream.h)
  * Values are bits here: NaN payloads and signed zeros survive.
  *
  * Memory   the caller's buffers. Threads: one encoder, one thread.
@@ -18,6 +16,7 @@
 #define PROMSPLIT_REMOTE_XOR_CHUNK_H
 
 #include "backend/backend.h"
+#include "remote/bit_stream.h"
 
 #define XOR_CHUNK_SAMPLES_MAX 120 /* where Prometheus cuts its chunks; more would be legal up to 65535 */
 
@@ -26,14 +25,11 @@
 
 struct xor_encoder {
     unsigned char bytes[XOR_CHUNK_BYTES_MAX];
-    uint64_t pending;     /* bits not yet in bytes, left-aligned */
-    unsigned pending_n;   /* 0 … 63 */
-    unsigned char *at;    /* where the next whole word goes */
+    struct bit_writer out;
     unsigned samples_n;   /* up to XOR_CHUNK_SAMPLES_MAX */
     uint64_t time, delta; /* of the last sample; unsigned, because differences wrap */
     uint64_t value;       /* bits of the last sample */
-    unsigned leading, trailing;
-    bool window; /* leading and trailing are set */
+    struct xor_window window;
 };
 
 /* Starts a chunk. The buffer stays the encoder's. */

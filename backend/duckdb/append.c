@@ -81,6 +81,7 @@ void writer_release(struct writer *writer)
     catalogue_release(&writer->catalogue);
     engine_disconnect(writer->connection);
     free(writer->rows);
+    free(writer->histograms);
     free(writer->undo);
     free(writer->late);
     pthread_mutex_destroy(&writer->turn);
@@ -119,8 +120,12 @@ static bool remember(struct writer *w, struct known_series *series)
         return true;
     if (!writer_reserve((void **)&w->undo, &w->undo_capacity, w->undo_n + 1, sizeof *w->undo))
         return false;
-    w->undo[w->undo_n++] =
-        (struct undo){series, series->has_samples, series->newest_ms, series->newest_bits, series->transaction};
+    w->undo[w->undo_n++] = (struct undo){series,
+                                         series->has_samples,
+                                         series->newest_is_histogram,
+                                         series->newest_ms,
+                                         series->newest_bits,
+                                         series->transaction};
     series->transaction = w->transaction;
     return true;
 }
@@ -156,13 +161,13 @@ static void describe(struct error *first, struct labels labels, int64_t time_ms,
     strbuf_release(&name);
 }
 
-static void refuse(struct append_request *request, struct labels labels, const struct sample *sample, const char *words,
-                   const char *limit)
+static void refuse(struct append_request *request, struct labels labels, const struct offered *sample,
+                   const char *words, const char *limit)
 {
     describe(&request->refused, labels, sample->time_ms, words, limit);
 }
 
-static void refuse_distance(struct append_request *request, struct labels labels, const struct sample *sample,
+static void refuse_distance(struct append_request *request, struct labels labels, const struct offered *sample,
                             const char *words, uint64_t asked_ms, const char *from, int64_t allowed_ms)
 {
     char limit[160];
@@ -170,16 +175,22 @@ static void refuse_distance(struct append_request *request, struct labels labels
     refuse(request, labels, sample, words, limit);
 }
 
-void writer_refuse_conflict(struct append_request *request, struct labels labels, const struct sample *sample,
-                            uint64_t existing_bits)
+/* Prometheus names the values of floats only. */
+void writer_refuse_conflict(struct append_request *request, struct labels labels, const struct offered *sample,
+                            uint64_t existing_bits, bool existing_is_histogram)
 {
-    char old_text[FLOAT_TEXT_MAX], new_text[FLOAT_TEXT_MAX], words[2 * FLOAT_TEXT_MAX + 128];
+    char old_text[FLOAT_TEXT_MAX] = "", new_text[FLOAT_TEXT_MAX], words[2 * FLOAT_TEXT_MAX + 128];
     request->conflicting++;
-    float_text_general(old_text, double_from_bits(existing_bits));
-    float_text_general(new_text, sample->value);
+    if (sample->packed.ptr) {
+        refuse(request, labels, sample, "duplicate sample for timestamp", "");
+        return;
+    }
+    float_text_general(new_text, double_from_bits(sample->bits));
+    if (!existing_is_histogram)
+        float_text_general(old_text, double_from_bits(existing_bits));
     snprintf(words, sizeof words,
-             "duplicate sample for timestamp %" PRId64 "; overrides not allowed: existing %s, new value %s",
-             sample->time_ms, old_text, new_text);
+             "duplicate sample for timestamp %" PRId64 "; overrides not allowed: existing %s%s, new value %s",
+             sample->time_ms, existing_is_histogram ? "is a histogram" : "", old_text, new_text);
     refuse(request, labels, sample, words, "");
 }
 
@@ -196,7 +207,7 @@ enum verdict {
     TURNED_AWAY /* and counted */
 };
 
-static enum verdict judge_older(struct append_request *request, struct labels labels, const struct sample *sample,
+static enum verdict judge_older(struct append_request *request, struct labels labels, const struct offered *sample,
                                 const struct known_series *known, const struct bounds *bounds)
 {
     if (late_within(known, sample->time_ms, bounds->window_ms))
@@ -213,7 +224,7 @@ static enum verdict judge_older(struct append_request *request, struct labels la
     return TURNED_AWAY;
 }
 
-static enum verdict judge(struct append_request *request, struct labels labels, const struct sample *sample,
+static enum verdict judge(struct append_request *request, struct labels labels, const struct offered *sample,
                           const struct known_series *known, const struct bounds *bounds)
 {
     if (sample->time_ms > bounds->newest_allowed_ms) {
@@ -232,10 +243,13 @@ static enum verdict judge(struct append_request *request, struct labels labels, 
         return NEWER;
     if (sample->time_ms < known->newest_ms)
         return judge_older(request, labels, sample, known, bounds);
-    if (double_bits(sample->value) == known->newest_bits)
+    bool is_histogram = sample->packed.ptr;
+    if (sample->bits == known->newest_bits && is_histogram == known->newest_is_histogram) {
         request->duplicates++;
-    else
-        writer_refuse_conflict(request, labels, sample, known->newest_bits);
+        request->histograms_known += is_histogram;
+    } else {
+        writer_refuse_conflict(request, labels, sample, known->newest_bits, known->newest_is_histogram);
+    }
     return TURNED_AWAY;
 }
 
@@ -260,9 +274,18 @@ static bool stage_row(struct writer *w, struct known_series *known, const struct
         !writer_reserve((void **)&w->rows, &w->rows_capacity, w->rows_n + 1, sizeof *w->rows))
         return false;
     known->has_samples = true;
+    known->newest_is_histogram = false;
     known->newest_ms = sample->time_ms;
     known->newest_bits = double_bits(sample->value);
     w->rows[w->rows_n++] = (struct staged_row){known, *sample};
+    return true;
+}
+
+bool writer_stage_histogram(struct writer *w, struct known_series *series, int64_t time_ms, struct str packed)
+{
+    if (!writer_reserve((void **)&w->histograms, &w->histograms_capacity, w->histograms_n + 1, sizeof *w->histograms))
+        return false;
+    w->histograms[w->histograms_n++] = (struct staged_histogram){series, {time_ms, packed}};
     return true;
 }
 
@@ -316,8 +339,9 @@ static enum status stage_series(struct duckdb_store *store, struct append_reques
     struct bounds bounds = bounds_for(store, series, *common);
     for (size_t i = 0; i < series->samples_n; i++) {
         const struct sample *sample = &series->samples[i];
-        enum verdict verdict = judge(request, series->labels, sample, known, &bounds);
-        if (verdict == TURNED_AWAY || (verdict == LATE && late_stage(w, known, series->labels, sample, request)))
+        struct offered offered = {.time_ms = sample->time_ms, .bits = double_bits(sample->value)};
+        enum verdict verdict = judge(request, series->labels, &offered, known, &bounds);
+        if (verdict == TURNED_AWAY || (verdict == LATE && late_stage(w, known, series->labels, &offered, request)))
             continue;
         if (!known)
             known = catalogue_add(&w->catalogue, series->labels, hash);
@@ -328,6 +352,42 @@ static enum status stage_series(struct duckdb_store *store, struct append_reques
         request->zeros += has_start;
         request->written++;
     }
+    return OK;
+}
+
+/* A native histogram newer than all of its series. False: no memory. */
+static bool stage_newest_histogram(struct writer *w, struct known_series *known, const struct offered *offered)
+{
+    if (!known || !remember(w, known) || !writer_stage_histogram(w, known, offered->time_ms, offered->packed))
+        return false;
+    known->has_samples = known->newest_is_histogram = true;
+    known->newest_ms = offered->time_ms;
+    known->newest_bits = offered->bits;
+    return true;
+}
+
+/* One of the request's native histograms; the samples of its series are staged. */
+static enum status stage_histogram(struct duckdb_store *store, struct append_request *request,
+                                   const struct append_histogram *histogram, const struct bounds *common,
+                                   struct error *reterr)
+{
+    struct writer *w = &store->writer;
+    struct labels labels = request->series[histogram->series].labels;
+    uint64_t hash = labels_hash(labels);
+    struct known_series *known = catalogue_find(&w->catalogue, labels, hash);
+    const struct histogram_sample *is = &histogram->is;
+    struct offered offered = {is->time_ms, catalogue_histogram_bits(is->packed), is->packed};
+    struct bounds bounds = *common;
+    bounds.oldest_allowed_ms = is->time_ms < common->oldest_allowed_ms ? retention_oldest_ms(store, labels) : INT64_MIN;
+    enum verdict verdict = judge(request, labels, &offered, known, &bounds);
+    if (verdict == TURNED_AWAY || (verdict == LATE && late_stage(w, known, labels, &offered, request)))
+        return OK;
+    if (!known)
+        known = catalogue_add(&w->catalogue, labels, hash);
+    if (verdict == LATE || !stage_newest_histogram(w, known, &offered))
+        return error_set(reterr, E_NOMEM, "no memory to stage a write");
+    request->written++;
+    request->histograms_written++;
     return OK;
 }
 
@@ -368,10 +428,15 @@ static enum status stage(struct duckdb_store *store, struct metadata_changes *ch
         struct starts starts = {request->starts, request->starts + request->starts_n};
         request->zeros = request->metadata_refused = request->late = request->too_old = request->too_far_ahead =
             request->beyond_retention = 0;
+        request->histograms_written = request->histograms_known = 0;
         request->refused = request->exemplar_refused = (struct error){.status = OK};
         memset(request->exemplars_by, 0, sizeof request->exemplars_by);
-        for (size_t j = 0; status == OK && j < request->series_n; j++)
+        size_t histogram = 0;
+        for (size_t j = 0; status == OK && j < request->series_n; j++) {
             status = stage_series(store, request, &request->series[j], &starts, &bounds, reterr);
+            for (; status == OK && histogram < request->histograms_n && request->histograms[histogram].series == j;)
+                status = stage_histogram(store, request, &request->histograms[histogram++], &bounds, reterr);
+        }
         for (size_t j = 0; status == OK && j < request->exemplars_n; j++)
             status = stage_exemplar(&store->writer, request, &request->exemplars[j], &bounds, reterr);
         if (status == OK)
@@ -514,6 +579,8 @@ static enum status write_all(struct writer *w, const struct metadata_changes *ch
     if (status == OK)
         status = writer_put_rows(w, ENGINE_CATALOG, "recent", w->rows, w->rows_n - w->bulk_n, reterr);
     if (status == OK)
+        status = histograms_write(w->connection, w->histograms, w->histograms_n, w->transaction, reterr);
+    if (status == OK)
         status = bulk_write(w, reterr);
     if (status == OK)
         status = metadata_write(changes, w->connection, reterr);
@@ -528,7 +595,7 @@ static enum status write_all(struct writer *w, const struct metadata_changes *ch
 
 static void clear(struct writer *w)
 {
-    w->rows_n = w->undo_n = w->late_n = w->bulk_n = 0;
+    w->rows_n = w->histograms_n = w->undo_n = w->late_n = w->bulk_n = 0;
     exemplar_ring_discard(w->exemplars.ring);
     w->in_doubt = false;
     w->transaction++;
@@ -539,6 +606,7 @@ static void put_back(struct writer *w)
     for (size_t i = 0; i < w->undo_n; i++) {
         struct undo *undo = &w->undo[i];
         undo->series->has_samples = undo->has_samples;
+        undo->series->newest_is_histogram = undo->newest_is_histogram;
         undo->series->newest_ms = undo->newest_ms;
         undo->series->newest_bits = undo->newest_bits;
         undo->series->transaction = undo->transaction;
@@ -559,6 +627,10 @@ static void publish(struct writer *w)
     catalogue_publish_begin(&w->catalogue);
     for (size_t i = 0; i < w->rows_n; i++)
         catalogue_publish(&w->catalogue, w->rows[i].series, w->rows[i].sample.time_ms, w->rows[i].sample.time_ms);
+    for (size_t i = 0; i < w->histograms_n; i++) {
+        const struct staged_histogram *histogram = &w->histograms[i];
+        catalogue_publish(&w->catalogue, histogram->series, histogram->sample.time_ms, histogram->sample.time_ms);
+    }
     for (size_t i = 0; i < w->late_n; i++) {
         const struct staged_row *row = &w->late[i].row;
         if (w->late[i].accepted && w->late[i].joins)
@@ -580,6 +652,9 @@ static void settle(struct duckdb_store *store)
     }
     for (size_t i = 0; i < w->rows_n; i++)
         settle_sample(totals, w->rows[i].sample.time_ms);
+    for (size_t i = 0; i < w->histograms_n; i++)
+        settle_sample(totals, w->histograms[i].sample.time_ms);
+    totals->histograms_n += w->histograms_n;
     for (size_t i = 0; i < w->late_n; i++) {
         if (w->late[i].accepted && w->late[i].joins)
             settle_sample(totals, w->late[i].row.sample.time_ms);
@@ -591,33 +666,50 @@ static void settle(struct duckdb_store *store)
     compactor_appended(store, recent_n);
 }
 
-/* One of the samples that are in the tables if the transaction is. NULL: there is none, but maybe exemplars. */
-static const struct staged_row *witness_of(const struct writer *w)
+/* A sample that is in the tables if the transaction is. */
+struct witness {
+    const struct known_series *series; /* NULL: there is none, but maybe exemplars */
+    int64_t time_ms;
+};
+
+static struct witness witness_of(const struct writer *w)
 {
     if (w->rows_n > 0)
-        return &w->rows[0];
+        return (struct witness){w->rows[0].series, w->rows[0].sample.time_ms};
+    if (w->histograms_n > 0)
+        return (struct witness){w->histograms[0].series, w->histograms[0].sample.time_ms};
     for (size_t i = 0; i < w->late_n; i++) {
         if (w->late[i].accepted && w->late[i].joins)
-            return &w->late[i].row;
+            return (struct witness){w->late[i].row.series, w->late[i].row.sample.time_ms};
     }
-    return NULL;
+    return (struct witness){.series = NULL};
 }
 
-static enum status is_stored(struct writer *w, const struct staged_row *row, bool *ret_is, struct error *reterr)
+static void write_count(struct sql *sql, const char *table, struct witness witness)
+{
+    sql_words(sql, "(SELECT count(*) FROM ");
+    sql_words(sql, table);
+    sql_words(sql, " WHERE series = ");
+    sql_i64(sql, witness.series->id);
+    sql_words(sql, " AND ts = ");
+    sql_i64(sql, witness.time_ms);
+    sql_words(sql, ") + ");
+}
+
+static enum status is_stored(struct writer *w, struct witness witness, bool *ret_is, struct error *reterr)
 {
     struct sql sql;
     duckdb_result rows;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT (SELECT count(*) FROM recent WHERE series = ");
-    sql_i64(&sql, row->series->id);
-    sql_words(&sql, " AND ts = ");
-    sql_i64(&sql, row->sample.time_ms);
-    sql_words(&sql, ") + (SELECT count(*) FROM chunks WHERE series = ");
-    sql_i64(&sql, row->series->id);
+    sql_words(&sql, "SELECT ");
+    write_count(&sql, "recent", witness);
+    write_count(&sql, "histograms", witness);
+    sql_words(&sql, "(SELECT count(*) FROM chunks WHERE series = ");
+    sql_i64(&sql, witness.series->id);
     sql_words(&sql, " AND ");
-    sql_meets(&sql, (struct time_span){row->sample.time_ms, row->sample.time_ms});
+    sql_meets(&sql, (struct time_span){witness.time_ms, witness.time_ms});
     sql_words(&sql, " AND list_contains(ts, ");
-    sql_i64(&sql, row->sample.time_ms);
+    sql_i64(&sql, witness.time_ms);
     sql_words(&sql, "))");
     enum status status = engine_ask(w->connection, &sql, NULL, &rows, reterr);
     if (status != OK)
@@ -632,12 +724,12 @@ static enum status is_stored(struct writer *w, const struct staged_row *row, boo
 static enum status end_doubt(struct duckdb_store *store, bool *ret_stored, struct error *reterr)
 {
     struct writer *w = &store->writer;
-    const struct staged_row *witness = witness_of(w);
+    struct witness witness = witness_of(w);
     bool stored = false;
     pthread_mutex_lock(&store->compactor.running);
     pthread_mutex_lock(&w->lock);
     enum status status = store_mend(store, reterr);
-    if (status == OK && witness)
+    if (status == OK && witness.series)
         status = is_stored(w, witness, &stored, reterr);
     else if (status == OK)
         status = exemplars_are_stored(&w->exemplars, w->connection, &stored, reterr);
@@ -676,6 +768,24 @@ static enum status stage_alone(struct duckdb_store *store, struct metadata_chang
     return status;
 }
 
+static uint64_t staged_bytes(const struct writer *w)
+{
+    uint64_t bytes = w->rows_n * sizeof *w->rows;
+    for (size_t i = 0; i < w->histograms_n; i++)
+        bytes += sizeof *w->histograms + w->histograms[i].sample.packed.len;
+    return bytes;
+}
+
+static void mark_histograms(struct writer *w)
+{
+    for (size_t i = 0; i < w->histograms_n; i++)
+        catalogue_mark_histograms(&w->catalogue, w->histograms[i].series);
+    for (size_t i = 0; i < w->late_n; i++) {
+        if (w->late[i].packed.ptr)
+            catalogue_mark_histograms(&w->catalogue, w->late[i].row.series);
+    }
+}
+
 static enum status append_in_turn(struct duckdb_store *store, struct metadata_changes *changes,
                                   struct append_request *requests, size_t n, struct error *reterr)
 {
@@ -688,10 +798,11 @@ static enum status append_in_turn(struct duckdb_store *store, struct metadata_ch
     atomic_store(&store->backend.metadata_labels, w->catalogue.metadata_labels);
     if (status == OK && store->options.bulk && w->late_n == 0)
         status = bulk_choose(w, reterr);
-    bool any = w->rows_n + w->late_n + changes->n + exemplar_ring_staged_n(w->exemplars.ring) > 0;
+    bool any = w->rows_n + w->histograms_n + w->late_n + changes->n + exemplar_ring_staged_n(w->exemplars.ring) > 0;
     if (status == OK && any)
-        status = disk_check(store, w->rows_n * sizeof *w->rows, reterr);
+        status = disk_check(store, staged_bytes(w), reterr);
     if (status == OK && any) {
+        mark_histograms(w);
         status = write_all(w, changes, reterr);
         w->in_doubt = status != OK;
     }

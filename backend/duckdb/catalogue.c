@@ -354,6 +354,17 @@ void catalogue_publish(struct catalogue *c, struct known_series *series, int64_t
     c->latest_ms = latest_ms > c->latest_ms ? latest_ms : c->latest_ms;
 }
 
+void catalogue_mark_histograms(struct catalogue *c, struct known_series *series)
+{
+    if (series->has_histograms)
+        return;
+    pthread_rwlock_wrlock(&c->lock);
+    series->has_histograms = c->has_histograms = true;
+    for (unsigned i = 0; i < series->values_n; i++)
+        c->values[series->values[i]].has_histograms = true;
+    pthread_rwlock_unlock(&c->lock);
+}
+
 void catalogue_forget_before(struct catalogue *c, int64_t cut_ms, int64_t oldest_ms)
 {
     pthread_rwlock_wrlock(&c->lock);

@@ -26,15 +26,17 @@ struct known_series {
     uint32_t *values; /* numbers of its values, in the order of their names; NULL: no series has this number */
     uint32_t id;      /* its place in the catalogue and its number in the tables */
     uint16_t values_n;
-    bool stored; /* its row in the table series is committed */
-    bool has_samples;
-    int64_t newest_ms; /* if has_samples; with the transaction under way */
-    uint64_t newest_bits;
-    uint64_t transaction; /* the last one that touched it */
+    bool stored;              /* its row in the table series is committed */
+    bool has_samples;         /* or native histograms, which are samples here */
+    bool newest_is_histogram; /* as the two below */
+    int64_t newest_ms;        /* if has_samples; with the transaction under way */
+    uint64_t newest_bits;     /* of a native histogram: catalogue_histogram_bits */
+    uint64_t transaction;     /* the last one that touched it */
     /* Seen by readers: */
     bool listed;                   /* in the postings of its values */
     bool gone;                     /* taken out: soon free */
     bool oldest_open, latest_open; /* oldest_ms, latest_ms is only a bound: samples were deleted there */
+    bool has_histograms;           /* some of its samples are, or were, native histograms */
     uint32_t next_gone;            /* if gone: the number of another one, or CATALOGUE_NONE */
     int64_t oldest_ms, latest_ms;  /* if listed; of committed samples */
 };
@@ -48,13 +50,14 @@ struct known_name {
 
 struct known_value {
     struct str text;
-    uint32_t name;     /* which of the names */
-    uint32_t held;     /* series that hold it, listed or not; 0: a free place */
-    uint32_t series_n; /* listed ones */
-    uint32_t capacity; /* of `series`; at least `held` */
-    uint32_t *series;  /* their numbers, in no order */
-    uint32_t place;    /* in its name's values */
-    bool thins;        /* some of `series` is being taken out */
+    uint32_t name;       /* which of the names */
+    uint32_t held;       /* series that hold it, listed or not; 0: a free place */
+    uint32_t series_n;   /* listed ones */
+    uint32_t capacity;   /* of `series`; at least `held` */
+    uint32_t *series;    /* their numbers, in no order */
+    uint32_t place;      /* in its name's values */
+    bool thins;          /* some of `series` is being taken out */
+    bool has_histograms; /* some series that holds it has, or had */
 };
 
 /* An open addressed hash table of numbers: number + 1, 0 for a free place. */
@@ -80,6 +83,7 @@ struct catalogue {
     int64_t oldest_ms, latest_ms; /* all listed series' samples are from the one to the other */
     uint64_t text_bytes;          /* of names and values */
     struct number_slots series_slots, name_slots, value_slots;
+    bool has_histograms;  /* some series has, or had */
     bool metadata_labels; /* see struct backend */
 
     pthread_mutex_t readers_lock;
@@ -91,6 +95,7 @@ struct catalogue {
 /* What is stored, for statistics. */
 struct totals {
     uint64_t series_n, samples_n;
+    uint64_t histograms_n;  /* of the samples */
     int64_t min_ms, max_ms; /* INT64_MAX, INT64_MIN when there are no samples */
     uint64_t batch;         /* the last one committed (schema.h) */
 };
@@ -115,6 +120,10 @@ void catalogue_publish_begin(struct catalogue *catalogue);
 void catalogue_publish(struct catalogue *catalogue, struct known_series *series, int64_t oldest_ms, int64_t latest_ms);
 void catalogue_publish_end(struct catalogue *catalogue);
 
+/* The series is about to get native histograms. Said before they can be read, for what is planned without them must not
+ * run over them; never taken back. Takes the lock. */
+void catalogue_mark_histograms(struct catalogue *catalogue, struct known_series *series);
+
 /* Takes series out whose samples and rows in the tables are deleted, and committed so. Unknown numbers are left out of
  * account. Pointers to these series are not valid any more. Never fails. */
 void catalogue_remove(struct catalogue *catalogue, const uint32_t *ids, size_t n);
@@ -125,6 +134,12 @@ void catalogue_forget_before(struct catalogue *catalogue, int64_t cut_ms, int64_
 
 /* Some samples of a series are deleted, and committed so. */
 void catalogue_loosen(struct catalogue *catalogue, uint32_t id);
+
+/* What tells native histograms apart where a sample has its value's bits. */
+static inline uint64_t catalogue_histogram_bits(struct str packed)
+{
+    return labels_hash((struct labels){&(struct label){.name = packed}, 1});
+}
 
 uint64_t catalogue_bytes(const struct catalogue *catalogue); /* what it holds, about */
 

@@ -87,11 +87,63 @@ static enum status load_newest(struct catalogue *c, struct connection *connectio
     return status;
 }
 
+/* Beside what note_samples said. */
+static void note_histograms(struct catalogue *c, duckdb_data_chunk chunk, struct totals *totals)
+{
+    const void *column[4]; /* series, oldest, newest, how many; then the newest one */
+    for (idx_t i = 0; i < ARRAY_LENGTH(column); i++)
+        column[i] = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, i));
+    const uint32_t *ids = column[0];
+    const int64_t *oldest = column[1], *newest = column[2], *counts = column[3];
+    struct text_column packed = text_column_of(duckdb_data_chunk_get_vector(chunk, 4));
+    for (idx_t row = 0; row < duckdb_data_chunk_get_size(chunk); row++) {
+        struct known_series *series = catalogue_at(c, ids[row]);
+        totals->samples_n += (uint64_t)counts[row];
+        totals->histograms_n += (uint64_t)counts[row];
+        totals->min_ms = oldest[row] < totals->min_ms ? oldest[row] : totals->min_ms;
+        totals->max_ms = newest[row] > totals->max_ms ? newest[row] : totals->max_ms;
+        if (!series)
+            continue;
+        if (!series->has_samples || newest[row] > series->newest_ms) {
+            series->newest_ms = newest[row];
+            series->newest_bits = catalogue_histogram_bits(text_column_get(&packed, row));
+            series->newest_is_histogram = true;
+        }
+        series->has_samples = true;
+        catalogue_mark_histograms(c, series);
+        catalogue_publish_begin(c);
+        catalogue_publish(c, series, oldest[row], newest[row]);
+        catalogue_publish_end(c);
+    }
+}
+
+static enum status load_histograms(struct catalogue *c, struct connection *connection, struct totals *totals,
+                                   struct error *reterr)
+{
+    duckdb_result result;
+    enum status status = engine_query(
+        connection,
+        "SELECT series, min(ts), max(ts), count(*)::BIGINT, arg_max(histogram, ts) FROM histograms GROUP BY series",
+        true, NULL, &result, reterr);
+    if (status != OK)
+        return status;
+    duckdb_data_chunk chunk = NULL;
+    while ((status = engine_fetch(connection, &result, NULL, &chunk, reterr)) == OK && chunk) {
+        note_histograms(c, chunk, totals);
+        duckdb_destroy_data_chunk(&chunk);
+    }
+    duckdb_destroy_result(&result);
+    return status;
+}
+
 static enum status load_batch(struct connection *connection, struct totals *totals, struct error *reterr)
 {
     duckdb_result result;
     enum status status =
-        engine_query(connection, "SELECT coalesce(max(batch), 0) FROM recent", false, NULL, &result, reterr);
+        engine_query(connection,
+                     "SELECT coalesce(max(batch), 0) FROM (SELECT batch FROM recent UNION ALL SELECT batch FROM "
+                     "histograms)",
+                     false, NULL, &result, reterr);
     if (status != OK)
         return status;
     totals->batch = (uint64_t)duckdb_value_int64(&result, 0, 0);
@@ -106,6 +158,8 @@ enum status catalogue_load(struct catalogue *c, struct connection *connection, s
     enum status status = load_series(c, connection, ret_totals, reterr);
     if (status == OK)
         status = load_newest(c, connection, ret_totals, reterr);
+    if (status == OK)
+        status = load_histograms(c, connection, ret_totals, reterr);
     if (status == OK)
         status = load_batch(connection, ret_totals, reterr);
     return status;

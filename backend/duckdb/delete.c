@@ -44,6 +44,8 @@ static enum status doom(struct removal *r, const struct series_query *query, str
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "SELECT series, sum(n)::BIGINT AS n FROM (");
     schema_counts(&sql, query->span, r->batch);
+    sql_words(&sql, " UNION ALL ");
+    schema_histograms(&sql, "series, 1 AS n", query->span, r->batch);
     sql_words(&sql, ") WHERE ");
     write_chosen(&sql, query);
     sql_words(&sql, " GROUP BY series HAVING sum(n) > 0");
@@ -87,16 +89,30 @@ static enum status delete_inside(struct removal *r, struct time_span span, struc
     return removal_change(r, &sql, NULL, reterr);
 }
 
+/* Of a table whose rows have a time and a batch. */
+static void write_doomed_rows(struct sql *sql, const struct removal *r, struct time_span span)
+{
+    sql_between(sql, "ts", span);
+    sql_words(sql, " AND ");
+    schema_within(sql, r->batch);
+    write_is_doomed(sql);
+}
+
 static enum status delete_recent(struct removal *r, struct time_span span, struct error *reterr)
 {
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "DELETE FROM recent WHERE ");
-    sql_between(&sql, "ts", span);
-    sql_words(&sql, " AND ");
-    schema_within(&sql, r->batch);
-    write_is_doomed(&sql);
+    write_doomed_rows(&sql, r, span);
     return removal_change(r, &sql, &r->recent_n, reterr);
+}
+
+static enum status delete_histograms(struct removal *r, struct time_span span, struct error *reterr)
+{
+    struct sql condition;
+    sql_init(&condition, SQL_BYTES_MAX);
+    write_doomed_rows(&condition, r, span);
+    return removal_delete_histograms(r, &condition, reterr);
 }
 
 static enum status take_out(struct removal *r, const struct series_query *query, struct error *reterr)
@@ -108,7 +124,9 @@ static enum status take_out(struct removal *r, const struct series_query *query,
     status = delete_inside(r, query->span, reterr);
     if (status == OK)
         status = cut_ends(r, query->span, reterr);
-    return status == OK ? delete_recent(r, query->span, reterr) : status;
+    if (status == OK)
+        status = delete_recent(r, query->span, reterr);
+    return status == OK ? delete_histograms(r, query->span, reterr) : status;
 }
 
 /* A move may be under way for seconds; the caller's patience is looked after meanwhile. */

@@ -81,6 +81,7 @@ static enum status store_stats(struct backend *backend, struct backend_stats *re
         .min_time_ms = totals.min_ms,
         .max_time_ms = totals.max_ms,
         .exemplars_n = exemplar_ring_n(store->writer.exemplars.ring),
+        .histograms_n = totals.histograms_n,
     };
     enum status status = engine_figures(store, &stats, reterr);
     if (status != OK)
@@ -130,6 +131,7 @@ static const struct backend_ops OPS = {
     .delete_series = store_delete_series,
     .run = store_run,
     .scan = store_scan,
+    .has_histograms = store_has_histograms,
     .raw_open = store_raw_open,
     .raw_next = store_raw_next,
     .raw_close = store_raw_close,

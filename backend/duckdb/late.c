@@ -4,7 +4,8 @@
  * sample whose time lies in a chunk must be in that chunk. And what lies in recent is later than the chunk of its
  * series in its partition, so that a move can put it behind (compact.c). Hence a late sample before the end of the
  * chunk of its partition is joined to the chunk, by the transaction that stores it: the chunk is replaced, as a move
- * does. Every other late sample goes to recent like any sample; runs of one never overlap.
+ * does. Every other late sample goes to recent like any sample; runs of one never overlap. Native histograms are in no
+ * chunk: they go to their table, if there is no sample of their time.
  *
  * Which samples are there already is asked of the tables, in one statement for all late samples of the transaction.
  * Nobody else may change chunks, or move rows of recent, between that statement and the commit: the compactor's
@@ -12,6 +13,7 @@
  */
 #include <stdlib.h>
 
+#include "backend/duckdb/decode.h"
 #include "backend/duckdb/functions.h"
 #include "backend/duckdb/partition.h"
 #include "backend/duckdb/store.h"
@@ -26,13 +28,17 @@ bool late_within(const struct known_series *known, int64_t time_ms, int64_t wind
     return (uint64_t)known->newest_ms - (uint64_t)time_ms <= (uint64_t)window_ms && window_ms > 0;
 }
 
-bool late_stage(struct writer *w, struct known_series *known, struct labels labels, const struct sample *sample,
+bool late_stage(struct writer *w, struct known_series *known, struct labels labels, const struct offered *offered,
                 struct append_request *request)
 {
     if (!writer_reserve((void **)&w->late, &w->late_capacity, w->late_n + 1, sizeof *w->late))
         return false;
-    w->late[w->late_n] =
-        (struct late_sample){.row = {known, *sample}, .labels = labels, .request = request, .order = w->late_n};
+    double value = offered->packed.ptr ? 0 : double_from_bits(offered->bits);
+    w->late[w->late_n] = (struct late_sample){.row = {known, {offered->time_ms, value}},
+                                              .packed = offered->packed,
+                                              .labels = labels,
+                                              .request = request,
+                                              .order = w->late_n};
     w->late_n++;
     return true;
 }
@@ -67,10 +73,19 @@ static struct late_sample *find_place(struct writer *w, uint32_t id, int64_t tim
     return low < w->late_n && compare_places(&w->late[low].row, id, time_ms) == 0 ? &w->late[low] : NULL;
 }
 
-static void take_place(struct late_sample *late, uint64_t bits)
+static void take_place(struct late_sample *late, uint64_t bits, bool is_histogram)
 {
     late->taken = true;
+    late->taken_is_histogram = is_histogram;
     late->taken_bits = bits;
+}
+
+static struct offered offered_of(const struct late_sample *late)
+{
+    const struct sample *sample = &late->row.sample;
+    return (struct offered){sample->time_ms,
+                            late->packed.ptr ? catalogue_histogram_bits(late->packed) : double_bits(sample->value),
+                            late->packed};
 }
 
 /* --- what is there --- */
@@ -107,15 +122,18 @@ static struct time_span partitions_of(const struct writer *w)
     return partitions_span(min_ms / PARTITION_MS, max_ms / PARTITION_MS);
 }
 
-/* One row for each late sample that recent has its time of, or that lies before the end of a chunk: then `value` is
- * NULL if the chunk has not its time. */
+/* One row for each late sample that recent or histograms have its time of, or that lies before the end of a chunk: then
+ * `value` is NULL if the chunk has not its time. */
 static void write_places(struct sql *sql, const struct writer *w)
 {
     struct time_span span = partitions_of(w);
-    sql_words(sql, "SELECT series, ts, recent.value, false AS joins FROM recent JOIN temp.main." LATE_TABLE
+    sql_words(sql, "SELECT series, ts, recent.value, false AS joins, NULL::BLOB AS histogram FROM recent JOIN "
+                   "temp.main." LATE_TABLE " USING (series, ts) WHERE ");
+    sql_between(sql, "ts", span);
+    sql_words(sql, " UNION ALL SELECT series, ts, NULL, false, histogram FROM histograms JOIN temp.main." LATE_TABLE
                    " USING (series, ts) WHERE ");
     sql_between(sql, "ts", span);
-    sql_words(sql, " UNION ALL SELECT old.series, late.ts, old.value[list_position(old.ts, late.ts)], true FROM "
+    sql_words(sql, " UNION ALL SELECT old.series, late.ts, old.value[list_position(old.ts, late.ts)], true, NULL FROM "
                    "(SELECT * FROM chunks WHERE ");
     sql_between(sql, "tmin", span);
     sql_words(sql, ") AS old JOIN temp.main." LATE_TABLE " AS late ON late.series = old.series AND ");
@@ -132,13 +150,16 @@ static enum status take_places(struct writer *w, duckdb_data_chunk chunk, struct
     duckdb_vector values = duckdb_data_chunk_get_vector(chunk, 2);
     const double *value = duckdb_vector_get_data(values);
     const bool *joins = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 3));
+    struct text_column histograms = text_column_of(duckdb_data_chunk_get_vector(chunk, 4));
     for (idx_t row = 0; row < duckdb_data_chunk_get_size(chunk); row++) {
         struct late_sample *late = find_place(w, id[row], time_ms[row]);
         if (!late)
             return error_set(reterr, E_INTERNAL, "the engine has a place for a late sample that did not come");
-        late->joins = joins[row];
+        late->joins = late->joins || joins[row]; /* a place may have a row by a chunk, and one by a histogram */
         if (is_valid(duckdb_vector_get_validity(values), row))
-            take_place(late, double_bits(stored_value(value[row])));
+            take_place(late, double_bits(stored_value(value[row])), false);
+        else if (is_valid(histograms.validity, row))
+            take_place(late, catalogue_histogram_bits(text_column_get(&histograms, row)), true);
     }
     return OK;
 }
@@ -166,17 +187,28 @@ static enum status ask_places(struct writer *w, struct error *reterr)
 /* The first sample of a place stays, in the order they came; `first` knows whether the tables have an earlier one. */
 static enum status judge(struct writer *w, struct late_sample *first, struct late_sample *late, struct error *reterr)
 {
+    struct offered offered = offered_of(late);
+    bool is_histogram = late->packed.ptr;
     if (first->taken) {
-        if (double_bits(late->row.sample.value) == first->taken_bits)
-            late->request->duplicates++;
-        else
-            writer_refuse_conflict(late->request, late->labels, &late->row.sample, first->taken_bits);
+        if (offered.bits != first->taken_bits || is_histogram != first->taken_is_histogram) {
+            writer_refuse_conflict(late->request, late->labels, &offered, first->taken_bits, first->taken_is_histogram);
+            return OK;
+        }
+        late->request->duplicates++;
+        late->request->histograms_known += is_histogram;
         return OK;
     }
-    take_place(first, double_bits(late->row.sample.value));
+    take_place(first, offered.bits, is_histogram);
     late->accepted = true;
     late->request->written++;
     late->request->late++;
+    late->request->histograms_written += is_histogram;
+    if (is_histogram) {
+        late->joins = false;
+        return writer_stage_histogram(w, late->row.series, offered.time_ms, late->packed)
+                   ? OK
+                   : error_set(reterr, E_NOMEM, "no memory to stage a write");
+    }
     if (late->joins)
         return OK;
     if (!writer_reserve((void **)&w->rows, &w->rows_capacity, w->rows_n + 1, sizeof *w->rows))
@@ -196,7 +228,13 @@ enum status late_judge(struct writer *w, struct error *reterr)
     for (size_t i = 0; status == OK && i < w->rows_n; i++) {
         struct late_sample *late = find_place(w, w->rows[i].series->id, w->rows[i].sample.time_ms);
         if (late)
-            take_place(late, double_bits(w->rows[i].sample.value));
+            take_place(late, double_bits(w->rows[i].sample.value), false);
+    }
+    for (size_t i = 0; status == OK && i < w->histograms_n; i++) {
+        const struct histogram_sample *sample = &w->histograms[i].sample;
+        struct late_sample *late = find_place(w, w->histograms[i].series->id, sample->time_ms);
+        if (late)
+            take_place(late, catalogue_histogram_bits(sample->packed), true);
     }
     struct late_sample *first = w->late;
     for (size_t i = 0; status == OK && i < w->late_n; i++) {

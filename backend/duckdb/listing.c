@@ -127,6 +127,9 @@ static void write_in_span(struct sql *sql, const struct series_set *set, struct 
     sql_words(sql, "SELECT series FROM recent WHERE ");
     write_named(sql, set);
     sql_between(sql, "ts", span);
+    sql_words(sql, " UNION ALL SELECT series FROM histograms WHERE ");
+    write_named(sql, set);
+    sql_between(sql, "ts", span);
     /* A chunk that lies around the span may have a gap there. */
     sql_words(sql, " UNION ALL SELECT series FROM chunks WHERE ");
     write_named(sql, set);

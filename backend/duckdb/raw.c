@@ -5,7 +5,8 @@
  * straight to its place, because the counts tell where every series begins. So nothing is sorted but series whose runs
  * turn out to be unordered: those are merged. Each statement decodes most chunks there are, since series in label order
  * lie anywhere among them; so slices are as large as memory for them can be spared. A series longer than a slice is
- * read alone, by an ordered stream.
+ * read alone, by an ordered stream. Native histograms come in pieces of their own (raw_histograms.h); a series
+ * that has both is given in turns, in the order of time.
  *
  * All statements of a cursor see one snapshot: they run in one transaction on the cursor's own connection, and leave
  * out batches that were not committed when it began (schema.h).
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/duckdb/raw_histograms.h"
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "backend/duckdb/stored_value.h"
@@ -22,14 +24,15 @@
 
 #define SLICE_SAMPLES    (1u << 22) /* 64 MB */
 #define BLOCK_SAMPLES    8192u
+#define BLOCK_HISTOGRAMS 1024u
 #define CURSOR_BYTES_MAX ((size_t)1 << 30) /* labels of all its series */
-#define RAW_SLICE_TABLE  "raw_slice"       /* temporary: series -> slice; of this connection only */
 
 struct raw_series {
     struct labels labels;
     uint32_t id;
     uint32_t slice;
-    uint64_t samples_n;
+    uint64_t samples_n; /* floats */
+    uint64_t histograms_n, histogram_bytes;
 };
 
 struct raw_cursor {
@@ -45,8 +48,13 @@ struct raw_cursor {
     uint64_t batch; /* the last one that is read */
     bool in_transaction, has_slice_table;
 
-    size_t at;         /* the series being handed out */
-    uint64_t given;    /* samples of it handed out */
+    size_t at;      /* the series being handed out */
+    uint64_t given; /* samples of it taken out of the tables; those waiting are not handed out yet */
+    const struct sample *waiting;
+    size_t waiting_n;
+    uint64_t histograms_given; /* handed out, the last one of this time */
+    int64_t histogram_ms;
+    struct histogram_piece piece;
     size_t slice_end;  /* series before it are in the buffer; 0 at first */
     uint32_t *places;  /* by series id: its place in the slice + 1 */
     uint32_t places_n; /* ids below it are in places */
@@ -76,10 +84,12 @@ static void write_recent(struct sql *sql, const struct raw_cursor *c)
 
 /* --- which series --- */
 
-static enum status take_series(struct raw_cursor *c, duckdb_data_chunk chunk, struct error *reterr)
+/* A chunk of series and how many samples they have; of native histograms also how many bytes. */
+static enum status take_series(struct raw_cursor *c, duckdb_data_chunk chunk, bool histograms, struct error *reterr)
 {
     const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
     const int64_t *counts = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
+    const int64_t *bytes = histograms ? duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 2)) : NULL;
     struct catalogue *catalogue = &c->store->writer.catalogue;
     idx_t n = duckdb_data_chunk_get_size(chunk);
     if (c->series_n + n > c->series_capacity) {
@@ -94,7 +104,9 @@ static enum status take_series(struct raw_cursor *c, duckdb_data_chunk chunk, st
     pthread_rwlock_rdlock(&catalogue->lock);
     for (idx_t row = 0; status == OK && row < n; row++) {
         struct raw_series *series = &c->series[c->series_n];
-        *series = (struct raw_series){.id = ids[row], .samples_n = (uint64_t)counts[row]};
+        *series = (struct raw_series){.id = ids[row]};
+        *(histograms ? &series->histograms_n : &series->samples_n) = (uint64_t)counts[row];
+        series->histogram_bytes = histograms ? (uint64_t)bytes[row] : 0;
         status = catalogue_copy_labels(catalogue, ids[row], &c->arena, &series->labels, reterr);
         c->series_n += status == OK;
         c->places_n = ids[row] >= c->places_n ? ids[row] + 1 : c->places_n;
@@ -125,15 +137,21 @@ static enum status write_chosen(struct sql *sql, const struct raw_cursor *c, con
     return OK;
 }
 
-static enum status find_series(struct raw_cursor *c, const struct matcher *at, size_t n, struct error *reterr)
+/* The series that have samples of one kind. */
+static enum status find_kind(struct raw_cursor *c, const struct matcher *at, size_t n, bool histograms,
+                             struct error *reterr)
 {
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT series, sum(n)::BIGINT AS n FROM (");
-    schema_counts(&sql, c->span, c->batch);
+    sql_words(&sql, histograms ? "SELECT series, count(*)::BIGINT AS n, sum(bytes)::BIGINT FROM ("
+                               : "SELECT series, sum(n)::BIGINT AS n FROM (");
+    if (histograms)
+        schema_histograms(&sql, "series, octet_length(histogram) AS bytes", c->span, c->batch);
+    else
+        schema_counts(&sql, c->span, c->batch);
     sql_words(&sql, ")");
     enum status status = n > 0 ? write_chosen(&sql, c, at, n, reterr) : OK;
-    sql_words(&sql, " GROUP BY series HAVING sum(n) > 0");
+    sql_words(&sql, histograms ? " GROUP BY series" : " GROUP BY series HAVING sum(n) > 0");
     duckdb_result rows;
     if (status == OK)
         status = engine_ask(c->connection, &sql, c->cancel, &rows, reterr);
@@ -143,12 +161,39 @@ static enum status find_series(struct raw_cursor *c, const struct matcher *at, s
         return status;
     duckdb_data_chunk chunk = NULL;
     while (status == OK && (status = engine_fetch(c->connection, &rows, c->cancel, &chunk, reterr)) == OK && chunk) {
-        status = take_series(c, chunk, reterr);
+        status = take_series(c, chunk, histograms, reterr);
         duckdb_destroy_data_chunk(&chunk);
     }
     duckdb_destroy_result(&rows);
+    return status;
+}
+
+/* Makes one of the two entries of a series that has both kinds: they are neighbours. */
+static void join_kinds(struct raw_cursor *c)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < c->series_n; i++) {
+        if (kept == 0 || c->series[kept - 1].id != c->series[i].id) {
+            c->series[kept++] = c->series[i];
+            continue;
+        }
+        c->series[kept - 1].samples_n += c->series[i].samples_n;
+        c->series[kept - 1].histograms_n += c->series[i].histograms_n;
+        c->series[kept - 1].histogram_bytes += c->series[i].histogram_bytes;
+    }
+    c->series_n = kept;
+}
+
+static enum status find_series(struct raw_cursor *c, const struct matcher *at, size_t n, struct error *reterr)
+{
+    const struct expr_selector all = {.matchers = at, .matchers_n = n};
+    enum status status = find_kind(c, at, n, false, reterr);
+    if (status == OK && store_has_histograms(&c->store->backend, &all, c->span))
+        status = find_kind(c, at, n, true, reterr);
     if (status == OK && c->series_n > 1)
         qsort(c->series, c->series_n, sizeof *c->series, compare_series);
+    if (status == OK)
+        join_kinds(c);
     return status;
 }
 
@@ -162,16 +207,17 @@ static void number_slices(struct raw_cursor *c)
             c->slices_n++;
             held = 0;
         }
-        held += c->series[i].samples_n;
+        held += c->series[i].samples_n ? c->series[i].samples_n : 1; /* a place of the slice in any case */
         c->series[i].slice = c->slices_n - 1;
     }
 }
 
-/* Tells the engine which series are in which slice. */
+/* Tells the engine which series are in which slice, and their order. */
 static enum status write_slice_table(struct raw_cursor *c, struct error *reterr)
 {
     enum status status = engine_execute(
-        c->connection, "CREATE TEMP TABLE " RAW_SLICE_TABLE " (series UINTEGER, slice UINTEGER)", reterr);
+        c->connection, "CREATE TEMP TABLE " RAW_SLICE_TABLE " (series UINTEGER, slice UINTEGER, place UINTEGER)",
+        reterr);
     if (status != OK)
         return status;
     c->has_slice_table = true;
@@ -184,6 +230,7 @@ static enum status write_slice_table(struct raw_cursor *c, struct error *reterr)
         for (size_t i = 0; well && i < c->series_n; i++)
             well = duckdb_append_uint32(appender, c->series[i].id) == DuckDBSuccess &&
                    duckdb_append_uint32(appender, c->series[i].slice) == DuckDBSuccess &&
+                   duckdb_append_uint32(appender, (uint32_t)i) == DuckDBSuccess &&
                    duckdb_appender_end_row(appender) == DuckDBSuccess;
         if (!well || duckdb_appender_close(appender) != DuckDBSuccess)
             status = engine_error(duckdb_appender_error(appender), NULL, reterr);
@@ -375,7 +422,7 @@ static void close_stream(struct raw_cursor *c)
     c->streaming = false;
 }
 
-static enum status next_of_stream(struct raw_cursor *c, struct raw_block *ret_block, struct error *reterr)
+static enum status next_of_stream(struct raw_cursor *c, struct error *reterr)
 {
     duckdb_data_chunk chunk = NULL;
     enum status status = engine_fetch(c->connection, &c->stream, c->cancel, &chunk, reterr);
@@ -393,8 +440,62 @@ static enum status next_of_stream(struct raw_cursor *c, struct raw_block *ret_bl
         c->block[i] = (struct sample){times[i], stored_value(values[i])};
     duckdb_destroy_data_chunk(&chunk);
     c->given += n;
-    *ret_block = (struct raw_block){series->labels, c->block, n, c->given == series->samples_n};
+    c->waiting = c->block;
+    c->waiting_n = n;
     return OK;
+}
+
+/* --- native histograms --- */
+
+static bool has_more_histograms(const struct raw_cursor *c)
+{
+    return c->histograms_given < c->series[c->at].histograms_n;
+}
+
+/* The next piece: the rest of this series or as much of it as one may hold, or several series. */
+static struct histogram_range next_range(const struct raw_cursor *c)
+{
+    const struct raw_series *series = &c->series[c->at];
+    struct histogram_range range = {
+        .first = (uint32_t)c->at, .last = (uint32_t)c->at, .span = c->span, .batch = c->batch, .rows_max = INT64_MAX};
+    if (c->histograms_given > 0)
+        range.span.min_ms = c->histogram_ms + 1;
+    if (series->histogram_bytes > RAW_PIECE_BYTES) {
+        range.rows_max = series->histograms_n / (series->histogram_bytes / RAW_PIECE_BYTES + 1) + 1;
+        return range;
+    }
+    uint64_t bytes = series->histogram_bytes;
+    while (range.last + 1 < c->series_n && bytes + c->series[range.last + 1].histogram_bytes <= RAW_PIECE_BYTES)
+        bytes += c->series[++range.last].histogram_bytes;
+    return range;
+}
+
+/* Sees to it that the next native histogram of the series is there. A stream of its samples takes the connection: then
+ * they must all be. */
+static enum status need_histograms(struct raw_cursor *c, struct error *reterr)
+{
+    const struct raw_series *series = &c->series[c->at];
+    if (!has_more_histograms(c) || c->piece.next < c->piece.n)
+        return OK;
+    if (series->samples_n > c->slice_max && series->histogram_bytes > RAW_PIECE_BYTES)
+        return error_set(reterr, E_LIMIT,
+                         "a series has %" PRIu64 " samples and %" PRIu64 " bytes of native histograms; the limits of "
+                         "both together are %" PRIu64 " and %" PRIu64 ": narrow the time range",
+                         series->samples_n, series->histogram_bytes, c->slice_max, RAW_PIECE_BYTES);
+    struct histogram_range range = next_range(c);
+    enum status status = histogram_piece_read(&c->piece, c->connection, &range, c->cancel, reterr);
+    if (status == OK && c->piece.n == 0)
+        return error_set(reterr, E_INTERNAL, "a piece of native histograms lacks rows it should have");
+    return status;
+}
+
+/* Those of this series that are there. */
+static size_t histograms_there(const struct raw_cursor *c)
+{
+    size_t n = 0;
+    while (n < BLOCK_HISTOGRAMS && c->piece.next + n < c->piece.n && c->piece.places[c->piece.next + n] == c->at)
+        n++;
+    return n;
 }
 
 /* --- the cursor --- */
@@ -444,37 +545,79 @@ enum status store_raw_open(struct backend *backend, const struct matcher *at, si
     return status;
 }
 
+/* Takes the next samples of the series out of its slice, or its stream. */
+static enum status need_samples(struct raw_cursor *c, struct error *reterr)
+{
+    const struct raw_series *series = &c->series[c->at];
+    enum status status = OK;
+    if (c->waiting_n > 0 || c->given == series->samples_n)
+        return OK;
+    if (series->samples_n > c->slice_max) {
+        if (!c->streaming)
+            status = open_stream(c, reterr);
+        return status == OK ? next_of_stream(c, reterr) : status;
+    }
+    if (c->at >= c->slice_end)
+        status = load_slice(c, c->at, reterr);
+    if (status != OK)
+        return status;
+    uint64_t left = series->samples_n - c->given;
+    c->waiting_n = left < BLOCK_SAMPLES ? (size_t)left : BLOCK_SAMPLES;
+    c->waiting = c->buffer + c->begins[c->places[series->id] - 1] + c->given;
+    c->given += c->waiting_n;
+    return OK;
+}
+
+static bool is_series_given(const struct raw_cursor *c)
+{
+    return c->waiting_n == 0 && c->given == c->series[c->at].samples_n && !has_more_histograms(c);
+}
+
+/* Hands out what comes first. */
+static enum status give(struct raw_cursor *c, struct raw_block *ret_block, struct error *reterr)
+{
+    const struct histogram_sample *histograms = c->piece.at + c->piece.next;
+    size_t histograms_n = has_more_histograms(c) ? histograms_there(c) : 0, n = c->waiting_n;
+    *ret_block = (struct raw_block){.labels = c->series[c->at].labels};
+    if (has_more_histograms(c) && histograms_n == 0)
+        return error_set(reterr, E_INTERNAL, "a piece of native histograms has rows it should not have");
+    for (n = histograms_n ? 0 : n; n < c->waiting_n && c->waiting[n].time_ms <= histograms[0].time_ms;)
+        n++;
+    ret_block->samples = c->waiting;
+    ret_block->samples_n = n;
+    c->waiting += n;
+    c->waiting_n -= n;
+    if (n == 0) {
+        while (n < histograms_n && (c->waiting_n == 0 || histograms[n].time_ms < c->waiting[0].time_ms))
+            n++;
+        ret_block->histograms = histograms;
+        ret_block->histograms_n = n;
+        c->piece.next += n;
+        c->histograms_given += n;
+        c->histogram_ms = histograms[n - 1].time_ms;
+    }
+    ret_block->series_ends = is_series_given(c);
+    return OK;
+}
+
 enum status store_raw_next(struct raw_cursor *c, struct raw_block *ret_block, struct error *reterr)
 {
     enum status status = cancel_check(c->cancel, reterr);
     if (status != OK)
         return status;
-    if (c->at < c->series_n && c->given == c->series[c->at].samples_n) {
+    if (c->at < c->series_n && is_series_given(c)) {
         close_stream(c);
         c->at++;
-        c->given = 0;
+        c->given = c->histograms_given = 0;
     }
     if (c->at == c->series_n) {
         *ret_block = (struct raw_block){.samples_n = 0};
         return OK;
     }
-    const struct raw_series *series = &c->series[c->at];
-    if (series->samples_n > c->slice_max) {
-        if (!c->streaming)
-            status = open_stream(c, reterr);
-        return status == OK ? next_of_stream(c, ret_block, reterr) : status;
-    }
-    if (c->at >= c->slice_end) {
-        status = load_slice(c, c->at, reterr);
-        if (status != OK)
-            return status;
-    }
-    uint64_t left = series->samples_n - c->given;
-    size_t n = left < BLOCK_SAMPLES ? (size_t)left : BLOCK_SAMPLES;
-    const struct sample *from = c->buffer + c->begins[c->places[series->id] - 1] + c->given;
-    c->given += n;
-    *ret_block = (struct raw_block){series->labels, from, n, c->given == series->samples_n};
-    return OK;
+    status = need_histograms(c, reterr);
+    if (status == OK)
+        status = need_samples(c, reterr);
+    return status == OK ? give(c, ret_block, reterr) : status;
 }
 
 void store_raw_close(struct raw_cursor *c)
@@ -489,6 +632,7 @@ void store_raw_close(struct raw_cursor *c)
     }
     engine_release(&c->store->engine, c->connection);
     arena_release(&c->arena);
+    histogram_piece_release(&c->piece);
     free(c->series);
     free(c->places);
     free(c->buffer);

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "backend/duckdb/decode.h"
+#include "backend/duckdb/functions.h"
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/stored_value.h"
 #include "base/assert.h"
@@ -11,10 +13,13 @@
 #define REMAINING "temp.main.remaining"
 #define GONE      "temp.main.gone"
 
+static const struct time_span EVER = {INT64_MIN, INT64_MAX};
+
 struct newest_sample {
     uint32_t id;
     int64_t time_ms;
-    double value;
+    uint64_t bits; /* as known_series.newest_bits */
+    bool is_histogram;
 };
 
 /* What is known before the last step. */
@@ -86,6 +91,21 @@ enum status removal_doom(struct removal *r, struct sql *chosen, struct error *re
     return OK;
 }
 
+enum status removal_delete_histograms(struct removal *r, struct sql *condition, struct error *reterr)
+{
+    struct sql sql;
+    enum status status = sql_status(condition, reterr);
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "DELETE FROM histograms WHERE ");
+    if (status == OK)
+        sql_words(&sql, strbuf_view(&condition->text).ptr);
+    sql_release(condition);
+    if (status == OK)
+        return removal_change(r, &sql, &r->histograms_n, reterr);
+    sql_release(&sql);
+    return status;
+}
+
 /* --- what is left --- */
 
 static enum status find_remaining(struct removal *r, struct error *reterr)
@@ -95,6 +115,8 @@ static enum status find_remaining(struct removal *r, struct error *reterr)
     sql_words(&sql, "CREATE OR REPLACE TEMP TABLE remaining AS SELECT series, max(tmax) AS newest FROM "
                     "(SELECT series, tmax FROM chunks UNION ALL SELECT series, ts AS tmax FROM recent WHERE ");
     schema_within(&sql, r->batch);
+    sql_words(&sql, " UNION ALL ");
+    schema_histograms(&sql, "series, ts AS tmax", EVER, r->batch);
     sql_words(&sql, ") WHERE series IN (SELECT series FROM " REMOVAL_DOOMED ") GROUP BY series");
     return removal_change(r, &sql, NULL, reterr);
 }
@@ -126,9 +148,12 @@ static enum status find_newest(struct removal *r, struct outcome *o, struct erro
     struct sql sql;
     duckdb_result rows;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT series, newest, value FROM " REMAINING " JOIN (SELECT series, tmax AS newest, "
-                    "value[n] AS value FROM chunks UNION ALL SELECT series, ts, value FROM recent WHERE ");
+    sql_words(&sql, "SELECT series, newest, value, histogram FROM " REMAINING " JOIN (SELECT series, tmax AS newest, "
+                    "value[n] AS value, NULL::BLOB AS histogram FROM chunks UNION ALL SELECT series, ts, value, NULL "
+                    "FROM recent WHERE ");
     schema_within(&sql, r->batch);
+    sql_words(&sql, " UNION ALL ");
+    schema_histograms(&sql, "series, ts, NULL, histogram", EVER, r->batch);
     sql_words(&sql, ") USING (series, newest) WHERE newest < ");
     sql_i64(&sql, r->cut_ms);
     enum status status = engine_ask(r->connection, &sql, r->cancel, &rows, reterr);
@@ -140,8 +165,13 @@ static enum status find_newest(struct removal *r, struct outcome *o, struct erro
         const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
         const int64_t *times = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
         const double *values = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 2));
-        for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++)
-            o->newest[o->newest_n++] = (struct newest_sample){ids[i], times[i], values[i]};
+        struct text_column histograms = text_column_of(duckdb_data_chunk_get_vector(chunk, 3));
+        for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++) {
+            bool is_histogram = is_valid(histograms.validity, i);
+            uint64_t bits = is_histogram ? catalogue_histogram_bits(text_column_get(&histograms, i))
+                                         : double_bits(stored_value(values[i]));
+            o->newest[o->newest_n++] = (struct newest_sample){ids[i], times[i], bits, is_histogram};
+        }
         duckdb_destroy_data_chunk(&chunk);
     }
     duckdb_destroy_result(&rows);
@@ -166,7 +196,7 @@ static enum status widen(struct removal *r, struct sql *sql, struct time_span *b
 
 static enum status find_bounds(struct removal *r, struct outcome *o, struct error *reterr)
 {
-    struct sql chunks, recent;
+    struct sql chunks, recent, histograms;
     o->bounds = (struct time_span){INT64_MAX, INT64_MIN};
     sql_init(&chunks, SQL_BYTES_MAX);
     sql_words(&chunks, "SELECT min(tmin), max(tmax) FROM chunks");
@@ -176,7 +206,12 @@ static enum status find_bounds(struct removal *r, struct outcome *o, struct erro
     sql_init(&recent, SQL_BYTES_MAX);
     sql_words(&recent, "SELECT min(ts), max(ts) FROM recent WHERE ");
     schema_within(&recent, r->batch);
-    return widen(r, &recent, &o->bounds, reterr);
+    status = widen(r, &recent, &o->bounds, reterr);
+    if (status != OK)
+        return status;
+    sql_init(&histograms, SQL_BYTES_MAX);
+    schema_histograms(&histograms, "min(ts), max(ts)", EVER, r->batch);
+    return widen(r, &histograms, &o->bounds, reterr);
 }
 
 static enum status look(struct removal *r, struct outcome *o, struct error *reterr)
@@ -247,14 +282,18 @@ static void settle_totals(struct removal *r, const struct outcome *o)
     struct time_span bounds = o->bounds;
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT min(ts), max(ts) FROM recent WHERE NOT ");
+    sql_words(&sql, "SELECT min(ts), max(ts) FROM (SELECT ts FROM recent WHERE NOT ");
     schema_within(&sql, r->batch);
+    sql_words(&sql, " UNION ALL SELECT ts FROM histograms WHERE NOT ");
+    schema_within(&sql, r->batch);
+    sql_words(&sql, ")");
     if (w->totals.batch == r->batch)
         sql_release(&sql);
     else if (widen(r, &sql, &bounds, NULL) != OK)
         bounds = (struct time_span){w->totals.min_ms, w->totals.max_ms};
     pthread_mutex_lock(&w->totals_lock);
     w->totals.samples_n -= r->samples_n;
+    w->totals.histograms_n -= r->histograms_n;
     w->totals.series_n -= o->gone_n;
     w->totals.min_ms = bounds.min_ms;
     w->totals.max_ms = bounds.max_ms;
@@ -269,7 +308,8 @@ static void settle(struct removal *r, const struct outcome *o)
         if (!series)
             continue;
         series->newest_ms = o->newest[i].time_ms;
-        series->newest_bits = double_bits(stored_value(o->newest[i].value));
+        series->newest_bits = o->newest[i].bits;
+        series->newest_is_histogram = o->newest[i].is_histogram;
     }
     for (size_t i = 0; i < o->left_n; i++)
         catalogue_loosen(catalogue, o->left[i]);

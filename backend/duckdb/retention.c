@@ -136,6 +136,7 @@ static void write_old(struct sql *sql, const struct round *round, const char *ti
     sql_words(sql, ")");
 }
 
+/* The same of recent, or histograms. */
 static void write_old_recent(struct sql *sql, const struct round *round, uint64_t batch)
 {
     write_old(sql, round, "ts");
@@ -161,11 +162,13 @@ static enum status forget_rollups(struct removal *r, const struct round *round, 
 
 static enum status take_out(struct removal *r, const struct round *round, struct error *reterr)
 {
-    struct sql doomed, chunks, recent;
+    struct sql doomed, chunks, recent, histograms;
     sql_init(&doomed, SQL_BYTES_MAX);
     sql_words(&doomed, "SELECT series, sum(n)::BIGINT AS n FROM (SELECT series, n FROM chunks WHERE ");
     write_old(&doomed, round, "tmin");
     sql_words(&doomed, " UNION ALL SELECT series, 1 AS n FROM recent WHERE ");
+    write_old_recent(&doomed, round, r->batch);
+    sql_words(&doomed, " UNION ALL SELECT series, 1 AS n FROM histograms WHERE ");
     write_old_recent(&doomed, round, r->batch);
     sql_words(&doomed, ") GROUP BY series");
     enum status status = removal_doom(r, &doomed, reterr);
@@ -182,7 +185,12 @@ static enum status take_out(struct removal *r, const struct round *round, struct
     sql_init(&recent, SQL_BYTES_MAX);
     sql_words(&recent, "DELETE FROM recent WHERE ");
     write_old_recent(&recent, round, r->batch);
-    return removal_change(r, &recent, &r->recent_n, reterr);
+    status = removal_change(r, &recent, &r->recent_n, reterr);
+    if (status != OK)
+        return status;
+    sql_init(&histograms, SQL_BYTES_MAX);
+    write_old_recent(&histograms, round, r->batch);
+    return removal_delete_histograms(r, &histograms, reterr);
 }
 
 /* Drops all that is older than the end of partition `last`, as far as its class lets it. */
@@ -229,6 +237,7 @@ static enum status take_partitions(struct old_partitions *found, duckdb_data_chu
 static enum status find_partitions(const struct round *round, struct old_partitions *found, struct error *reterr)
 {
     struct connection *connection = round->store->compactor.connection;
+    uint64_t batch = writer_totals(&round->store->writer).batch;
     struct sql sql;
     duckdb_result rows;
     sql_init(&sql, SQL_BYTES_MAX);
@@ -239,7 +248,11 @@ static enum status find_partitions(const struct round *round, struct old_partiti
     sql_words(&sql, " UNION ALL SELECT ");
     partition_write(&sql, "ts");
     sql_words(&sql, ", 0, 1 FROM recent WHERE ");
-    write_old_recent(&sql, round, writer_totals(&round->store->writer).batch);
+    write_old_recent(&sql, round, batch);
+    sql_words(&sql, " UNION ALL SELECT ");
+    partition_write(&sql, "ts");
+    sql_words(&sql, ", 0, 1 FROM histograms WHERE ");
+    write_old_recent(&sql, round, batch);
     sql_words(&sql, ") GROUP BY part ORDER BY part");
     enum status status = sql_status(&sql, reterr);
     unsigned entered = catalogue_enter(&round->store->writer.catalogue);

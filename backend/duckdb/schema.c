@@ -62,6 +62,10 @@ static const char *const ADDITIONS[] = {
     "CREATE TABLE IF NOT EXISTS rolled (until BIGINT NOT NULL, selective BOOLEAN NOT NULL, settings VARCHAR NOT NULL)",
     "CREATE VIEW IF NOT EXISTS rollup_levels AS SELECT 0::BIGINT AS level WHERE false",
     "CREATE MACRO IF NOT EXISTS rollup_series() AS TABLE SELECT series FROM series",
+    /* Native histograms, in the form of remote/native_histogram.h, as they came; never in chunks. One row per (series,
+     * ts), and none beside a sample of recent or a chunk. */
+    "CREATE TABLE IF NOT EXISTS histograms (series UINTEGER NOT NULL, ts BIGINT NOT NULL, histogram BLOB NOT NULL, "
+    "batch BIGINT NOT NULL)",
 };
 _Static_assert(SCHEMA_VERSION == 3, "the INSERT above writes the version");
 
@@ -127,6 +131,16 @@ void schema_counts(struct sql *sql, struct time_span span, uint64_t batch)
     sql_words(sql, ")) END AS n FROM chunks WHERE ");
     sql_meets(sql, span);
     sql_words(sql, " UNION ALL SELECT series, 1 AS n FROM recent WHERE ");
+    sql_between(sql, "ts", span);
+    sql_words(sql, " AND ");
+    schema_within(sql, batch);
+}
+
+void schema_histograms(struct sql *sql, const char *columns, struct time_span span, uint64_t batch)
+{
+    sql_words(sql, "SELECT ");
+    sql_words(sql, columns);
+    sql_words(sql, " FROM histograms WHERE ");
     sql_between(sql, "ts", span);
     sql_words(sql, " AND ");
     schema_within(sql, batch);

@@ -4,7 +4,8 @@
  * seen by other transactions while their own is committing, and not again by older snapshots afterwards. Deletions,
  * updates and small appends are not. What must hold all the same is told by numbers:
  *
- *   recent.batch   the transaction that wrote a row, ascending. Who needs the same rows in two statements asks for
+ *   recent.batch, histograms.batch
+ *                  the transaction that wrote a row, ascending. Who needs the same rows in two statements asks for
  *                  batches up to totals.batch, read before it begins: all of them are committed.
  *   stored_chunks.move, moved.move
  *                  chunks of a move count once moved, updated in the move's own transaction, has its number. The views
@@ -39,6 +40,9 @@ void schema_within(struct sql *sql, uint64_t batch);
 /* "SELECT series, n": samples in the span, several rows a series; recent ones of that batch or before. Only the runs at
  * the span's ends are looked into. */
 void schema_counts(struct sql *sql, struct time_span span, uint64_t batch);
+
+/* "SELECT <columns>" of the native histograms in the span, of that batch or before. */
+void schema_histograms(struct sql *sql, const char *columns, struct time_span span, uint64_t batch);
 
 /* engine_query of one statement that reads samples, and rollups if it says so, all rows at once, over one snapshot: the
  * engine plans a statement by the tables' bounds of one moment and, if no transaction spans both, runs it over a later

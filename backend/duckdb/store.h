@@ -6,6 +6,7 @@
 #include "backend/duckdb/engine.h"
 #include "backend/duckdb/exemplars.h"
 #include "backend/duckdb/functions.h"
+#include "backend/duckdb/histograms.h"
 #include "backend/duckdb/metadata.h"
 #include "backend/duckdb/regex.h"
 #include "backend/duckdb/rollup.h"
@@ -14,10 +15,17 @@
 /* What an accepted sample of the transaction under way replaced in the catalogue. */
 struct undo {
     struct known_series *series;
-    bool has_samples;
+    bool has_samples, newest_is_histogram;
     int64_t newest_ms;
     uint64_t newest_bits;
     uint64_t transaction;
+};
+
+/* A sample on its way in. */
+struct offered {
+    int64_t time_ms;
+    uint64_t bits;     /* as known_series.newest_bits */
+    struct str packed; /* a native histogram; ptr NULL: a float */
 };
 
 struct staged_row {
@@ -28,11 +36,13 @@ struct staged_row {
 /* A sample that is older than its series' newest, but not by more than the window (late.c). */
 struct late_sample {
     struct staged_row row;
+    struct str packed;              /* a native histogram, of the row's series and time; ptr NULL: none, but the row */
     struct labels labels;           /* of its series, as the request has them */
     struct append_request *request; /* which is told what becomes of it */
     size_t order;                   /* as they came */
     bool taken;                     /* its place has another sample: taken_bits */
-    bool joins;                     /* its place lies before the end of a chunk of its partition */
+    bool taken_is_histogram;        /* that one is a native histogram */
+    bool joins;                     /* a float; its place lies before the end of a chunk of its partition */
     bool accepted;
     uint64_t taken_bits;
 };
@@ -55,6 +65,8 @@ struct writer {
     uint64_t transaction; /* number of the one under way: the batch of its rows */
     struct staged_row *rows;
     size_t rows_n, rows_capacity;
+    struct staged_histogram *histograms; /* their bytes are the request's: not there in doubt any more */
+    size_t histograms_n, histograms_capacity;
     struct undo *undo; /* one per series touched */
     size_t undo_n, undo_capacity;
     struct late_sample *late;
@@ -126,8 +138,11 @@ enum status store_append(struct backend *backend, struct append_request *request
 /* Room for `wanted` elements of `each` bytes; false when memory is short. */
 bool writer_reserve(void **at, size_t *capacity, size_t wanted, size_t each);
 /* Counts a sample as conflicting; the first refusal of a request is kept. */
-void writer_refuse_conflict(struct append_request *request, struct labels labels, const struct sample *sample,
-                            uint64_t existing_bits);
+void writer_refuse_conflict(struct append_request *request, struct labels labels, const struct offered *sample,
+                            uint64_t existing_bits, bool existing_is_histogram);
+/* False: no memory. */
+MUST_USE bool writer_stage_histogram(struct writer *writer, struct known_series *series, int64_t time_ms,
+                                     struct str packed);
 /* Adds rows to a table of the columns of recent. */
 MUST_USE enum status writer_put_rows(struct writer *writer, const char *catalog, const char *table,
                                      const struct staged_row *rows, size_t n, struct error *reterr);
@@ -135,7 +150,7 @@ MUST_USE enum status writer_put_rows(struct writer *writer, const char *catalog,
 /* late.c */
 bool late_within(const struct known_series *known, int64_t time_ms, int64_t window_ms);
 MUST_USE bool late_stage(struct writer *writer, struct known_series *known, struct labels labels,
-                         const struct sample *sample, struct append_request *request); /* false: no memory */
+                         const struct offered *sample, struct append_request *request); /* false: no memory */
 /* In the writer's transaction, before its rows are written, with the compactor's `running` held: judges the late
  * samples staged, and adds those accepted to the rows, but for those that join chunks. */
 MUST_USE enum status late_judge(struct writer *writer, struct error *reterr);
@@ -190,6 +205,9 @@ int64_t retention_suspect_ms(struct duckdb_store *store);                      /
 /* delete.c */
 enum status store_delete_series(struct backend *backend, const struct series_query *query, struct cancel *cancel,
                                 uint64_t *ret_samples_n, struct error *reterr);
+
+/* histograms.c */
+bool store_has_histograms(struct backend *backend, const struct expr_selector *selector, struct time_span span);
 
 /* run.c */
 enum status store_run(struct backend *backend, const struct fragment *fragment, const struct run_limits *limits,

@@ -18,8 +18,8 @@ static const struct {
      "OR "
      "len(list_filter(map_values(labels), lambda v: v = '')) > 0"},
     {"every series has a sample",
-     "SELECT count(*) FROM series ANTI JOIN (SELECT series FROM stored_chunks UNION ALL SELECT series FROM recent) "
-     "USING (series)"},
+     "SELECT count(*) FROM series ANTI JOIN (SELECT series FROM stored_chunks UNION ALL SELECT series FROM recent "
+     "UNION ALL SELECT series FROM histograms) USING (series)"},
     {"every chunk is of a series that exists, under its metric",
      "SELECT count(*) FROM stored_chunks ANTI JOIN series USING (series, metric)"},
     {"every chunk is filed under its metric's key",
@@ -63,6 +63,15 @@ static const struct {
      "stored.tmax IS DISTINCT FROM wanted.ts[-1]"},
     {"every rollup is of a move that is done",
      "SELECT count(*) FROM rollups WHERE move > (SELECT max(move) FROM moved)"},
+    {"every native histogram is of a series that exists",
+     "SELECT count(*) FROM histograms ANTI JOIN series USING (series)"},
+    {"no native histogram is there twice",
+     "SELECT count(*) FROM (SELECT 1 FROM histograms GROUP BY series, ts HAVING count(*) > 1)"},
+    {"no sample is beside a native histogram of its time",
+     "SELECT (SELECT count(*) FROM histograms JOIN recent USING (series, ts)) + (SELECT count(*) FROM histograms AS "
+     "one "
+     "JOIN stored_chunks AS old ON old.series = one.series WHERE one.ts BETWEEN old.tmin AND old.tmax AND "
+     "list_contains(old.ts, one.ts))"},
     {"no metric family has metadata twice", "SELECT count(*) - count(DISTINCT family) FROM metadata"},
 };
 _Static_assert(ARRAY_LENGTH(RULES) <= VERIFY_RULES_MAX, "the report has room for all of them");

@@ -20,6 +20,8 @@ struct fake_series {
     struct labels labels;
     struct sample *samples;
     size_t n, capacity;
+    struct histogram_sample *histograms;
+    size_t histograms_n;
 };
 
 struct fake_answer {
@@ -195,11 +197,18 @@ static bool all_take(const struct matcher *at, size_t n, struct labels labels)
     return true;
 }
 
+static bool is_within(struct time_span span, int64_t time_ms)
+{
+    return time_ms >= span.min_ms && time_ms <= span.max_ms;
+}
+
 static bool query_takes(const struct series_query *query, const struct fake_series *series)
 {
     bool in_span = false, taken = query->selectors_n == 0;
     for (size_t i = 0; !in_span && i < series->n; i++)
-        in_span = series->samples[i].time_ms >= query->span.min_ms && series->samples[i].time_ms <= query->span.max_ms;
+        in_span = is_within(query->span, series->samples[i].time_ms);
+    for (size_t i = 0; !in_span && i < series->histograms_n; i++)
+        in_span = is_within(query->span, series->histograms[i].time_ms);
     for (size_t i = 0; !taken && i < query->selectors_n; i++)
         taken = all_take(query->selectors[i].matchers, query->selectors[i].matchers_n, series->labels);
     return in_span && taken;
@@ -232,11 +241,20 @@ static void push_sample(struct fake_series *series, struct sample sample)
     series->samples[series->n++] = sample;
 }
 
+/* The time of the newest sample of either kind; false: there is none. */
+static bool newest_of(const struct fake_series *series, int64_t *ret_time_ms)
+{
+    *ret_time_ms = series->n ? series->samples[series->n - 1].time_ms : INT64_MIN;
+    if (series->histograms_n && series->histograms[series->histograms_n - 1].time_ms > *ret_time_ms)
+        *ret_time_ms = series->histograms[series->histograms_n - 1].time_ms;
+    return series->n + series->histograms_n > 0;
+}
+
 static void append_start(struct append_request *request, struct fake_series *series, const struct sample *sample)
 {
     for (size_t i = 0; i < request->starts_n; i++) {
-        int64_t time_ms = request->starts[i].time_ms;
-        bool is_newest = series->n == 0 || time_ms > series->samples[series->n - 1].time_ms;
+        int64_t time_ms = request->starts[i].time_ms, newest_ms;
+        bool is_newest = !newest_of(series, &newest_ms) || time_ms > newest_ms;
         if (request->starts[i].sample == sample && time_ms < sample->time_ms && is_newest) {
             push_sample(series, (struct sample){time_ms, 0});
             request->zeros++;
@@ -244,21 +262,49 @@ static void append_start(struct append_request *request, struct fake_series *ser
     }
 }
 
+/* Whether a sample is newer than all of its series; else what it is is counted. same: as the newest one. */
+static bool is_newest(struct append_request *request, const struct fake_series *series, int64_t time_ms, bool same)
+{
+    int64_t newest_ms;
+    if (!newest_of(series, &newest_ms) || time_ms > newest_ms)
+        return true;
+    bool older = time_ms < newest_ms;
+    same = same && !older;
+    request->duplicates += same;
+    request->out_of_order += older;
+    request->conflicting += !older && !same;
+    if (!same && request->refused.status == OK)
+        error_set(&request->refused, E_BAD_DATA, older ? "out of order sample" : "duplicate sample for timestamp");
+    return false;
+}
+
 static void append_sample(struct append_request *request, struct fake_series *series, struct sample sample)
 {
-    const struct sample *newest = series->n ? &series->samples[series->n - 1] : NULL;
-    if (newest && sample.time_ms <= newest->time_ms) {
-        bool older = sample.time_ms < newest->time_ms;
-        bool same = !older && double_bits(sample.value) == double_bits(newest->value);
-        request->duplicates += same;
-        request->out_of_order += older;
-        request->conflicting += !older && !same;
-        if (!same && request->refused.status == OK)
-            error_set(&request->refused, E_BAD_DATA, older ? "out of order sample" : "duplicate sample for timestamp");
+    const struct sample *last = series->n ? &series->samples[series->n - 1] : NULL;
+    bool same = last && last->time_ms == sample.time_ms && double_bits(sample.value) == double_bits(last->value);
+    if (!is_newest(request, series, sample.time_ms, same))
         return;
-    }
     push_sample(series, sample);
     request->written++;
+}
+
+static void append_histogram(struct fake_backend *fake, struct append_request *request, struct fake_series *series,
+                             const struct histogram_sample *is)
+{
+    size_t n = series->histograms_n;
+    const struct histogram_sample *last = n ? &series->histograms[n - 1] : NULL;
+    bool same = last && last->time_ms == is->time_ms && str_eq(last->packed, is->packed);
+    size_t duplicates = request->duplicates;
+    bool newest = is_newest(request, series, is->time_ms, same);
+    request->histograms_known += request->duplicates - duplicates;
+    if (!newest)
+        return;
+    series->histograms = realloc(series->histograms, (n + 1) * sizeof *series->histograms);
+    PRE(series->histograms);
+    series->histograms[series->histograms_n++] =
+        (struct histogram_sample){is->time_ms, arena_str(&fake->arena, is->packed)};
+    request->written++;
+    request->histograms_written++;
 }
 
 static void append_metadata(struct fake_backend *fake, const struct metric_metadata *metadata)
@@ -282,7 +328,8 @@ static void append_exemplar(struct fake_backend *fake, struct append_request *re
 {
     struct labels labels = request->series[exemplar->series].labels;
     enum exemplar_fate fate = EXEMPLAR_OF_UNKNOWN_SERIES;
-    if (series_of(fake, labels)->n > 0)
+    int64_t newest_ms;
+    if (newest_of(series_of(fake, labels), &newest_ms))
         PRE(exemplar_ring_stage(fake->exemplars, labels, &exemplar->is, &fate, NULL) == OK);
     request->exemplars_by[fate]++;
     if (fate == EXEMPLAR_OUT_OF_ORDER && request->exemplar_refused.status == OK)
@@ -300,6 +347,8 @@ static enum status fake_append(struct backend *backend, struct append_request *r
         request->written = request->duplicates = request->out_of_order = request->conflicting = 0;
         request->zeros = request->metadata_refused = request->late = request->too_old = request->too_far_ahead =
             request->beyond_retention = 0;
+        request->histograms_written = request->histograms_known = 0;
+        size_t histogram = 0;
         request->refused = request->exemplar_refused = (struct error){.status = OK};
         memset(request->exemplars_by, 0, sizeof request->exemplars_by);
         for (size_t j = 0; j < request->series_n; j++) {
@@ -308,6 +357,8 @@ static enum status fake_append(struct backend *backend, struct append_request *r
                 append_start(request, series, &request->series[j].samples[k]);
                 append_sample(request, series, request->series[j].samples[k]);
             }
+            for (; histogram < request->histograms_n && request->histograms[histogram].series == j; histogram++)
+                append_histogram(fake, request, series, &request->histograms[histogram].is);
         }
         for (size_t j = 0; j < request->exemplars_n; j++)
             append_exemplar(fake, request, &request->exemplars[j]);
@@ -331,18 +382,24 @@ static enum status fake_delete_series(struct backend *backend, const struct seri
     for (size_t i = 0; i < fake->series_n; i++) {
         struct fake_series *series = &fake->series[i];
         bool taken = query_takes(query, series);
-        size_t kept = 0;
+        size_t kept = 0, histograms_kept = 0;
         for (size_t k = 0; k < series->n; k++) {
-            int64_t time_ms = series->samples[k].time_ms;
-            if (!taken || time_ms < query->span.min_ms || time_ms > query->span.max_ms)
+            if (!taken || !is_within(query->span, series->samples[k].time_ms))
                 series->samples[kept++] = series->samples[k];
         }
-        *ret_samples_n += series->n - kept;
+        for (size_t k = 0; k < series->histograms_n; k++) {
+            if (!taken || !is_within(query->span, series->histograms[k].time_ms))
+                series->histograms[histograms_kept++] = series->histograms[k];
+        }
+        *ret_samples_n += series->n - kept + series->histograms_n - histograms_kept;
         series->n = kept;
-        if (kept > 0)
+        series->histograms_n = histograms_kept;
+        if (kept + histograms_kept > 0) {
             fake->series[series_kept++] = *series;
-        else
+        } else {
             free(series->samples);
+            free(series->histograms);
+        }
     }
     fake->series_n = series_kept;
     leave(fake);
@@ -470,6 +527,18 @@ static enum status fake_scan(struct backend *backend, const struct fragment *fra
     return OK;
 }
 
+static bool fake_has_histograms(struct backend *backend, const struct expr_selector *selector, struct time_span span)
+{
+    struct fake_backend *fake = fake_of(backend);
+    const struct series_query query = {.selectors = selector, .selectors_n = 1, .span = span};
+    bool has = false;
+    pthread_mutex_lock(&fake->lock);
+    for (size_t i = 0; i < fake->series_n; i++)
+        has |= fake->series[i].histograms_n > 0 && query_takes(&query, &fake->series[i]);
+    pthread_mutex_unlock(&fake->lock);
+    return has;
+}
+
 /* --- raw samples: a copy of what was there when the cursor was opened --- */
 
 struct raw_cursor {
@@ -477,7 +546,7 @@ struct raw_cursor {
     struct cancel *cancel;
     struct arena arena;
     struct fake_series *series;
-    size_t series_n, at, given;
+    size_t series_n, at, given, histograms_given;
 };
 
 static enum status fake_raw_open(struct backend *backend, const struct matcher *matchers, size_t n,
@@ -500,11 +569,16 @@ static enum status fake_raw_open(struct backend *backend, const struct matcher *
         struct fake_series *to = &cursor->series[cursor->series_n];
         *to = (struct fake_series){.labels = labels_copy(&cursor->arena, from->labels)};
         to->samples = ARENA_ARRAY(&cursor->arena, struct sample, from->n + 1);
+        to->histograms = ARENA_ARRAY(&cursor->arena, struct histogram_sample, from->histograms_n + 1);
         for (size_t k = 0; k < from->n; k++) {
-            if (from->samples[k].time_ms >= span.min_ms && from->samples[k].time_ms <= span.max_ms)
+            if (is_within(span, from->samples[k].time_ms))
                 to->samples[to->n++] = from->samples[k];
         }
-        cursor->series_n += to->n > 0;
+        for (size_t k = 0; k < from->histograms_n; k++) {
+            if (is_within(span, from->histograms[k].time_ms))
+                to->histograms[to->histograms_n++] = from->histograms[k];
+        }
+        cursor->series_n += to->n + to->histograms_n > 0;
     }
     leave(fake);
     *ret_cursor = cursor;
@@ -521,12 +595,26 @@ static enum status fake_raw_next(struct raw_cursor *cursor, struct raw_block *re
     if (cursor->at == cursor->series_n)
         return OK;
     const struct fake_series *series = &cursor->series[cursor->at];
-    size_t left = series->n - cursor->given, n = left < FAKE_BLOCK_SAMPLES ? left : FAKE_BLOCK_SAMPLES;
-    *ret_block = (struct raw_block){series->labels, series->samples + cursor->given, n, n == left};
-    cursor->given += n;
-    if (n == left) {
+    const struct sample *samples = series->samples + cursor->given;
+    const struct histogram_sample *histograms = series->histograms + cursor->histograms_given;
+    size_t n = series->n - cursor->given, histograms_n = series->histograms_n - cursor->histograms_given, some = 0;
+    *ret_block = (struct raw_block){.labels = series->labels};
+    while (some < n && some < FAKE_BLOCK_SAMPLES && (!histograms_n || samples[some].time_ms < histograms[0].time_ms))
+        some++;
+    ret_block->samples = samples;
+    ret_block->samples_n = some;
+    cursor->given += some;
+    if (some == 0) {
+        while (some < histograms_n && (!n || histograms[some].time_ms < samples[0].time_ms))
+            some++;
+        ret_block->histograms = histograms;
+        ret_block->histograms_n = some;
+        cursor->histograms_given += some;
+    }
+    ret_block->series_ends = cursor->given == series->n && cursor->histograms_given == series->histograms_n;
+    if (ret_block->series_ends) {
         cursor->at++;
-        cursor->given = 0;
+        cursor->given = cursor->histograms_given = 0;
     }
     return OK;
 }
@@ -680,11 +768,15 @@ static enum status fake_stats(struct backend *backend, struct backend_stats *ret
         .min_time_ms = INT64_MAX, .max_time_ms = INT64_MIN, .exemplars_n = exemplar_ring_n(fake->exemplars)};
     for (size_t i = 0; i < fake->series_n; i++) {
         const struct fake_series *series = &fake->series[i];
-        if (series->n == 0)
+        int64_t oldest, newest;
+        if (!newest_of(series, &newest))
             continue;
-        int64_t oldest = series->samples[0].time_ms, newest = series->samples[series->n - 1].time_ms;
+        oldest = series->n ? series->samples[0].time_ms : INT64_MAX;
+        if (series->histograms_n && series->histograms[0].time_ms < oldest)
+            oldest = series->histograms[0].time_ms;
         stats.series_n++;
-        stats.samples_n += series->n;
+        stats.samples_n += series->n + series->histograms_n;
+        stats.histograms_n += series->histograms_n;
         stats.min_time_ms = oldest < stats.min_time_ms ? oldest : stats.min_time_ms;
         stats.max_time_ms = newest > stats.max_time_ms ? newest : stats.max_time_ms;
     }
@@ -723,6 +815,11 @@ static void offer_labels(struct cardinality_builder *builder, const struct label
     }
 }
 
+static bool has_any(const struct fake_series *series)
+{
+    return series->n + series->histograms_n > 0;
+}
+
 static enum status fake_cardinality(struct backend *backend, size_t limit, struct cardinality_report **ret_cardinality,
                                     struct error *reterr)
 {
@@ -738,12 +835,12 @@ static enum status fake_cardinality(struct backend *backend, size_t limit, struc
     }
     size_t n = 0, most = 0;
     for (size_t i = 0; i < fake->series_n; i++)
-        most += fake->series[i].n > 0 ? fake->series[i].labels.n : 0;
+        most += has_any(&fake->series[i]) ? fake->series[i].labels.n : 0;
     struct label *labels = calloc(most + 1, sizeof *labels);
     PRE(labels);
     for (size_t i = 0; i < fake->series_n; i++) {
-        builder.made->series_n += fake->series[i].n > 0;
-        for (size_t k = 0; fake->series[i].n > 0 && k < fake->series[i].labels.n; k++)
+        builder.made->series_n += has_any(&fake->series[i]);
+        for (size_t k = 0; has_any(&fake->series[i]) && k < fake->series[i].labels.n; k++)
             labels[n++] = fake->series[i].labels.at[k];
     }
     qsort(labels, n, sizeof *labels, compare_label);
@@ -762,8 +859,10 @@ static struct regex_engine fake_regex(struct backend *backend)
 static void fake_close(struct backend *backend)
 {
     struct fake_backend *fake = fake_of(backend);
-    for (size_t i = 0; i < fake->series_n; i++)
+    for (size_t i = 0; i < fake->series_n; i++) {
         free(fake->series[i].samples);
+        free(fake->series[i].histograms);
+    }
     for (size_t i = 0; i < fake->answers_n; i++)
         free(fake->answers[i].series);
     free(fake->series);
@@ -782,6 +881,7 @@ static const struct backend_ops OPS = {
     .delete_series = fake_delete_series,
     .run = fake_run,
     .scan = fake_scan,
+    .has_histograms = fake_has_histograms,
     .raw_open = fake_raw_open,
     .raw_next = fake_raw_next,
     .raw_close = fake_raw_close,

@@ -7,6 +7,7 @@
 #include "base/float_text.h"
 #include "base/utf8.h"
 #include "proto/remote.pb-c.h"
+#include "remote/native_histogram.h"
 #include "remote/write_request.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -28,11 +29,28 @@ static void check_series(const struct append_series *series)
     }
 }
 
+/* The packed form is one that comes back as it is. */
+static void check_histogram(const struct histogram_sample *sample)
+{
+    struct arena arena;
+    struct native_histogram histogram;
+    struct histogram_sample again;
+    arena_init(&arena, 1 << 26);
+    INVARIANT(native_histogram_unpack(&arena, sample->packed, &histogram, NULL) == OK);
+    INVARIANT(native_histogram_check(&histogram, NULL) == OK);
+    INVARIANT(native_histogram_store(&arena, &histogram, &again, NULL) == OK);
+    INVARIANT(str_eq(again.packed, sample->packed));
+    arena_release(&arena);
+}
+
+/* And native histograms. */
 static void check_exemplars(const struct write_request *request)
 {
-    size_t at = 0;
+    size_t at = 0, histogram = 0;
     for (size_t i = 0; i < request->series_n; i++) {
-        size_t first = at;
+        size_t first = at, first_histogram = histogram;
+        for (; histogram < request->histograms_n && request->histograms[histogram].series == i; histogram++)
+            check_histogram(&request->histograms[histogram].is);
         for (; at < request->exemplars_n && request->exemplars[at].series == i; at++) {
             struct labels labels = request->exemplars[at].is.labels;
             for (size_t k = 0; k < labels.n; k++) {
@@ -41,8 +59,9 @@ static void check_exemplars(const struct write_request *request)
                 INVARIANT(k == 0 || str_cmp(labels.at[k - 1].name, labels.at[k].name) < 0);
             }
         }
-        INVARIANT(request->series[i].samples_n > 0 || at > first);
+        INVARIANT(request->series[i].samples_n > 0 || at > first || histogram > first_histogram);
     }
+    INVARIANT(histogram == request->histograms_n);
     INVARIANT(at == request->exemplars_n);
 }
 
@@ -65,13 +84,14 @@ static void check_against_protobuf_c(struct str message, const struct write_requ
         histograms += wire->timeseries[i]->n_histograms;
         exemplars += wire->timeseries[i]->n_exemplars;
     }
-    INVARIANT(request->samples_n + write_request_invalid_samples(request) == samples);
-    INVARIANT(request->histograms_skipped == histograms);
+    INVARIANT(request->samples_n + write_request_invalid_samples(request) + request->histograms_n +
+                  request->invalid_histograms ==
+              samples + histograms);
     INVARIANT(request->exemplars_n + request->invalid_exemplars == exemplars);
     prometheus__write_request__free_unpacked(wire, NULL);
 }
 
-/* Series with exemplars alone are left out: ours writes none. */
+/* Series with exemplars or native histograms alone are left out: ours writes none. */
 static void check_round_trip(struct write_request *request)
 {
     size_t kept = 0;

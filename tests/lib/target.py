@@ -3,6 +3,8 @@ import http.server
 import threading
 import time
 
+from lib import wire
+
 # family: (type, help, unit in the text of OpenMetrics: none here)
 FAMILIES = {
     "target_hits_total": ("counter", "Requests that came in."),
@@ -45,13 +47,34 @@ target_took_seconds_count {ticks}
 """
 
 
+def native_histograms(now_s):
+    """A histogram, whose buckets become more as time goes on, and a gauge histogram, as Prometheus's own protobuf."""
+    ticks = int(now_s * 1000) % 10_000_000
+    out = b""
+    for family, kind in (("target_native_seconds", 4), ("target_native_load", 5)):
+        counts = [ticks // 2, ticks // 3, 7 + ticks % 5, *([ticks // 1000] if ticks % 4000 > 2000 and kind == 5 else [])]
+        deltas = [b - a for a, b in zip([0, *counts], counts)]
+        histogram = wire.field_int(1, sum(counts) + 3) + wire.field_fixed64(2, wire.float_bits(ticks * 0.25))
+        histogram += wire.field_int(5, wire.zigzag(3)) + wire.field_fixed64(6, wire.float_bits(0.001)) + wire.field_int(7, 3)
+        histogram += wire.field_bytes(12, wire.field_int(1, wire.zigzag(-2)) + wire.field_int(2, len(counts)))
+        histogram += b"".join(wire.field_int(13, wire.zigzag(delta)) for delta in deltas)
+        metrics = b""
+        for path in ("/1", "/2"):
+            label = wire.field_bytes(1, wire.field_bytes(1, "path") + wire.field_bytes(2, path))
+            metrics += wire.field_bytes(4, label + wire.field_bytes(7, histogram))
+        message = wire.field_bytes(1, family) + wire.field_bytes(2, "How long.") + wire.field_int(3, kind) + metrics
+        out += wire.varint(len(message)) + message
+    return out
+
+
 class Target:
     """Listens on a free port until close()."""
 
     def __init__(self, make=text, kind="text/plain; version=0.0.4"):
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                body = make(time.time()).encode()
+                body = make(time.time())
+                body = body if isinstance(body, bytes) else body.encode()
                 self.send_response(200)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))

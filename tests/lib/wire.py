@@ -91,9 +91,32 @@ def signed(n):
     return n - (1 << 64) if n >= 1 << 63 else n
 
 
+def zigzag(n):
+    return n << 1 ^ n >> 63
+
+
+def histogram(timestamp, count, total, schema=0, zero=(0.001, 0), positive=((), ()), negative=((), ()), bounds=(),
+              hint=0, floats=False):
+    """A native histogram's message. count, and that of zero (its width, its count), are integers or, of `floats`,
+    floats; each side is (spans as (offset, length), deltas between buckets or counts of them); total: its sum."""
+    number = lambda field, n: field_fixed64(field + 1, float_bits(n)) if floats else field_int(field, n)  # noqa: E731
+    out = number(1, count) + field_fixed64(3, total if isinstance(total, int) else float_bits(total))
+    out += field_int(4, zigzag(schema)) + field_fixed64(5, float_bits(zero[0])) + number(6, zero[1])
+    for field, (spans, buckets) in ((8, negative), (11, positive)):
+        for offset, length in spans:
+            out += field_bytes(field, field_int(1, zigzag(offset)) + field_int(2, length))
+        if floats:
+            out += field_bytes(field + 2, b"".join(struct.pack("<d", n) for n in buckets))
+        else:
+            out += field_bytes(field + 1, b"".join(varint(zigzag(n)) for n in buckets))
+    out += field_int(14, hint) + field_int(15, timestamp)
+    return out + (field_bytes(16, b"".join(struct.pack("<d", n) for n in bounds)) if bounds else b"")
+
+
 def write_request(series, metadata=()):
-    """series: iterable of (labels, samples) or (labels, samples, exemplars), exemplars a list of (labels, timestamp,
-    bits); metadata: iterable of (type number, family, help, unit)."""
+    """series: iterable of (labels, samples), (labels, samples, exemplars) or (labels, samples, exemplars, histograms),
+    exemplars a list of (labels, timestamp, bits), histograms of messages; metadata: iterable of (type number, family,
+    help, unit)."""
     out = bytearray()
     for labels, samples, *more in series:
         body = bytearray()
@@ -104,6 +127,8 @@ def write_request(series, metadata=()):
         for own, timestamp, bits in more[0] if more else ():
             own = b"".join(field_bytes(1, field_bytes(1, name) + field_bytes(2, value)) for name, value in own.items())
             body += field_bytes(3, own + field_fixed64(2, bits) + field_int(3, timestamp))
+        for message in more[1] if len(more) > 1 else ():
+            body += field_bytes(4, message)
         out += field_bytes(1, bytes(body))
     for kind, family, text, unit in metadata:
         row = field_int(1, kind) + field_bytes(2, family) + field_bytes(4, text) + field_bytes(5, unit)
@@ -126,6 +151,8 @@ def write_request_2(series, symbols=("",), extra_refs=(), starts=()):
         for own, timestamp, bits in more[0] if more else ():
             own = b"".join(varint(ref(text)) for pair in own.items() for text in pair)
             body += field_bytes(4, field_bytes(1, own) + field_fixed64(2, bits) + field_int(3, timestamp))
+        for message in more[1] if len(more) > 1 else ():
+            body += field_bytes(3, message)
         out += field_bytes(5, body + field_bytes(5, b""))
     return b"".join(field_bytes(4, text) for text in numbers) + bytes(out)
 

@@ -3,8 +3,8 @@
  * A child writes rounds of samples, deletes some of them and tells the parent through a pipe what was acknowledged;
  * the parent kills it at a random moment, opens the store and compares it with a model. Rounds are small and large, so
  * that commits, checkpoints, compactions, drops by retention, deletions and first writes of series are all hit. Each
- * has late samples too, most of them into chunks. Rounds are told apart by value and time, so a sample lost or stored
- * twice is seen.
+ * has late samples too, most of them into chunks, and a native histogram. Rounds are told apart by value and time, so a
+ * sample lost or stored twice is seen.
  *
  * What must hold after each kill: a round that was acknowledged is there, once, whole, unless retention or a deletion
  * took it; the one round or deletion that was under way is there as a whole or not at all, for all its series; and
@@ -43,7 +43,8 @@
 #define CUT_FIRST     2                           /* of the series that deletions cut pieces out of */
 #define CUT_LAST      5
 #define ROUNDS_MAX    20000
-#define EXEMPLARS_MAX 20 /* a round has one of series 1, whose value is its number */
+#define EXEMPLARS_MAX 20     /* a round has one of series 1, whose value is its number */
+#define HISTOGRAMS    SERIES /* one more series, of a native histogram a round, which is its number */
 
 /* --- what a round does is fixed by its number, so that the parent knows what to look for --- */
 
@@ -103,7 +104,7 @@ static void delete_or_exit(struct backend *backend, struct arena *arena, const c
 
 static void append_or_exit(struct backend *backend, struct arena *arena, uint32_t round, int64_t *time_ms)
 {
-    static struct append_series series[SERIES];
+    static struct append_series series[SERIES + 1];
     static struct sample samples[BATCH + LATE];
     size_t n = round_samples(round), late_n = round_late(round, *time_ms, samples + n);
     for (size_t k = 0; k < n; k++)
@@ -113,9 +114,19 @@ static void append_or_exit(struct backend *backend, struct arena *arena, uint32_
         snprintf(text, sizeof text, i ? "m;i=%d" : "m;new=%d", i ? i : (int)round); /* a new series each round */
         series[i] = (struct append_series){labels_of(arena, text), samples, n + late_n};
     }
+    char text[48];
+    snprintf(text, sizeof text, "m;i=%d", HISTOGRAMS);
+    series[HISTOGRAMS] = (struct append_series){.labels = labels_of(arena, text)};
+    double number = round;
+    struct append_histogram histogram = {HISTOGRAMS, {*time_ms, {(const char *)&number, sizeof number}}};
     struct append_exemplar exemplar = {1, {labels_of(arena, "trace=x"), round, *time_ms}};
-    struct append_request request = {.series = series, .series_n = SERIES, .exemplars = &exemplar, .exemplars_n = 1};
-    if (backend->ops->append(backend, &request, 1, NULL) != OK || request.written != SERIES * (n + late_n) ||
+    struct append_request request = {.series = series,
+                                     .series_n = SERIES + 1,
+                                     .histograms = &histogram,
+                                     .histograms_n = 1,
+                                     .exemplars = &exemplar,
+                                     .exemplars_n = 1};
+    if (backend->ops->append(backend, &request, 1, NULL) != OK || request.written != SERIES * (n + late_n) + 1 ||
         request.exemplars_by[EXEMPLAR_WRITTEN] != 1)
         _exit(2);
 }
@@ -222,6 +233,7 @@ struct samples_read {
     size_t n;
 };
 
+/* Native histograms are read as samples of the number they are. */
 static struct samples_read read_samples(struct fixture *f, int series)
 {
     char matchers[48];
@@ -233,11 +245,17 @@ static struct samples_read read_samples(struct fixture *f, int series)
     assert_int_equal(f->backend->ops->raw_open(f->backend, selector.matchers, selector.matchers_n,
                                                (struct time_span){INT64_MIN, INT64_MAX}, NULL, &cursor, NULL),
                      OK);
-    while (f->backend->ops->raw_next(cursor, &block, NULL) == OK && block.samples_n > 0) {
-        read.at = realloc(read.at, (read.n + block.samples_n) * sizeof *read.at);
+    while (f->backend->ops->raw_next(cursor, &block, NULL) == OK && raw_block_n(&block) > 0) {
+        read.at = realloc(read.at, (read.n + raw_block_n(&block)) * sizeof *read.at);
         assert_non_null(read.at);
-        memcpy(read.at + read.n, block.samples, block.samples_n * sizeof *read.at);
-        read.n += block.samples_n;
+        if (block.samples_n)
+            memcpy(read.at + read.n, block.samples, block.samples_n * sizeof *read.at);
+        for (size_t i = 0; i < block.histograms_n; i++) {
+            assert_int_equal(block.histograms[i].packed.len, sizeof read.at->value);
+            read.at[read.n + i].time_ms = block.histograms[i].time_ms;
+            memcpy(&read.at[read.n + i].value, block.histograms[i].packed.ptr, sizeof read.at->value);
+        }
+        read.n += raw_block_n(&block);
     }
     f->backend->ops->raw_close(cursor);
     return read;
@@ -269,10 +287,24 @@ static struct samples_read modelled_samples(const struct model *m, bool has_cuts
     return all;
 }
 
+/* One native histogram a round, at its end. */
+static struct samples_read modelled_histograms(const struct model *m, int64_t cut_ms)
+{
+    struct samples_read all = {malloc((m->rounds + 1) * sizeof *all.at), 0};
+    assert_non_null(all.at);
+    for (uint32_t round = 0; round < m->rounds; round++) {
+        if (m->round_end_ms[round] >= cut_ms)
+            all.at[all.n++] = (struct sample){m->round_end_ms[round], round};
+    }
+    return all;
+}
+
 static bool is_as_modelled(struct fixture *f, const struct model *m, int series, int64_t cut_ms)
 {
     struct samples_read read = read_samples(f, series);
-    struct samples_read wanted = modelled_samples(m, series >= CUT_FIRST && series <= CUT_LAST, cut_ms);
+    struct samples_read wanted = series == HISTOGRAMS
+                                     ? modelled_histograms(m, cut_ms)
+                                     : modelled_samples(m, series >= CUT_FIRST && series <= CUT_LAST, cut_ms);
     bool right = read.n == wanted.n;
     for (size_t i = 0; right && i < read.n; i++)
         right = read.at[i].time_ms == wanted.at[i].time_ms && read.at[i].value == wanted.at[i].value;
@@ -322,7 +354,7 @@ static bool exemplars_are_as_modelled(struct fixture *f, const struct model *m)
 
 static bool all_is_as_modelled(struct fixture *f, const struct model *m, int64_t cut_ms)
 {
-    static const int LOOKED_AT[] = {1, CUT_FIRST, CUT_FIRST + 1, CUT_LAST, SERIES - 1};
+    static const int LOOKED_AT[] = {1, CUT_FIRST, CUT_FIRST + 1, CUT_LAST, SERIES - 1, HISTOGRAMS};
     for (size_t i = 0; i < sizeof LOOKED_AT / sizeof *LOOKED_AT; i++) {
         if (!is_as_modelled(f, m, LOOKED_AT[i], cut_ms))
             return false;

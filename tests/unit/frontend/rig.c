@@ -187,6 +187,11 @@ static struct regex_engine regex(struct backend *backend)
     return (struct regex_engine){.check = regex_check, .matches = regex_matches};
 }
 
+static bool has_histograms(struct backend *backend, const struct expr_selector *selector, struct time_span span)
+{
+    return false;
+}
+
 static const struct capabilities capabilities = {.backend = "scripted",
                                                  .selector = true,
                                                  .subquery = true,
@@ -197,6 +202,7 @@ static const struct backend_ops scripted_ops = {.name = "scripted",
                                                 .capabilities = &capabilities,
                                                 .append = append,
                                                 .run = run,
+                                                .has_histograms = has_histograms,
                                                 .raw_open = raw_open,
                                                 .raw_next = raw_next,
                                                 .raw_close = raw_close,

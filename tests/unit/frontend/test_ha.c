@@ -142,10 +142,12 @@ struct request {
     struct sample samples[8][2];
     struct append_series series[8];
     struct append_exemplar exemplars[16];
+    struct append_histogram histograms[16];
     struct write_request is;
 };
 
-/* Series number i has i % 2 + 1 samples and i % 3 exemplars of value i. Empty texts: the label is not there. */
+/* Series number i has i % 2 + 1 samples, and i % 3 exemplars of value i and native histograms of time i. Empty texts:
+ * the label is not there. */
 static void add(struct request *request, const char *cluster, const char *replica)
 {
     size_t i = request->is.series_n++, n = 0;
@@ -162,6 +164,9 @@ static void add(struct request *request, const char *cluster, const char *replic
     for (size_t k = 0; k < i % 3; k++)
         request->exemplars[request->is.exemplars_n++] =
             (struct append_exemplar){i, {.value = (double)i, .time_ms = (int64_t)k}};
+    for (size_t k = 0; k < i % 3; k++)
+        request->histograms[request->is.histograms_n++] = (struct append_histogram){i, {(int64_t)i, STR("h")}};
+    request->is.histograms = request->histograms;
     request->is.exemplars = request->exemplars;
     request->is.labels = request->labels[0];
 }
@@ -182,15 +187,19 @@ static void a_mixed_request(void **state)
     assert_int_equal(dropped.series, 2);
     assert_int_equal(dropped.samples, 2 + 1);
     assert_int_equal(dropped.exemplars, 1 + 0);
+    assert_int_equal(dropped.histograms, 1 + 0);
+    assert_int_equal(request.is.histograms_n, 0 + 2 + 0 + 1 + 1);
     assert_int_equal(request.is.invalid_exemplars, 2);
     assert_int_equal(request.is.exemplars_n, 0 + 2 + 0 + 1 + 1);
     const size_t series_of[] = {1, 1, 3, 4}, values[] = {2, 2, 4, 7};
     for (size_t i = 0; i < 4; i++) {
         assert_int_equal(request.is.exemplars[i].series, series_of[i]);
         assert_true(request.is.exemplars[i].is.value == (double)values[i]);
+        assert_int_equal(request.is.histograms[i].series, series_of[i]);
+        assert_int_equal(request.is.histograms[i].is.time_ms, values[i]);
     }
     assert_int_equal(request.is.invalid_series, 1);
-    assert_int_equal(request.is.invalid_samples[WRITE_INVALID_LABELS], 2);
+    assert_int_equal(request.is.invalid_samples[WRITE_INVALID_LABELS], 2 + 2);
     assert_string_equal(request.is.invalid.message,
                         "clusters of replicas: 3 exceeds limit 2 (--ha.max-clusters), cluster \"e\"");
     assert_int_equal(request.is.series_n, 5);

@@ -290,6 +290,63 @@ static void test_an_empty_table_pushes_nothing(void **state)
         assert_int_equal(f->split.fragments[i].kind, FRAGMENT_RAW);
 }
 
+/* --- native histograms --- */
+
+struct histograms {
+    struct time_span span; /* when series named h have some */
+    unsigned asked;
+};
+
+static bool has_histograms(const struct expr_selector *selector, struct time_span span, void *arg)
+{
+    struct histograms *known = arg;
+    known->asked++;
+    return str_eq(selector->matchers[0].value, STR("h")) && span.min_ms <= known->span.max_ms &&
+           span.max_ms >= known->span.min_ms;
+}
+
+static void test_histograms_go_raw(void **state)
+{
+    static const struct {
+        const char *query, *residual;
+    } CASES[] = {
+        {"h", "TASK1"},
+        {"up", NULL},
+        {"rate(h[5m])", "rate(TASK1[5m])"},
+        {"sum(rate(h[5m]))", "sum(rate(TASK1[5m]))"},
+        {"histogram_quantile(0.9, sum(rate(h[5m])))", "histogram_quantile(0.9, sum(rate(TASK1[5m])))"},
+        {"sum(up) + sum(h)", "TASK1 + sum(TASK2)"},
+        {"max_over_time(rate(h[5m])[10m:1m])", "max_over_time(rate(TASK1[5m])[10m:1m])"},
+        {"absent(h)", "absent(+TASK1)"},
+        {"timestamp(h)", "timestamp(TASK1)"},
+        {"h offset 1d", NULL}, /* there were none yet */
+        {"h @ 0", NULL},
+        {"count(h or up)", "count(TASK1 or TASK2)"},
+    };
+    struct fixture *f = *state;
+    struct histograms known = {.span = {FIXTURE_END_MS, FIXTURE_END_MS}};
+    f->options.has_histograms = has_histograms;
+    f->options.has_histograms_arg = &known;
+    for (size_t i = 0; i < ARRAY_LENGTH(CASES); i++) {
+        assert_int_equal(plan(f, CASES[i].query), OK);
+        if (f->split.direct != !CASES[i].residual)
+            fail_msg("%s: direct is %d", CASES[i].query, f->split.direct);
+        bool said = false;
+        for (uint32_t k = 0; k < f->split.nodes_n; k++)
+            said |= f->split.nodes[k].reason == RESIDUE_HISTOGRAMS && f->split.nodes[k].expr->kind == EXPR_SELECTOR;
+        assert_int_equal(said, CASES[i].residual != NULL);
+    }
+    assert_int_equal(plan(f, "info(h)"), E_EXECUTION);
+    assert_non_null(strstr(f->error.message, "its operand cannot be computed where the samples are"));
+    assert_int_equal(plan(f, "info(up, {__name__=\"h\"})"), E_EXECUTION);
+    assert_non_null(strstr(f->error.message, "its info series cannot be read where the samples are"));
+    assert_true(known.asked > 0);
+    known.asked = 0;
+    f->options.push = 0;
+    assert_int_equal(plan(f, "h + up"), OK);
+    assert_int_equal(known.asked, 0);
+}
+
 /* --- explain --- */
 
 static void test_every_reason_has_a_text(void **state)
@@ -313,6 +370,7 @@ int main(void)
         CASE(test_many_grouping_labels_stay),
         CASE(test_push_set_parse),
         CASE(test_an_empty_table_pushes_nothing),
+        CASE(test_histograms_go_raw),
         CASE(test_every_reason_has_a_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

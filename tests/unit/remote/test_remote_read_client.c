@@ -10,8 +10,11 @@
 #include "base/assert.h"
 #include "base/float_text.h"
 #include "remote/read_answer.h"
+#include "remote/native_histogram.h"
 #include "remote/read_client.h"
 #include "wire_test.h"
+
+#include "histogram_test.h"
 
 #define SERIES_N  5
 #define SAMPLES_N 300
@@ -87,6 +90,59 @@ static void answers_are_taken_apart(void **state)
     }
 }
 
+/* A series with both kinds comes in runs that ascend, whichever way its answer travelled. */
+static void histograms_are_taken_apart(void **state)
+{
+    static const char *const TEXTS[] = {"ci=1 sum=1 ps=0:1 pd=1", "ci=2 sum=1 ps=0:1 pd=2", "cf=2 sum=1 ps=0:1 pc=2",
+                                        "cf=0 sum=stale", "hint=3 ci=2 sum=1 ns=0:1 nd=2"};
+    static const struct read_answer_limits LIMITS = {1000000, 1u << 28, 1u << 20};
+    struct label labels[] = {{STR("__name__"), STR("h")}};
+    for (size_t t = 0; t < ARRAY_LENGTH(TYPES); t++) {
+        struct arena arena;
+        struct read_answer *answer;
+        struct histogram_sample want[ARRAY_LENGTH(TEXTS)];
+        arena_init(&arena, 1u << 22);
+        assert_int_equal(read_answer_new(TYPES[t], &LIMITS, &answer, NULL), OK);
+        read_answer_query(answer);
+        assert_int_equal(read_answer_series(answer, (struct labels){labels, 1}, NULL), OK);
+        for (size_t i = 0; i < ARRAY_LENGTH(TEXTS); i++) {
+            struct strbuf message = histogram_message(TEXTS[i]);
+            struct native_histogram histogram;
+            struct sample sample = {(int64_t)i * 10 + 5, (double)i};
+            assert_int_equal(native_histogram_unpack(&arena, strbuf_view(&message), &histogram, NULL), OK);
+            histogram.time_ms = (int64_t)i * 10;
+            assert_int_equal(native_histogram_store(&arena, &histogram, &want[i], NULL), OK);
+            assert_int_equal(read_answer_histograms(answer, &want[i], 1, NULL), OK);
+            if (i % 2)
+                assert_int_equal(read_answer_samples(answer, &sample, 1, NULL), OK);
+            strbuf_release(&message);
+        }
+        assert_int_equal(read_answer_end(answer, NULL), OK);
+        struct strbuf bytes = new_buffer();
+        read_answer_take(answer, &bytes);
+        read_answer_free(answer);
+        struct write_request request;
+        assert_int_equal(read_all(&arena, strbuf_view(&bytes), TYPES[t], ALL, &request, NULL), OK);
+        assert_int_equal(request.series_n, 3);
+        assert_int_equal(request.histograms_n, ARRAY_LENGTH(TEXTS));
+        static const size_t RUN[] = {0, 0, 1, 1, 2};
+        for (size_t i = 0; i < request.histograms_n; i++) {
+            assert_int_equal(request.histograms[i].is.time_ms, want[i].time_ms);
+            assert_true(str_eq(request.histograms[i].is.packed, want[i].packed));
+            assert_int_equal(request.histograms[i].series, RUN[i]);
+        }
+        assert_int_equal(request.series[0].samples_n, 0);
+        assert_int_equal(request.series[1].samples_n, 1);
+        assert_int_equal(request.series[2].samples[0].time_ms, 35);
+        assert_int_equal(read_all(&arena, strbuf_view(&bytes), TYPES[t], (struct time_span){10, 20}, &request, NULL),
+                         OK);
+        assert_int_equal(request.histograms_n, 2);
+        assert_int_equal(request.samples_n, 1);
+        arena_release(&arena);
+        strbuf_release(&bytes);
+    }
+}
+
 static void samples_outside_the_span_are_left_out(void **state)
 {
     for (size_t t = 0; t < ARRAY_LENGTH(TYPES); t++) {
@@ -142,17 +198,20 @@ static void messages_of_all_kinds(void **state)
     struct write_request request;
     struct error error;
     struct strbuf series = new_buffer(), label = new_buffer(), result = new_buffer(), message = new_buffer();
+    struct strbuf wrong = histogram_message("ci=1");
     pb_bytes(&label, 1, STR("__name__"));
     pb_bytes(&label, 2, STR("h"));
     pb_message(&series, 1, &label);
-    pb_bytes(&series, 4, STR("histogram"));
+    pb_bytes(&series, 4, STR("")); /* of nothing */
+    pb_message(&series, 4, &wrong);
     pb_message(&result, 1, &series);
     pb_message(&message, 1, &result);
     struct strbuf body = compressed(strbuf_view(&message));
     arena_init(&arena, 1u << 20);
     assert_int_equal(read_all(&arena, strbuf_view(&body), READ_SAMPLES, ALL, &request, NULL), OK);
-    assert_int_equal(request.series_n, 0);
-    assert_int_equal(request.histograms_skipped, 1);
+    assert_int_equal(request.series_n, 1);
+    assert_int_equal(request.histograms_n, 1);
+    assert_int_equal(request.invalid_histograms, 1);
     assert_int_equal(read_all(&arena, STR(""), READ_STREAMED_XOR_CHUNKS, ALL, &request, NULL), OK);
     assert_int_equal(read_all(&arena, STR("nonsense"), READ_SAMPLES, ALL, &request, &error), E_BAD_DATA);
     struct read_client client;
@@ -195,8 +254,11 @@ static void requests_say_what_was_asked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answers_are_taken_apart),       cmocka_unit_test(samples_outside_the_span_are_left_out),
-        cmocka_unit_test(whatever_is_broken_is_noticed), cmocka_unit_test(messages_of_all_kinds),
+        cmocka_unit_test(answers_are_taken_apart),
+        cmocka_unit_test(histograms_are_taken_apart),
+        cmocka_unit_test(samples_outside_the_span_are_left_out),
+        cmocka_unit_test(whatever_is_broken_is_noticed),
+        cmocka_unit_test(messages_of_all_kinds),
         cmocka_unit_test(requests_say_what_was_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

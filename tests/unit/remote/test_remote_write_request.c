@@ -14,6 +14,8 @@
 #include "remote/write_request.h"
 #include "wire_test.h"
 
+#include "histogram_test.h"
+
 static const struct write_limits LIMITS = {.body_max_bytes = 1 << 20,
                                            .decoded_max_bytes = 1 << 22,
                                            .labels_max = 8,
@@ -203,23 +205,55 @@ static void test_unusual_layouts(void **state)
     strbuf_release(&message);
 }
 
-static void test_counts_what_it_skips(void **state)
+/* --- native histograms --- */
+
+static void add_histogram(struct strbuf *series, const char *text)
+{
+    struct strbuf histogram = histogram_message(text);
+    pb_message(series, 4, &histogram);
+}
+
+/* Wrong ones are left out and counted; so are those of a series that is left out. */
+static void test_histograms(void **state)
 {
     struct strbuf message = new_buffer(), series = good_series("a");
-    pb_bytes(&series, 4, STR("histogram"));
-    pb_bytes(&series, 4, STR("another"));
+    add_histogram(&series, "t=5 ci=2 sum=1 ps=0:1 pd=2");
+    add_histogram(&series, "t=6 ci=3 sum=1 ps=0:1 pd=2");
+    add_histogram(&series, "t=7 cf=2 sum=1 ps=0:1 pc=2");
     pb_message(&message, 1, &series);
     add_label(&series, STR("__name__"), STR("histograms_only"));
-    pb_bytes(&series, 4, STR("histogram"));
+    add_histogram(&series, "t=8 schema=99");
+    add_histogram(&series, "t=9 sum=stale");
+    pb_message(&message, 1, &series);
+    add_label(&series, STR("__name__"), STR("wrong_only"));
+    add_histogram(&series, "t=8 schema=99");
+    pb_message(&message, 1, &series);
+    add_label(&series, STR("no_name"), STR("x"));
+    add_histogram(&series, "t=9 sum=stale");
     pb_message(&message, 1, &series);
     struct arena arena;
     arena_init(&arena, 1 << 20);
     struct write_request got;
     assert_int_equal(unpack(&arena, strbuf_view(&message), &got, NULL), OK);
-    assert_int_equal(got.series_n, 1);
+    assert_int_equal(got.series_n, 2);
     assert_int_equal(got.samples_n, 1);
-    assert_int_equal(got.histograms_skipped, 3);
-    assert_int_equal(got.invalid_series, 0);
+    assert_int_equal(got.histograms_n, 3);
+    static const struct {
+        size_t series;
+        int64_t time_ms;
+    } WANT[] = {{0, 5}, {0, 7}, {1, 9}};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(got.histograms[i].series, WANT[i].series);
+        assert_int_equal(got.histograms[i].is.time_ms, WANT[i].time_ms);
+        assert_true(got.histograms[i].is.packed.len > 0);
+    }
+    assert_int_equal(got.invalid_histograms, 3);
+    assert_string_equal(got.invalid_histogram.message,
+                        "2 observations found in buckets, but the Count field is 3: histogram's observation count "
+                        "should equal the number of observations found in the buckets (in absence of NaN) for series "
+                        "{__name__=\"a\"}");
+    assert_int_equal(got.invalid_series, 1);
+    assert_int_equal(got.invalid_samples[WRITE_INVALID_LABELS], 1);
     arena_release(&arena);
     strbuf_release(&message);
 }
@@ -735,8 +769,9 @@ static void test_agrees_with_protobuf_c_on_damaged_messages(void **state)
                 histograms += theirs->timeseries[i]->n_histograms;
                 exemplars += theirs->timeseries[i]->n_exemplars;
             }
-            assert_int_equal(ours.samples_n + write_request_invalid_samples(&ours), samples);
-            assert_int_equal(ours.histograms_skipped, histograms);
+            assert_int_equal(ours.samples_n + write_request_invalid_samples(&ours) + ours.histograms_n +
+                                 ours.invalid_histograms,
+                             samples + histograms);
             assert_int_equal(ours.exemplars_n + ours.invalid_exemplars, exemplars);
             assert_true(ours.metadata_n + ours.invalid_metadata <= theirs->n_metadata);
             both++;
@@ -816,7 +851,7 @@ int main(void)
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_encodes_as_protobuf),
         cmocka_unit_test(test_unusual_layouts),
-        cmocka_unit_test(test_counts_what_it_skips),
+        cmocka_unit_test(test_histograms),
         cmocka_unit_test(test_exemplars),
         cmocka_unit_test(test_malformed_exemplars),
         cmocka_unit_test(test_invalid_series_are_left_out),

@@ -12,6 +12,8 @@
 #include "remote/write_request.h"
 #include "wire_test.h"
 
+#include "histogram_test.h"
+
 static const struct write_limits LIMITS = {.body_max_bytes = 1 << 20,
                                            .decoded_max_bytes = 1 << 20,
                                            .labels_max = 8,
@@ -196,20 +198,32 @@ static void test_nothing(void **state)
     }
 }
 
+static void add_histogram(struct strbuf *series, const char *text)
+{
+    struct strbuf histogram = histogram_message(text);
+    pb_message(series, 3, &histogram);
+}
+
 /* The same series again is another entry: for the store to join. */
 static void test_counts(void **state)
 {
     struct strbuf series[3] = {up_series(), up_series(), new_buffer()};
-    pb_bytes(&series[0], 3, STR("histogram"));
+    add_histogram(&series[0], "t=5 ci=2 sum=1 ps=0:1 pd=2");
     add_refs(&series[2], UP, ARRAY_LENGTH(UP));
-    pb_bytes(&series[2], 3, STR("histogram"));
+    add_histogram(&series[2], "t=5 ci=1 sum=1 ps=0:1 pd=2");
+    add_histogram(&series[2], "t=6 cf=2 sum=1 ps=0:1 pc=2");
     struct strbuf message = message_of(series, 3);
     struct outcome outcome;
     unpack(&outcome, strbuf_view(&message));
     assert_int_equal(outcome.status, OK);
-    assert_int_equal(outcome.got.series_n, 2);
+    assert_int_equal(outcome.got.series_n, 3);
     assert_int_equal(outcome.got.samples_n, 2);
-    assert_int_equal(outcome.got.histograms_skipped, 2);
+    assert_int_equal(outcome.got.histograms_n, 2);
+    assert_int_equal(outcome.got.histograms[0].series, 0);
+    assert_int_equal(outcome.got.histograms[1].series, 2);
+    assert_int_equal(outcome.got.histograms[1].is.time_ms, 6);
+    assert_int_equal(outcome.got.invalid_histograms, 1);
+    assert_int_equal(outcome.got.invalid_histogram.status, E_BAD_DATA);
     assert_int_equal(outcome.got.invalid_series, 0);
     assert_true(labels_eq(outcome.got.series[0].labels, outcome.got.series[1].labels));
     outcome_release(&outcome);

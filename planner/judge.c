@@ -12,6 +12,8 @@
 #include "planner/shape.h"
 #include "planner/sql.h"
 
+#define HISTOGRAMS_SINCE 2044u /* the version that takes native histograms by remote read */
+
 /* Where a node stands. */
 struct place {
     struct grid grid;
@@ -213,12 +215,24 @@ static bool reads_histograms(const struct judge *j, const struct expr_selector *
     return options->has_histograms && options->has_histograms(selector, span, options->has_histograms_arg);
 }
 
+/* An older upstream would take series of native histograms for empty ones. */
+static void check_upstream(struct judge *j, const struct expr *expr, struct time_span span)
+{
+    uint32_t version = j->options->version;
+    if (j->status == OK && version && version < HISTOGRAMS_SINCE && reads_histograms(j, &expr->u.selector, span))
+        j->status = error_set_at(j->reterr, E_EXECUTION, expr->range.begin, expr->range.end,
+                                 "native histograms are among the samples of this selector, and the upstream "
+                                 "Prometheus, %u.%u, cannot read them: that takes %u.%u or later",
+                                 version / 1000, version % 1000, HISTOGRAMS_SINCE / 1000, HISTOGRAMS_SINCE % 1000);
+}
+
 static enum residue_reason judge_selector(struct judge *j, const struct expr *expr, struct place place,
                                           struct verdict *verdict)
 {
     const struct expr_selector *selector = &expr->u.selector;
     check_matchers(j, expr);
     verdict->raw_span = raw_span(j, selector, place);
+    check_upstream(j, expr, verdict->raw_span);
     if (place.needs_samples)
         return RESIDUE_NEEDS_SAMPLES;
     if (selector->anchored || selector->smoothed)

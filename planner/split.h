@@ -27,7 +27,8 @@
  * Threads  no shared state; any thread, one arena per thread.
  * Errors   E_LIMIT     more fragments or grid points than allowed;
  *          E_BAD_DATA  a task label named in a selector, or a NUL byte that SQL cannot carry;
- *          E_EXECUTION a query that cannot be right here (info() where it cannot be pushed);
+ *          E_EXECUTION a query that cannot be right here (info() where it cannot be pushed, native histograms for an
+ *                      upstream that cannot read them);
  *          E_NOMEM     the arena is full. On failure *ret_split is untouched.
  */
 #ifndef PROMSPLIT_PLANNER_SPLIT_H
@@ -56,7 +57,8 @@ struct plan_options {
     bool (*has_gauges)(const struct expr_selector *selector, void *arg);
     void *has_gauges_arg;
     /* Whether a series that the selector matches may have native histograms in the span: SQL does not read them. May be
-     * NULL: none has. Called while the query is planned, of each selector that would be pushed. */
+     * NULL: none has. Called while the query is planned, of each selector that would be pushed; for an upstream that
+     * cannot read them, of every one. */
     bool (*has_histograms)(const struct expr_selector *selector, struct time_span span, void *arg);
     void *has_histograms_arg;
     bool metadata_labels; /* some series has a label of METADATA_LABELS (shape.h), which go with the name */

@@ -24,7 +24,7 @@ static struct rig rig;
 static int start(void **state)
 {
     rig = (struct rig){0};
-    rig_start(&rig, &(struct rig_options){.write_queue_max_bytes = 130000});
+    rig_start(&rig, &(struct rig_options){.write_queue_max_bytes = 150000});
     return 0;
 }
 
@@ -197,7 +197,7 @@ static void a_full_queue_is_503_with_retry_after(void **state)
         stored += writers[i].reply.code == 204;
         refused += writers[i].reply.code == 503;
         if (writers[i].reply.code == 503)
-            assert_non_null(strstr(writers[i].reply.body, "--remote-write.max-queue-size is 130000"));
+            assert_non_null(strstr(writers[i].reply.body, "--remote-write.max-queue-size is 150000"));
         reply_free(&writers[i].reply);
     }
     assert_int_equal(stored + refused, 12);

@@ -345,6 +345,14 @@ static void test_histograms_go_raw(void **state)
     f->options.push = 0;
     assert_int_equal(plan(f, "h + up"), OK);
     assert_int_equal(known.asked, 0);
+    f->options.version = 2043;
+    assert_int_equal(plan(f, "up"), OK);
+    assert_int_equal(plan(f, "sum(up) + rate(h[5m])"), E_EXECUTION);
+    assert_string_equal(f->error.message,
+                        "native histograms are among the samples of this selector, and the upstream Prometheus, 2.43, "
+                        "cannot read them: that takes 2.44 or later");
+    f->options.version = 2044;
+    assert_int_equal(plan(f, "h"), OK);
 }
 
 /* --- explain --- */

@@ -43,8 +43,8 @@ static enum status take_metadata(struct store_source *s, struct series_builder *
 static enum status add_block(struct series_builder *builder, const struct raw_block *block, struct error *reterr)
 {
     struct labels labels = labels_copy(builder->arena, block->labels);
-    struct sample *samples = series_builder_room(builder, block->samples_n);
-    if (!labels.at || !samples)
+    struct sample *samples = block->samples_n ? series_builder_room(builder, block->samples_n) : NULL;
+    if (!labels.at || (block->samples_n && !samples))
         return error_set(reterr, E_NOMEM, "no memory for the samples of a store");
     if (block->samples_n)
         memcpy(samples, block->samples, block->samples_n * sizeof *samples);

@@ -193,7 +193,8 @@ static void put_threshold(struct bit_writer *out, double threshold)
         bits_put(out, THRESHOLD_OTHER, 8);
         bits_put(out, double_bits(threshold), 64);
     } else {
-        bits_put(out, (uint64_t)(exponent + THRESHOLD_BIAS), 8);
+        unsigned code = (unsigned)(exponent + THRESHOLD_BIAS);
+        bits_put(out, code, 8);
     }
 }
 

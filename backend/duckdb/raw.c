@@ -207,7 +207,7 @@ static void number_slices(struct raw_cursor *c)
             c->slices_n++;
             held = 0;
         }
-        held += c->series[i].samples_n ? c->series[i].samples_n : 1; /* a place of the slice in any case */
+        held += c->series[i].samples_n;
         c->series[i].slice = c->slices_n - 1;
     }
 }

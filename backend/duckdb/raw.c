@@ -1,12 +1,9 @@
 /* backend/duckdb/raw.c: raw samples in label order, in bounded memory.
  *
  * The series and how many samples each has in the span are read first. They are put in label order and cut into slices
- * of at most slice_max samples; a slice is read in one statement, in whatever order the runs lie, and each run goes
- * straight to its place, because the counts tell where every series begins. So nothing is sorted but series whose runs
- * turn out to be unordered: those are merged. Each statement decodes most chunks there are, since series in label order
- * lie anywhere among them; so slices are as large as memory for them can be spared. A series longer than a slice is
- * read alone, by an ordered stream. Native histograms come in pieces of their own (raw_histograms.h); a series
- * that has both is given in turns, in the order of time.
+ * of at most slice_max samples, which are read one ahead (raw_slice.h). A series longer than a slice is read alone, by
+ * an ordered stream. Native histograms come in pieces of their own (raw_histograms.h); a series that has both is given
+ * in turns, in the order of time.
  *
  * All statements of a cursor see one snapshot: they run in one transaction on the cursor's own connection, and leave
  * out batches that were not committed when it began (schema.h).
@@ -16,6 +13,7 @@
 #include <string.h>
 
 #include "backend/duckdb/raw_histograms.h"
+#include "backend/duckdb/raw_slice.h"
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "backend/duckdb/stored_value.h"
@@ -27,14 +25,6 @@
 #define BLOCK_HISTOGRAMS 1024u
 #define CURSOR_BYTES_MAX ((size_t)1 << 30) /* labels of all its series */
 
-struct raw_series {
-    struct labels labels;
-    uint32_t id;
-    uint32_t slice;
-    uint64_t samples_n; /* floats */
-    uint64_t histograms_n, histogram_bytes;
-};
-
 struct raw_cursor {
     struct duckdb_store *store;
     struct connection *connection;
@@ -43,9 +33,6 @@ struct raw_cursor {
     struct arena arena;
     struct raw_series *series; /* in label order */
     size_t series_n, series_capacity;
-    uint32_t slices_n;
-    uint64_t slice_max;
-    uint64_t batch; /* the last one that is read */
     bool in_transaction, has_slice_table;
 
     size_t at;      /* the series being handed out */
@@ -55,14 +42,7 @@ struct raw_cursor {
     uint64_t histograms_given; /* handed out, the last one of this time */
     int64_t histogram_ms;
     struct histogram_piece piece;
-    size_t slice_end;  /* series before it are in the buffer; 0 at first */
-    uint32_t *places;  /* by series id: its place in the slice + 1 */
-    uint32_t places_n; /* ids below it are in places */
-    struct sample *buffer;
-    uint64_t *begins;       /* by place: where its samples begin in the buffer */
-    uint64_t *filled;       /* by place: samples read so far */
-    struct sample *scratch; /* room for the longest series of a slice whose runs were unordered */
-    uint64_t scratch_n;
+    struct slices slices;
 
     bool streaming; /* the series at `at` comes by `stream` */
     duckdb_result stream;
@@ -72,14 +52,6 @@ struct raw_cursor {
 static enum status no_memory(struct error *reterr)
 {
     return error_set(reterr, E_NOMEM, "no memory for a cursor on raw samples");
-}
-
-/* The condition on a row of recent. */
-static void write_recent(struct sql *sql, const struct raw_cursor *c)
-{
-    sql_between(sql, "ts", c->span);
-    sql_words(sql, " AND ");
-    schema_within(sql, c->batch);
 }
 
 /* --- which series --- */
@@ -109,7 +81,6 @@ static enum status take_series(struct raw_cursor *c, duckdb_data_chunk chunk, bo
         series->histogram_bytes = histograms ? (uint64_t)bytes[row] : 0;
         status = catalogue_copy_labels(catalogue, ids[row], &c->arena, &series->labels, reterr);
         c->series_n += status == OK;
-        c->places_n = ids[row] >= c->places_n ? ids[row] + 1 : c->places_n;
     }
     pthread_rwlock_unlock(&catalogue->lock);
     return status;
@@ -146,9 +117,9 @@ static enum status find_kind(struct raw_cursor *c, const struct matcher *at, siz
     sql_words(&sql, histograms ? "SELECT series, count(*)::BIGINT AS n, sum(bytes)::BIGINT FROM ("
                                : "SELECT series, sum(n)::BIGINT AS n FROM (");
     if (histograms)
-        schema_histograms(&sql, "series, octet_length(histogram) AS bytes", c->span, c->batch);
+        schema_histograms(&sql, "series, octet_length(histogram) AS bytes", c->span, c->slices.batch);
     else
-        schema_counts(&sql, c->span, c->batch);
+        schema_counts(&sql, c->span, c->slices.batch);
     sql_words(&sql, ")");
     enum status status = n > 0 ? write_chosen(&sql, c, at, n, reterr) : OK;
     sql_words(&sql, histograms ? " GROUP BY series" : " GROUP BY series HAVING sum(n) > 0");
@@ -197,200 +168,6 @@ static enum status find_series(struct raw_cursor *c, const struct matcher *at, s
     return status;
 }
 
-/* --- slices --- */
-
-static void number_slices(struct raw_cursor *c)
-{
-    uint64_t held = 0;
-    for (size_t i = 0; i < c->series_n; i++) {
-        if (i == 0 || held + c->series[i].samples_n > c->slice_max) {
-            c->slices_n++;
-            held = 0;
-        }
-        held += c->series[i].samples_n;
-        c->series[i].slice = c->slices_n - 1;
-    }
-}
-
-/* Tells the engine which series are in which slice, and their order. */
-static enum status write_slice_table(struct raw_cursor *c, struct error *reterr)
-{
-    enum status status = engine_execute(
-        c->connection, "CREATE TEMP TABLE " RAW_SLICE_TABLE " (series UINTEGER, slice UINTEGER, place UINTEGER)",
-        reterr);
-    if (status != OK)
-        return status;
-    c->has_slice_table = true;
-    duckdb_appender appender = NULL;
-    if (duckdb_appender_create_ext(c->connection->handle, "temp", "main", RAW_SLICE_TABLE, &appender) !=
-        DuckDBSuccess) {
-        status = engine_error(duckdb_appender_error(appender), NULL, reterr);
-    } else {
-        bool well = true;
-        for (size_t i = 0; well && i < c->series_n; i++)
-            well = duckdb_append_uint32(appender, c->series[i].id) == DuckDBSuccess &&
-                   duckdb_append_uint32(appender, c->series[i].slice) == DuckDBSuccess &&
-                   duckdb_append_uint32(appender, (uint32_t)i) == DuckDBSuccess &&
-                   duckdb_appender_end_row(appender) == DuckDBSuccess;
-        if (!well || duckdb_appender_close(appender) != DuckDBSuccess)
-            status = engine_error(duckdb_appender_error(appender), NULL, reterr);
-    }
-    duckdb_appender_destroy(&appender);
-    return status;
-}
-
-/* Copies the part of a run that is in the span to its place. */
-static enum status take_run(struct raw_cursor *c, size_t first, uint32_t id, const int64_t *times, const double *values,
-                            uint64_t n, struct error *reterr)
-{
-    uint32_t place = id < c->places_n ? c->places[id] : 0;
-    uint64_t begin = 0;
-    while (begin < n && times[begin] < c->span.min_ms)
-        begin++;
-    while (n > begin && times[n - 1] > c->span.max_ms)
-        n--;
-    if (begin == n)
-        return OK;
-    if (place == 0 || c->series[first + place - 1].samples_n - c->filled[place - 1] < n - begin)
-        return error_set(reterr, E_INTERNAL, "a slice of raw samples has rows it should not have");
-    struct sample *to = c->buffer + c->begins[place - 1] + c->filled[place - 1];
-    c->filled[place - 1] += n - begin;
-    for (uint64_t i = begin; i < n; i++)
-        *to++ = (struct sample){times[i], stored_value(values[i])};
-    return OK;
-}
-
-static enum status take_rows(struct raw_cursor *c, size_t first, duckdb_data_chunk chunk, struct error *reterr)
-{
-    const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
-    duckdb_vector time_lists = duckdb_data_chunk_get_vector(chunk, 1);
-    duckdb_vector value_lists = duckdb_data_chunk_get_vector(chunk, 2);
-    const duckdb_list_entry *time_list = duckdb_vector_get_data(time_lists);
-    const duckdb_list_entry *value_list = duckdb_vector_get_data(value_lists);
-    const int64_t *times = duckdb_vector_get_data(duckdb_list_vector_get_child(time_lists));
-    const double *values = duckdb_vector_get_data(duckdb_list_vector_get_child(value_lists));
-    enum status status = OK;
-    for (idx_t row = 0; status == OK && row < duckdb_data_chunk_get_size(chunk); row++)
-        status = take_run(c, first, ids[row], times + time_list[row].offset, values + value_list[row].offset,
-                          time_list[row].length, reterr);
-    return status;
-}
-
-static uint64_t ascent_end(const struct sample *at, uint64_t from, uint64_t n)
-{
-    uint64_t end = from + 1;
-    while (end < n && at[end - 1].time_ms <= at[end].time_ms)
-        end++;
-    return end;
-}
-
-/* Merges [from, middle) and [middle, to). */
-static void merge_neighbours(struct sample *at, uint64_t from, uint64_t middle, uint64_t to, struct sample *scratch)
-{
-    uint64_t left_n = middle - from, left = 0, right = middle;
-    memcpy(scratch, at + from, left_n * sizeof *at);
-    for (uint64_t k = from; left < left_n; k++) {
-        bool is_right = right < to && at[right].time_ms < scratch[left].time_ms;
-        at[k] = is_right ? at[right] : scratch[left];
-        right += is_right;
-        left += !is_right;
-    }
-}
-
-/* Natural merge sort: runs are ascents, and few. */
-static enum status sort_runs(struct raw_cursor *c, struct sample *at, uint64_t n, struct error *reterr)
-{
-    uint64_t first_end = ascent_end(at, 0, n);
-    if (first_end < n && c->scratch_n < n) {
-        free(c->scratch);
-        c->scratch = malloc(n * sizeof *c->scratch);
-        c->scratch_n = c->scratch ? n : 0;
-        if (!c->scratch)
-            return no_memory(reterr);
-    }
-    for (; first_end < n; first_end = ascent_end(at, 0, n)) {
-        uint64_t from = 0, middle = first_end;
-        while (middle < n) {
-            uint64_t to = ascent_end(at, middle, n);
-            merge_neighbours(at, from, middle, to, c->scratch);
-            from = to;
-            middle = from < n ? ascent_end(at, from, n) : n;
-        }
-    }
-    return OK;
-}
-
-static void write_slice_query(struct sql *sql, const struct raw_cursor *c, uint32_t slice)
-{
-    sql_words(sql, "SELECT series, ts, value FROM (SELECT series, ts, value FROM chunks WHERE ");
-    sql_meets(sql, c->span);
-    sql_words(sql, " UNION ALL SELECT series, [ts] AS ts, [value] AS value FROM recent WHERE ");
-    write_recent(sql, c);
-    sql_words(sql, ") WHERE series IN (SELECT series FROM temp.main." RAW_SLICE_TABLE " WHERE slice = ");
-    sql_i64(sql, slice);
-    sql_words(sql, ")");
-}
-
-static bool slice_room(struct raw_cursor *c)
-{
-    if (!c->places)
-        c->places = malloc(((size_t)c->places_n + 1) * sizeof *c->places);
-    if (!c->buffer)
-        c->buffer = malloc(c->slice_max * sizeof *c->buffer);
-    if (!c->begins)
-        c->begins = malloc(c->series_n * sizeof *c->begins);
-    if (!c->filled)
-        c->filled = malloc(c->series_n * sizeof *c->filled);
-    return c->places && c->buffer && c->begins && c->filled;
-}
-
-/* Gives each series of the slice that begins at `first` its place in the buffer. */
-static size_t place_series(struct raw_cursor *c, size_t first)
-{
-    uint64_t begin = 0;
-    size_t end = first;
-    memset(c->places, 0, ((size_t)c->places_n + 1) * sizeof *c->places);
-    for (; end < c->series_n && c->series[end].slice == c->series[first].slice; end++) {
-        uint32_t place = (uint32_t)(end - first);
-        c->places[c->series[end].id] = place + 1;
-        c->begins[place] = begin;
-        c->filled[place] = 0;
-        begin += c->series[end].samples_n;
-    }
-    INVARIANT(begin <= c->slice_max);
-    return end;
-}
-
-static enum status load_slice(struct raw_cursor *c, size_t first, struct error *reterr)
-{
-    if (!slice_room(c))
-        return no_memory(reterr);
-    size_t end = place_series(c, first);
-    struct sql sql;
-    sql_init(&sql, SQL_BYTES_MAX);
-    write_slice_query(&sql, c, c->series[first].slice);
-    duckdb_result rows;
-    enum status status = sql_status(&sql, reterr);
-    if (status == OK)
-        status = engine_query(c->connection, strbuf_view(&sql.text).ptr, true, c->cancel, &rows, reterr);
-    sql_release(&sql);
-    if (status != OK)
-        return status;
-    duckdb_data_chunk chunk = NULL;
-    while (status == OK && (status = engine_fetch(c->connection, &rows, c->cancel, &chunk, reterr)) == OK && chunk) {
-        status = take_rows(c, first, chunk, reterr);
-        duckdb_destroy_data_chunk(&chunk);
-    }
-    duckdb_destroy_result(&rows);
-    for (size_t i = first; status == OK && i < end; i++) {
-        if (c->filled[i - first] != c->series[i].samples_n)
-            return error_set(reterr, E_INTERNAL, "a slice of raw samples lacks rows it should have");
-        status = sort_runs(c, c->buffer + c->begins[i - first], c->series[i].samples_n, reterr);
-    }
-    c->slice_end = end;
-    return status;
-}
-
 /* --- a series longer than a slice --- */
 
 static enum status open_stream(struct raw_cursor *c, struct error *reterr)
@@ -401,7 +178,9 @@ static enum status open_stream(struct raw_cursor *c, struct error *reterr)
               "SELECT ts, value FROM (SELECT series, unnest(ts) AS ts, unnest(value) AS value FROM chunks WHERE ");
     sql_meets(&sql, c->span);
     sql_words(&sql, " UNION ALL SELECT series, ts, value FROM recent WHERE ");
-    write_recent(&sql, c);
+    sql_between(&sql, "ts", c->span);
+    sql_words(&sql, " AND ");
+    schema_within(&sql, c->slices.batch);
     sql_words(&sql, ") WHERE series = ");
     sql_i64(&sql, c->series[c->at].id);
     sql_words(&sql, " AND ");
@@ -456,8 +235,11 @@ static bool has_more_histograms(const struct raw_cursor *c)
 static struct histogram_range next_range(const struct raw_cursor *c)
 {
     const struct raw_series *series = &c->series[c->at];
-    struct histogram_range range = {
-        .first = (uint32_t)c->at, .last = (uint32_t)c->at, .span = c->span, .batch = c->batch, .rows_max = INT64_MAX};
+    struct histogram_range range = {.first = (uint32_t)c->at,
+                                    .last = (uint32_t)c->at,
+                                    .span = c->span,
+                                    .batch = c->slices.batch,
+                                    .rows_max = INT64_MAX};
     if (c->histograms_given > 0)
         range.span.min_ms = c->histogram_ms + 1;
     if (series->histogram_bytes > RAW_PIECE_BYTES) {
@@ -477,12 +259,13 @@ static enum status need_histograms(struct raw_cursor *c, struct error *reterr)
     const struct raw_series *series = &c->series[c->at];
     if (!has_more_histograms(c) || c->piece.next < c->piece.n)
         return OK;
-    if (series->samples_n > c->slice_max && series->histogram_bytes > RAW_PIECE_BYTES)
+    if (series->samples_n > c->slices.slice_max && series->histogram_bytes > RAW_PIECE_BYTES)
         return error_set(reterr, E_LIMIT,
                          "a series has %" PRIu64 " samples and %" PRIu64 " bytes of native histograms; the limits of "
                          "both together are %" PRIu64 " and %" PRIu64 ": narrow the time range",
-                         series->samples_n, series->histogram_bytes, c->slice_max, RAW_PIECE_BYTES);
+                         series->samples_n, series->histogram_bytes, c->slices.slice_max, RAW_PIECE_BYTES);
     struct histogram_range range = next_range(c);
+    slices_settle(&c->slices);
     enum status status = histogram_piece_read(&c->piece, c->connection, &range, c->cancel, reterr);
     if (status == OK && c->piece.n == 0)
         return error_set(reterr, E_INTERNAL, "a piece of native histograms lacks rows it should have");
@@ -502,7 +285,7 @@ static size_t histograms_there(const struct raw_cursor *c)
 
 static enum status begin(struct raw_cursor *c, const struct matcher *at, size_t n, struct error *reterr)
 {
-    c->batch = writer_totals(&c->store->writer).batch;
+    c->slices.batch = writer_totals(&c->store->writer).batch;
     enum status status = engine_acquire(&c->store->engine, c->cancel, &c->connection, reterr);
     if (status == OK)
         status = engine_execute(c->connection, "BEGIN", reterr);
@@ -514,8 +297,8 @@ static enum status begin(struct raw_cursor *c, const struct matcher *at, size_t 
     catalogue_leave(&c->store->writer.catalogue, entered);
     if (status != OK)
         return status;
-    number_slices(c);
-    return c->series_n ? write_slice_table(c, reterr) : OK;
+    c->slices.connection = c->connection;
+    return c->series_n ? slices_begin(&c->slices, c->series, c->series_n, &c->has_slice_table, reterr) : OK;
 }
 
 enum status store_raw_open(struct backend *backend, const struct matcher *at, size_t n, struct time_span span,
@@ -535,7 +318,9 @@ enum status store_raw_open(struct backend *backend, const struct matcher *at, si
     c->store = store;
     c->cancel = cancel;
     c->span = span;
-    c->slice_max = store->options.slice_samples ? store->options.slice_samples : SLICE_SAMPLES;
+    c->slices.cancel = cancel;
+    c->slices.span = span;
+    c->slices.slice_max = store->options.slice_samples ? store->options.slice_samples : SLICE_SAMPLES;
     arena_init(&c->arena, CURSOR_BYTES_MAX);
     status = begin(c, at, n, reterr);
     if (status == OK)
@@ -552,18 +337,18 @@ static enum status need_samples(struct raw_cursor *c, struct error *reterr)
     enum status status = OK;
     if (c->waiting_n > 0 || c->given == series->samples_n)
         return OK;
-    if (series->samples_n > c->slice_max) {
+    if (series->samples_n > c->slices.slice_max) {
         if (!c->streaming)
             status = open_stream(c, reterr);
         return status == OK ? next_of_stream(c, reterr) : status;
     }
-    if (c->at >= c->slice_end)
-        status = load_slice(c, c->at, reterr);
+    const struct sample *samples;
+    status = slices_samples(&c->slices, c->at, &samples, reterr);
     if (status != OK)
         return status;
     uint64_t left = series->samples_n - c->given;
     c->waiting_n = left < BLOCK_SAMPLES ? (size_t)left : BLOCK_SAMPLES;
-    c->waiting = c->buffer + c->begins[c->places[series->id] - 1] + c->given;
+    c->waiting = samples + c->given;
     c->given += c->waiting_n;
     return OK;
 }
@@ -625,6 +410,7 @@ void store_raw_close(struct raw_cursor *c)
     if (!c)
         return;
     close_stream(c);
+    slices_release(&c->slices);
     /* Rolling back also drops the temporary table. */
     if (c->in_transaction && engine_execute(c->connection, "ROLLBACK", NULL) != OK && c->has_slice_table) {
         enum status dropped = engine_execute(c->connection, "DROP TABLE IF EXISTS temp.main." RAW_SLICE_TABLE, NULL);
@@ -634,10 +420,5 @@ void store_raw_close(struct raw_cursor *c)
     arena_release(&c->arena);
     histogram_piece_release(&c->piece);
     free(c->series);
-    free(c->places);
-    free(c->buffer);
-    free(c->begins);
-    free(c->filled);
-    free(c->scratch);
     free(c);
 }

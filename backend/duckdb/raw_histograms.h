@@ -12,7 +12,6 @@
 #include "backend/duckdb/engine.h"
 #include "planner/fragment.h"
 
-#define RAW_SLICE_TABLE "raw_slice"          /* temporary: series -> slice, place; of the cursor's connection only */
 #define RAW_PIECE_BYTES (UINT64_C(16) << 20) /* of native histograms */
 
 struct histogram_piece {

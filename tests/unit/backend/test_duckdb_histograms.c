@@ -349,27 +349,13 @@ static void retention_takes_them(void **state)
 /* --- reading much --- */
 
 /* Some series of more bytes than a piece holds, one alone and several together, among others. */
-static void pieces_are_put_together(void **state)
+enum {
+    PIECE_EACH = 40,
+    PIECE_BYTES = 1 << 20
+};
+
+static void read_pieces(struct fixture *f)
 {
-    enum {
-        EACH = 40,
-        BYTES = 1 << 20
-    };
-    struct fixture *f = *state;
-    char *large = malloc(BYTES + 1);
-    memset(large, 'x', BYTES);
-    large[BYTES] = '\0';
-    for (int64_t k = 0; k < EACH; k++) {
-        struct one one[] = {{k * 1000, large}};
-        put_many(f, "h;i=2", one, 1);
-        if (k < 12) {
-            put_many(f, "h;i=3", one, 1);
-            put_many(f, "h;i=5", one, 1);
-        }
-        PUT(f, "h;i=1", {k * 1000, "s"});
-        APPEND(f, "h;i=2", {k * 1000 + 500, (double)k});
-        APPEND(f, "h;i=4", {k * 1000 + 500, (double)k});
-    }
     struct expr_selector at = selector_of(&f->arena, "__name__=h");
     struct raw_cursor *cursor;
     struct raw_block block;
@@ -381,7 +367,7 @@ static void pieces_are_put_together(void **state)
         for (size_t k = 0; k < block.histograms_n; k++) {
             assert_true(block.histograms[k].time_ms > last_ms);
             last_ms = block.histograms[k].time_ms;
-            assert_int_equal(block.histograms[k].packed.len, i == 1 ? 1 : BYTES);
+            assert_int_equal(block.histograms[k].packed.len, i == 1 ? 1 : PIECE_BYTES);
         }
         for (size_t k = 0; k < block.samples_n; k++) {
             assert_true(block.samples[k].time_ms > last_ms);
@@ -395,12 +381,36 @@ static void pieces_are_put_together(void **state)
     }
     f->backend->ops->raw_close(cursor);
     assert_int_equal(ended, 5);
-    static const size_t WANT[6] = {0, EACH, EACH, 12, 0, 12};
+    static const size_t WANT[6] = {0, PIECE_EACH, PIECE_EACH, 12, 0, 12};
     for (size_t i = 1; i < 6; i++) {
         assert_int_equal(histograms_n[i], WANT[i]);
-        assert_int_equal(samples_n[i], i == 2 || i == 4 ? EACH : 0);
+        assert_int_equal(samples_n[i], i == 2 || i == 4 ? PIECE_EACH : 0);
+    }
+}
+
+static void pieces_are_put_together(void **state)
+{
+    struct fixture *f = *state;
+    char *large = malloc(PIECE_BYTES + 1);
+    memset(large, 'x', PIECE_BYTES);
+    large[PIECE_BYTES] = '\0';
+    for (int64_t k = 0; k < PIECE_EACH; k++) {
+        struct one one[] = {{k * 1000, large}};
+        put_many(f, "h;i=2", one, 1);
+        if (k < 12) {
+            put_many(f, "h;i=3", one, 1);
+            put_many(f, "h;i=5", one, 1);
+        }
+        PUT(f, "h;i=1", {k * 1000, "s"});
+        APPEND(f, "h;i=2", {k * 1000 + 500, (double)k});
+        APPEND(f, "h;i=4", {k * 1000 + 500, (double)k});
     }
     free(large);
+    read_pieces(f);
+    f->slice_samples = PIECE_EACH; /* the floats of i=4 are read ahead on the connection that pieces need */
+    reopen(f);
+    read_pieces(f);
+    f->slice_samples = 0;
 }
 
 /* What came after a cursor was opened is not in it, nor torn. */

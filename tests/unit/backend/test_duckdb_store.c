@@ -447,6 +447,35 @@ static void test_raw_series_longer_than_a_slice(void **state)
     test_free(samples);
 }
 
+/* Closed while its next slice is read, a cursor gives its connection back whole. */
+static void test_raw_left_while_it_reads_ahead(void **state)
+{
+    enum {
+        SERIES = 50,
+        N = 2000
+    };
+    struct fixture *f = *state;
+    static struct sample samples[N];
+    cut_slices(f, 3 * N);
+    for (int i = 0; i < N; i++)
+        samples[i] = (struct sample){i, i};
+    for (int i = 0; i < SERIES; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "m;a=%02d", i);
+        append(f, text, samples, N);
+    }
+    for (size_t left_at = 1; left_at <= SERIES; left_at++) {
+        struct raw_cursor *cursor = NULL;
+        struct raw_block block;
+        assert_int_equal(f->backend->ops->raw_open(f->backend, NULL, 0, ALL_TIMES, NULL, &cursor, NULL), OK);
+        for (size_t series = 0; series < left_at; series += block.series_ends) {
+            assert_int_equal(f->backend->ops->raw_next(cursor, &block, NULL), OK);
+            assert_true(block.samples_n > 0);
+        }
+        f->backend->ops->raw_close(cursor);
+    }
+}
+
 /* A cursor sees what was there when it was opened, and gives its connection back whole. */
 static void test_raw_snapshot(void **state)
 {
@@ -819,6 +848,7 @@ int main(void)
         ON_DISK(test_one_process_at_a_time),
         IN_MEMORY(test_raw_order_over_many_slices),
         IN_MEMORY(test_raw_series_longer_than_a_slice),
+        IN_MEMORY(test_raw_left_while_it_reads_ahead),
         IN_MEMORY(test_raw_snapshot),
         IN_MEMORY(test_matchers),
         IN_MEMORY(test_series_span_and_limit),

@@ -350,6 +350,19 @@ static bool row_counts(const struct window_rows *rows, idx_t row)
     return rows->times[row].length > 0;
 }
 
+/* Whether no value is NaN, 0 or next to 0: only of these all bits must be looked at. The sign of what is gathered tells
+ * whether any magnitude lay below the least or above the largest; without comparisons the loop is vectorised. */
+static bool all_are_plain(const double *value, size_t n)
+{
+    const uint64_t least = double_bits(DBL_MIN), most = double_bits(INFINITY);
+    uint64_t odd = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t magnitude = double_bits(value[i]) & INT64_MAX;
+        odd |= (magnitude - least) | (most - magnitude);
+    }
+    return odd >> 63 == 0;
+}
+
 /* Whether the kernel may see a run as it lies: nothing is to be left out, and every value is stored as it is. */
 static bool run_is_whole(const struct window_rows *rows, idx_t row, const struct samples *run, bool sees_markers)
 {
@@ -360,10 +373,7 @@ static bool run_is_whole(const struct window_rows *rows, idx_t row, const struct
                 return false;
         }
     }
-    uint64_t odd = 0; /* NaN, 0 or next to 0: only of these the bits must be looked at. A loop that is vectorised. */
-    for (size_t i = 0; i < run->n; i++)
-        odd += fabs(run->value[i]) >= DBL_MIN ? 0 : 1;
-    if (odd == 0)
+    if (all_are_plain(run->value, run->n))
         return true;
     unsigned otherwise = 0;
     for (size_t i = 0; i < run->n; i++)
@@ -552,30 +562,47 @@ static void sort_samples(struct scratch *s, size_t n)
     }
 }
 
-static int compare_pieces(const void *a, const void *b)
+static int64_t piece_begin(const struct piece *piece)
 {
-    const struct piece *const *x = a, *const *y = b;
-    return ((*x)->step > (*y)->step) - ((*x)->step < (*y)->step);
+    return piece->steps > 0 ? piece->first_ms : piece->time_ms[0];
 }
 
-/* Lists the pieces with windows evaluated, and puts all kept samples in order. */
-static struct samples gather(struct scratch *s, const struct window_state *state)
+static int compare_pieces(const void *a, const void *b)
+{
+    int64_t x = piece_begin(*(struct piece *const *)a), y = piece_begin(*(struct piece *const *)b);
+    return (x > y) - (x < y);
+}
+
+/* Pieces in order of time: those of runs then need no merging, whichever thread took which. */
+static size_t order_pieces(struct piece **pieces, struct piece *head)
 {
     size_t n = 0;
     bool ordered = true;
+    for (struct piece *piece = head; piece; piece = piece->next) {
+        if (piece->n == 0 && piece->steps == 0)
+            continue;
+        ordered = ordered && (n == 0 || piece_begin(pieces[n - 1]) <= piece_begin(piece));
+        pieces[n++] = piece;
+    }
+    if (!ordered)
+        qsort(pieces, n, sizeof(struct piece *), compare_pieces);
+    return n;
+}
+
+/* Puts all kept samples in order, and lists the pieces with windows evaluated. */
+static struct samples gather(struct scratch *s, const struct window_state *state)
+{
+    size_t n = 0, all_n = order_pieces(s->pieces, state->head);
     s->pieces_n = 0;
-    for (struct piece *piece = state->head; piece; piece = piece->next) {
+    for (size_t i = 0; i < all_n; i++) {
+        struct piece *piece = s->pieces[i];
         memcpy(s->time_ms + n, piece->time_ms, piece->n * sizeof *s->time_ms);
         memcpy(s->value + n, piece_values(piece), piece->n * sizeof *s->value);
         weights_copy(s->weight, n, piece_weights(piece), 0, piece->n);
         n += piece->n;
-        if (piece->steps == 0)
-            continue;
-        ordered = ordered && (s->pieces_n == 0 || s->pieces[s->pieces_n - 1]->step < piece->step);
-        s->pieces[s->pieces_n++] = piece;
+        if (piece->steps > 0)
+            s->pieces[s->pieces_n++] = piece;
     }
-    if (!ordered)
-        qsort(s->pieces, s->pieces_n, sizeof(struct piece *), compare_pieces);
     sort_samples(s, n);
     return (struct samples){s->time_ms, s->value, n, s->weight};
 }
@@ -650,7 +677,7 @@ static size_t most_pieces(duckdb_aggregate_state *states, idx_t count)
     for (idx_t i = 0; i < count; i++) {
         size_t n = 0;
         for (const struct piece *piece = ((const struct window_state *)states[i])->head; piece; piece = piece->next)
-            n += piece->steps > 0;
+            n++;
         most = n > most ? n : most;
     }
     return most;

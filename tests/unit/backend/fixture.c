@@ -1,6 +1,7 @@
 /* tests/unit/backend/fixture.c: see fixture.h. */
 #include "tests/unit/backend/fixture.h"
 
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -147,6 +148,18 @@ void compact(struct fixture *fixture)
     struct error error;
     if (duckdb_backend_compact(fixture->backend, &error) != OK)
         fail_msg("compact: %s", error.message);
+}
+
+void expect_rules(struct fixture *f)
+{
+    struct verify_report report;
+    struct error error;
+    if (duckdb_backend_verify(f->backend, NULL, &report, &error) != OK)
+        fail_msg("verify: %s", error.message);
+    for (size_t i = 0; i < report.rules_n; i++) {
+        if (report.rules[i].rows_n)
+            fail_msg("%s: %" PRIu64, report.rules[i].text, report.rules[i].rows_n);
+    }
 }
 
 struct backend_stats stats_of(struct fixture *fixture)

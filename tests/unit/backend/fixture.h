@@ -55,6 +55,9 @@ struct backend_stats stats_of(struct fixture *fixture);
 /* duckdb_backend_compact; fails the test when that fails. */
 void compact(struct fixture *fixture);
 
+/* The rules that the store's tables keep hold (duckdb_backend_verify); fails the test naming one that does not. */
+void expect_rules(struct fixture *fixture);
+
 /* Matchers of a text: "job=a", "job!=a", "job=~a", "job!~a", separated by spaces. */
 struct expr_selector selector_of(struct arena *arena, const char *text);
 

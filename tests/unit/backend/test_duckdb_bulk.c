@@ -54,15 +54,6 @@ static void expect_same(struct fixture *a, struct fixture *b)
         stores[i]->backend->ops->raw_close(cursors[i]);
 }
 
-static void expect_rules(struct fixture *f)
-{
-    struct verify_report report;
-    assert_int_equal(duckdb_backend_verify(f->backend, NULL, &report, NULL), OK);
-    for (size_t i = 0; i < report.rules_n; i++)
-        if (report.rules[i].rows_n)
-            fail_msg("%s: %llu", report.rules[i].text, (unsigned long long)report.rules[i].rows_n);
-}
-
 /* One transaction of several series, each with a run of samples somewhere, a few of them several runs. */
 static void append_to_both(struct fixture *stores[2], struct random *seed, int64_t *now_ms)
 {

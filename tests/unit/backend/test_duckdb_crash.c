@@ -2,13 +2,14 @@
  *
  * A child writes rounds of samples, deletes some of them and tells the parent through a pipe what was acknowledged;
  * the parent kills it at a random moment, opens the store and compares it with a model. Rounds are small and large, so
- * that commits, checkpoints, compactions, drops by retention, deletions and first writes of series are all hit. Each
- * has late samples too, most of them into chunks, and a native histogram. Rounds are told apart by value and time, so a
- * sample lost or stored twice is seen.
+ * that commits, checkpoints, compactions, rollups, drops by retention, deletions and first writes of series are all
+ * hit. Each has late samples too, most of them into chunks, and a native histogram. Rounds are told apart by value and
+ * time, so a sample lost or stored twice is seen.
  *
  * What must hold after each kill: a round that was acknowledged is there, once, whole, unless retention or a deletion
- * took it; the one round or deletion that was under way is there as a whole or not at all, for all its series; and
- * retention cut at the beginning of a partition, no later than it may, the same for all series.
+ * took it; the one round or deletion that was under way is there as a whole or not at all, for all its series;
+ * retention cut at the beginning of a partition, no later than it may, the same for all series; and the rules that the
+ * tables keep hold (verify), above all that rollups are those of the chunks.
  *
  * PROMSPLIT_KILLS=200 asks for so many kills; PROMSPLIT_SEED repeats a run's moments, as far as a clock can.
  */
@@ -141,6 +142,8 @@ static void tell_or_exit(struct backend *backend, int acknowledge, uint32_t roun
         _exit(4);
 }
 
+static const struct rollup_settings ROLLUPS = {.levels_ms = {3600000, 300000, 60000}, .levels_n = 3};
+
 static void write_until_killed(const char *directory, uint32_t first_round, int64_t time_ms, int acknowledge)
 {
     struct duckdb_options options = {.directory = directory,
@@ -150,6 +153,7 @@ static void write_until_killed(const char *directory, uint32_t first_round, int6
                                      .shrink_bytes = 1 << 20,
                                      .exemplars_max = EXEMPLARS_MAX,
                                      .out_of_order_window_ms = LATE_MS + INT64_C(1) * BATCH * SAMPLE_MS,
+                                     .rollups = &ROLLUPS,
                                      .retention = {.time_ms = KEEP_MS}};
     struct backend *backend = NULL;
     if (duckdb_backend_open(&options, &backend, NULL) != OK)
@@ -404,6 +408,7 @@ static void check(struct fixture *f, struct model *m, bool deleted)
         right = all_is_as_modelled(f, m, cut_ms);
     }
     assert_true(right);
+    expect_rules(f);
     struct time_span span;
     uint32_t first;
     print_message("%u rounds, to %" PRId64 " min, from %" PRId64 " min%s%s\n", m->rounds, m->now_ms / 60000,
@@ -475,7 +480,9 @@ static void test_acknowledged_rounds_survive(void **state)
     struct backend_stats stats;
     assert_int_equal(f.backend->ops->stats(f.backend, &stats, NULL), OK);
     assert_true(stats.recent_n < stats.samples_n); /* the moves that were finished are */
-    print_message("%" PRIu64 " samples, %" PRIu64 " of them recent\n", stats.samples_n, stats.recent_n);
+    assert_true(stats.rollup_rows_n > 0);
+    print_message("%" PRIu64 " samples, %" PRIu64 " of them recent, %" PRIu64 " rows of rollups\n", stats.samples_n,
+                  stats.recent_n, stats.rollup_rows_n);
     free(model.cut);
     fixture_release(&f);
 }

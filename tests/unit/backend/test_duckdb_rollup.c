@@ -38,17 +38,6 @@ static void reopen(struct fixture *f)
     fixture_open(f);
 }
 
-static void expect_rules(struct fixture *f)
-{
-    struct verify_report report;
-    struct error error;
-    if (duckdb_backend_verify(f->backend, NULL, &report, &error) != OK)
-        fail_msg("%s", error.message);
-    for (size_t i = 0; i < report.rules_n; i++)
-        if (report.rules[i].rows_n)
-            fail_msg("%s: %llu", report.rules[i].text, (unsigned long long)report.rules[i].rows_n);
-}
-
 /* --- queries --- */
 
 static struct grid_result *ask(struct fixture *f, const char *promql, struct grid grid, enum window_rule rule,

@@ -44,13 +44,17 @@ function(promsplit_test name)
                                               "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/tsan.supp")
 endfunction()
 
-# promsplit_fuzz(NAME SOURCES a.c LINKS lib …): a libFuzzer program; built only with PROMSPLIT_FUZZ.
+# promsplit_fuzz(NAME SOURCES a.c LINKS lib …): a libFuzzer program with PROMSPLIT_FUZZ; else it is only compiled, so
+# that it keeps up with what it calls.
 function(promsplit_fuzz name)
   cmake_parse_arguments(F "" "" "SOURCES;LINKS" ${ARGN})
   if(PROMSPLIT_FUZZ)
     add_executable(${name} ${F_SOURCES})
     target_compile_options(${name} PRIVATE ${PROMSPLIT_WARNINGS})
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-    target_link_libraries(${name} PRIVATE ${F_LINKS})
+  else()
+    add_library(${name} OBJECT ${F_SOURCES})
+    target_compile_options(${name} PRIVATE ${PROMSPLIT_WARNINGS})
   endif()
+  target_link_libraries(${name} PRIVATE ${F_LINKS})
 endfunction()

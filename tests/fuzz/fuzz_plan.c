@@ -73,7 +73,7 @@ static void check_split(struct arena *arena, const struct split *split, const st
     INVARIANT(promql_parse(arena, strbuf_view(&text), &limits, &regex, &again, NULL) == OK);
     for (int format = EXPLAIN_TEXT; format <= EXPLAIN_DOT; format++) {
         strbuf_clear(&text);
-        explain_split(&text, split, options, (enum explain_format)format);
+        explain_split(&text, split, options, NULL, (enum explain_format)format);
     }
     strbuf_release(&text);
 }

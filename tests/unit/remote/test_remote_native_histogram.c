@@ -149,10 +149,11 @@ static void the_rules_are_prometheus_s(void **state)
 
 static void fields_are_read_in_any_layout(void **state)
 {
-    static const char *const SAME[] = {"t=77 ci=5 zi=1 sum=2 schema=3 zt=0.5 ns=1:1 nd=1 ps=-2:2 pd=1,1 hint=3",
-                                       "hint=3 PD=1,1 ps=-2:2 schema=3 sum=2 zt=0.5 zi=1 ci=5 ND=1 ns=1:1 t=77",
-                                       "sum=9 cf=2.5 ci=5 zf=3 zi=1 sum=2 schema=1 schema=3 zt=0.5 ns=1:1 nd=1 ps=-2:2 "
-                                       "pd=1 PD=1 hint=3 t=77 pc=1,2 nc=4"};
+    static const char *const SAME[] = {
+        "t=77 ci=5 zi=1 sum=2 schema=3 zt=0.5 ns=1:1 nd=1 ps=-2:2 pd=1,1 hint=3",
+        "hint=3 PD=1,1 ps=-2:2 schema=3 sum=2 zt=0.5 zi=1 ci=5 ND=1 ns=1:1 t=77",
+        ("sum=9 cf=2.5 ci=5 zf=3 zi=1 sum=2 schema=1 schema=3 zt=0.5 ns=1:1 nd=1 ps=-2:2 "
+         "pd=1 PD=1 hint=3 t=77 pc=1,2 nc=4")};
     struct str first = packed_of(SAME[0]);
     for (size_t i = 0; i < ARRAY_LENGTH(SAME); i++) {
         struct native_histogram h = histogram_of(SAME[i]);

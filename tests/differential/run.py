@@ -11,6 +11,8 @@ usage: run.py [--peer 2.42|3.5]… [--push LIST]… [--short] [--file F | --quer
                    some classes by seed
   --short          fewer grids: what scripts/test runs; with --late for the older Prometheus
   --late           promsplit gets half of the samples late, in random order
+  --after WHAT     compaction, restart (by kill -9) or retention: what promsplit has behind it when it is asked. Retention
+                   has dropped the older half of the samples, which Prometheus never got; the grids lie about that edge
   --query Q        only this query; may be repeated
   --grid NAME      only this grid (grids.py)
   --random N       N random queries over random data instead of queries.txt (generate.py), mismatches shrunk; with
@@ -46,6 +48,8 @@ from lib import dataset  # noqa: E402
 from lib.processes import PROMSPLIT, Stage, prometheus_binary, remote_read_stanza  # noqa: E402
 from lib.report import Report  # noqa: E402
 
+EDGE_AT_MS = dataset.HOUR  # with --after retention, samples lie so much earlier: T0 is the beginning of a partition
+
 PEERS = ("2.42", "3.5")
 
 
@@ -63,12 +67,12 @@ def read_queries(path):
 
 
 class Mismatch:
-    def __init__(self, peer, subject, query, grid, text, late=False):
-        self.peer, self.subject, self.query, self.grid, self.text, self.late = peer, subject, query, grid, text, late
+    def __init__(self, peer, subject, query, grid, text, state=""):
+        self.peer, self.subject, self.query, self.grid, self.text, self.state = peer, subject, query, grid, text, state
 
     def __str__(self):
         quoted = "'" + self.query.replace("'", "'\\''") + "'"
-        push = "--control" if self.subject == "control" else f"--push {self.subject}" + " --late" * self.late
+        push = "--control" if self.subject == "control" else f"--push {self.subject}" + self.state
         return (
             f"MISMATCH Prometheus {self.peer}, push={self.subject}, {self.grid}\n   {self.query}\n      {self.text}\n"
             f"   again: tests/differential/run.py --peer {self.peer} {push} --grid '{self.grid.name}' --query {quoted} --show"
@@ -77,19 +81,23 @@ class Mismatch:
 
 class World:
     """The servers of one Prometheus version, loaded with one data set; with `late`, promsplits get half of it late. With
-    `rollups` they make rollups of it; "late" as its value: some samples come later."""
+    `rollups` they make rollups of it; "late" as its value: some samples come later. `after`: see --after."""
 
-    def __init__(self, stage, peer, pushes, series, control=False, late=False, rollups=None):
+    def __init__(self, stage, peer, pushes, series, control=False, late=False, rollups=None, after=None):
         binary = prometheus_binary(peer)
-        self.peer, self.late, self.subjects = peer, late, {}
+        self.peer, self.subjects = peer, {}
+        self.state = " --late" * late + (f" --after {after}" if after else "")
+        if after == "retention":
+            series = dataset.shifted(series, -EDGE_AT_MS)
         self.oracle = stage.prometheus(f"oracle-{peer}", binary)
-        self.samples = dataset.load(self.oracle.api, series)
+        self.samples = dataset.load(self.oracle.api, dataset.since(series, dataset.T0) if after == "retention" else series)
         if control:
             read = remote_read_stanza(self.oracle.api.url, required=False)
             self.subjects["control"] = stage.prometheus(f"control-{peer}", binary, remote_read=read).api
         for push in pushes:
             flags = (f"--storage.out-of-order-window={2 * dataset.SPAN // dataset.SECOND}s",) if late or rollups else ()
             flags += ("--storage.rollups.levels=1m,5m,1h",) if rollups else ()
+            flags += (f"--storage.retention.time={EDGE_AT_MS // 2000}s",) if after == "retention" else ()
             promsplit, _ = stage.pair(f"promsplit-{peer}-{push.replace(',', '-')}", binary, push, flags=flags)
             if rollups:
                 self._roll_up(promsplit, series, rollups == "late")
@@ -97,17 +105,37 @@ class World:
                 continue
             shuffled = functools.partial(dataset.late_batches, random=random.Random(1))
             dataset.load(promsplit.api, series, shuffled if late else dataset.batches)
+            if after:
+                getattr(self, f"_{after}")(promsplit)
             self.subjects[push] = promsplit.api
 
     @staticmethod
-    def _roll_up(promsplit, series, late):
-        on_time, held = dataset.hold_back(series, random.Random(2)) if late else (series, [])
-        dataset.load(promsplit.api, on_time)
+    def _compaction(promsplit):
         promsplit.stop()
         path = os.path.join(promsplit.directory, "data")
         subprocess.run([PROMSPLIT, "store", "compact", f"--storage.path={path}"], check=True, stdout=subprocess.DEVNULL)
         promsplit.start()
         promsplit.wait_for("/-/ready")
+
+    @staticmethod
+    def _restart(promsplit):
+        promsplit.kill()
+        promsplit.start()
+        promsplit.wait_for("/-/ready")
+
+    @staticmethod
+    def _retention(promsplit):
+        deadline = time.monotonic() + 90
+        while not promsplit.api.metric("promsplit_store_dropped_partitions_total"):
+            if time.monotonic() > deadline:
+                raise RuntimeError("retention has dropped nothing")
+            time.sleep(0.5)
+
+    @classmethod
+    def _roll_up(cls, promsplit, series, late):
+        on_time, held = dataset.hold_back(series, random.Random(2)) if late else (series, [])
+        dataset.load(promsplit.api, on_time)
+        cls._compaction(promsplit)
         dataset.load(promsplit.api, held)
 
     def _excused(self, subject, query, got):
@@ -130,7 +158,7 @@ class World:
                 print(f"{query}\n  {self.peer} {grid}\n  want {want.brief()} {want.result}")
                 print(f"  {name}: {got and got.brief()} {got and got.result}")
             if text is not None and not self._excused(name, query, got):
-                out.append(Mismatch(self.peer, name, query, grid, text, self.late))
+                out.append(Mismatch(self.peer, name, query, grid, text, self.state))
         return out
 
 
@@ -159,6 +187,7 @@ def arguments():
         parser.add_argument(name, action="append")
     for name in ("--short", "--show", "--annotations", "--control", "--keep", "--shares-table", "--late", "--rollups"):
         parser.add_argument(name, action="store_true")
+    parser.add_argument("--after", choices=("compaction", "restart", "retention"))
     parser.add_argument("--file", default=os.path.join(HERE, "queries.txt"))
     parser.add_argument("--random", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
@@ -187,7 +216,8 @@ def main():
             chosen = [grid for grid in grids.FULL if grid.name in options.grid]
         with Stage(options.keep) as stage:
             series = dataset.build(options.seed, peer.startswith("3"))
-            world = World(stage, peer, pushes, series, options.control, options.late or (options.short and peer == PEERS[0]))
+            late = options.late or (options.short and peer == PEERS[0] and not options.after)
+            world = World(stage, peer, pushes, series, options.control, late, after=options.after)
             count, more = run_list(world, queries, chosen, options, report)
         print(f"Prometheus {peer}: {count} queries on {len(chosen)} grids over {world.samples} samples, "
               f"against {', '.join(world.subjects)}: {time.monotonic() - started:.0f} s"

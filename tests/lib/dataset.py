@@ -209,6 +209,16 @@ def batches(series, slice_ms=10 * MINUTE, samples_max=20_000):
             yield batch
 
 
+def shifted(series, by_ms):
+    return [(labels, [(timestamp + by_ms, bits) for timestamp, bits in samples]) for labels, samples in series]
+
+
+def since(series, at_ms):
+    """What of it is not older; series that are left without samples are gone."""
+    rest = [(labels, [sample for sample in samples if sample[0] >= at_ms]) for labels, samples in series]
+    return [(labels, samples) for labels, samples in rest if samples]
+
+
 def late_batches(series, random):
     """The same batches, but half of the samples come late: held back, and sent after some later batches, shuffled."""
     held = []

@@ -9,13 +9,14 @@
  * late samples do not come here: those are asked of the tables, which do not have these rows yet.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "backend/duckdb/partition.h"
 #include "backend/duckdb/store.h"
-#include "planner/sql.h"
+#include "backend/duckdb/stored_value.h"
 
-#define BULK_TABLE    "bulk_samples" /* temporary; of the writer's connection only */
-#define BULK_ROWS_MIN 32             /* of one series and partition; fewer go to recent */
+#define BULK_ROWS_MIN   32                  /* of one series and partition; fewer go to recent */
+#define FILLING_SAMPLES (UINT64_C(1) << 17) /* handed to the engine at once, or little more */
 
 static int compare_rows(const void *a, const void *b)
 {
@@ -72,16 +73,147 @@ enum status bulk_choose(struct writer *w, struct error *reterr)
     return OK;
 }
 
-/* Both lists of a group have its rows in the same order, whatever it is, and are sorted by the one of times. */
-static void write_chunks(struct sql *sql)
+/* --- writing them --- */
+
+enum {
+    METRIC,
+    SERIES,
+    TMIN,
+    TMAX,
+    N,
+    TS,
+    VALUE,
+    REPLACES,
+    COLUMNS
+};
+
+/* A chunk of rows for FRESH_CHUNKS, being filled. */
+struct filling {
+    const struct catalogue *catalogue;
+    duckdb_appender appender;
+    duckdb_data_chunk chunk;
+    idx_t n;
+    uint64_t samples_n;
+};
+
+static duckdb_data_chunk chunk_of_columns(void)
 {
-    sql_words(sql, "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS
-                   " AS SELECT metric, series, tmin, tmax, len(ts) AS n, list_select(ts, places) AS ts, "
-                   "list_select(value, places) AS value, NULL::BIGINT AS replaces FROM (SELECT *, list_grade_up(ts) AS "
-                   "places FROM (SELECT series, min(ts) AS tmin, max(ts) AS tmax, list(ts) AS ts, list(value) AS value "
-                   "FROM temp.main." BULK_TABLE " GROUP BY series, ");
-    partition_write(sql, "ts");
-    sql_words(sql, ")) JOIN series USING (series)");
+    duckdb_logical_type types[COLUMNS];
+    static const duckdb_type SIMPLE[COLUMNS] = {
+        [METRIC] = DUCKDB_TYPE_VARCHAR, [SERIES] = DUCKDB_TYPE_UINTEGER, [TMIN] = DUCKDB_TYPE_BIGINT,
+        [TMAX] = DUCKDB_TYPE_BIGINT,    [N] = DUCKDB_TYPE_BIGINT,        [TS] = DUCKDB_TYPE_BIGINT,
+        [VALUE] = DUCKDB_TYPE_DOUBLE,   [REPLACES] = DUCKDB_TYPE_BIGINT,
+    };
+    for (int i = 0; i < COLUMNS; i++) {
+        types[i] = duckdb_create_logical_type(SIMPLE[i]);
+        if (i == TS || i == VALUE) {
+            duckdb_logical_type of = types[i];
+            types[i] = duckdb_create_list_type(of);
+            duckdb_destroy_logical_type(&of);
+        }
+    }
+    duckdb_data_chunk chunk = duckdb_create_data_chunk(types, COLUMNS);
+    for (int i = 0; i < COLUMNS; i++)
+        duckdb_destroy_logical_type(&types[i]);
+    return chunk;
+}
+
+static struct str metric_name(const struct catalogue *c, const struct known_series *series)
+{
+    for (unsigned i = 0; i < series->values_n; i++) {
+        struct label label = catalogue_label(c, series, i);
+        if (str_eq(label.name, LABEL_METRIC_NAME))
+            return label.value;
+    }
+    return STR("");
+}
+
+static bool make_list_room(duckdb_vector list, idx_t row, uint64_t first, uint64_t n)
+{
+    if (duckdb_list_vector_reserve(list, first + n) != DuckDBSuccess)
+        return false;
+    ((duckdb_list_entry *)duckdb_vector_get_data(list))[row] = (duckdb_list_entry){first, n};
+    return duckdb_list_vector_set_size(list, first + n) == DuckDBSuccess;
+}
+
+static void put_i64(duckdb_data_chunk chunk, idx_t column, idx_t row, int64_t number)
+{
+    ((int64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, column)))[row] = number;
+}
+
+/* A run of one series and partition, in ascending order. */
+static enum status put_run(struct filling *f, const struct staged_row *rows, size_t n, struct error *reterr)
+{
+    duckdb_vector times = duckdb_data_chunk_get_vector(f->chunk, TS);
+    duckdb_vector values = duckdb_data_chunk_get_vector(f->chunk, VALUE);
+    duckdb_vector replaces = duckdb_data_chunk_get_vector(f->chunk, REPLACES);
+    if (!make_list_room(times, f->n, f->samples_n, n) || !make_list_room(values, f->n, f->samples_n, n))
+        return error_set(reterr, E_NOMEM, "no memory for chunks");
+    int64_t *time_ms = (int64_t *)duckdb_vector_get_data(duckdb_list_vector_get_child(times)) + f->samples_n;
+    double *value = (double *)duckdb_vector_get_data(duckdb_list_vector_get_child(values)) + f->samples_n;
+    for (size_t i = 0; i < n; i++) {
+        time_ms[i] = rows[i].sample.time_ms;
+        value[i] = stored_value(rows[i].sample.value);
+    }
+    struct str metric = metric_name(f->catalogue, rows[0].series);
+    duckdb_vector_assign_string_element_len(duckdb_data_chunk_get_vector(f->chunk, METRIC), f->n, metric.ptr,
+                                            metric.len);
+    ((uint32_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(f->chunk, SERIES)))[f->n] = rows[0].series->id;
+    put_i64(f->chunk, TMIN, f->n, rows[0].sample.time_ms);
+    put_i64(f->chunk, TMAX, f->n, rows[n - 1].sample.time_ms);
+    put_i64(f->chunk, N, f->n, (int64_t)n);
+    duckdb_vector_ensure_validity_writable(replaces);
+    duckdb_validity_set_row_invalid(duckdb_vector_get_validity(replaces), f->n);
+    f->n++;
+    f->samples_n += n;
+    return OK;
+}
+
+static enum status flush(struct filling *f, struct error *reterr)
+{
+    enum status status = OK;
+    duckdb_data_chunk_set_size(f->chunk, f->n);
+    if (f->n > 0 && duckdb_append_data_chunk(f->appender, f->chunk) != DuckDBSuccess)
+        status = engine_error(duckdb_appender_error(f->appender), NULL, reterr);
+    duckdb_data_chunk_reset(f->chunk);
+    f->n = f->samples_n = 0;
+    return status;
+}
+
+static enum status put_runs(struct filling *f, const struct staged_row *rows, size_t rows_n, struct error *reterr)
+{
+    enum status status = OK;
+    for (size_t i = 0, end; status == OK && i < rows_n; i = end) {
+        int64_t partition = partition_of(rows[i].sample.time_ms);
+        for (end = i + 1;
+             end < rows_n && rows[end].series == rows[i].series && partition_of(rows[end].sample.time_ms) == partition;)
+            end++;
+        status = put_run(f, rows + i, end - i, reterr);
+        if (status == OK && (f->n == duckdb_vector_size() || f->samples_n >= FILLING_SAMPLES))
+            status = flush(f, reterr);
+    }
+    return status == OK ? flush(f, reterr) : status;
+}
+
+static enum status put_chunks(struct writer *w, const struct staged_row *rows, size_t n, struct error *reterr)
+{
+    enum status status = engine_execute(w->connection,
+                                        "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS
+                                        " (metric VARCHAR, series UINTEGER, tmin BIGINT, tmax BIGINT, n BIGINT, "
+                                        "ts BIGINT[], value DOUBLE[], replaces BIGINT)",
+                                        reterr);
+    if (status != OK)
+        return status;
+    struct filling f = {.catalogue = &w->catalogue, .chunk = chunk_of_columns()};
+    if (duckdb_appender_create_ext(w->connection->handle, "temp", NULL, FRESH_CHUNKS, &f.appender) == DuckDBSuccess)
+        status = put_runs(&f, rows, n, reterr);
+    else
+        status = engine_error(duckdb_appender_error(f.appender), NULL, reterr);
+    if (status == OK && duckdb_appender_close(f.appender) != DuckDBSuccess)
+        status = engine_error(duckdb_appender_error(f.appender), NULL, reterr);
+    duckdb_appender_destroy(&f.appender);
+    duckdb_destroy_data_chunk(&f.chunk);
+    return status;
 }
 
 enum status bulk_write(struct writer *w, struct error *reterr)
@@ -95,21 +227,8 @@ enum status bulk_write(struct writer *w, struct error *reterr)
         first = partition < first ? partition : first;
         last = partition > last ? partition : last;
     }
-    enum status status = engine_execute(
-        w->connection,
-        "CREATE OR REPLACE TEMP TABLE " BULK_TABLE " (series UINTEGER, ts BIGINT, value DOUBLE, batch BIGINT)", reterr);
-    if (status == OK)
-        status = writer_put_rows(w, "temp", BULK_TABLE, rows, w->bulk_n, reterr);
-    struct sql sql;
-    sql_init(&sql, SQL_BYTES_MAX);
-    write_chunks(&sql);
-    if (status == OK)
-        status = engine_alter(w->connection, &sql, NULL, NULL, reterr);
-    else
-        sql_release(&sql);
-    if (status == OK)
-        status = engine_execute(w->connection, "DROP TABLE temp.main." BULK_TABLE, reterr);
     struct time_span partitions = partitions_span(first, last);
+    enum status status = put_chunks(w, rows, w->bulk_n, reterr);
     if (status == OK)
         status = rollup_retreat(w->connection, partitions.min_ms, reterr);
     return status == OK ? chunks_replace(w->connection, partitions, NULL, reterr) : status;

@@ -25,15 +25,11 @@
 #include "base/arena.h"
 #include "base/cancel.h"
 #include "base/error.h"
+#include "base/sample.h"
 #include "planner/capability.h"
 #include "planner/fragment.h"
 #include "promql/labels.h"
 #include "promql/parse.h"
-
-struct sample {
-    int64_t time_ms;
-    double value; /* every bit pattern survives, NaN payloads included */
-};
 
 /* A native histogram: the message Histogram of proto/remote.proto without its time, in the one form that
  * remote/native_histogram.h gives it. Here it is bytes: equal ones are the same value. */
@@ -197,18 +193,34 @@ static inline bool grid_series_has(const struct grid_series *series, uint32_t st
 
 /* A run of samples of one series, or of its native histograms; a series' blocks follow each other in time, series come
  * sorted by labels_cmp. */
+/* An XOR chunk (base/xor_chunk.h). */
+struct raw_chunk {
+    int64_t min_ms, max_ms;
+    uint32_t samples_n;
+    struct str bytes;
+};
+
+/* How a cursor gives floats. RAW_CHUNKS is a wish: it may give samples all the same. */
+enum raw_form {
+    RAW_SAMPLES,
+    RAW_CHUNKS
+};
+
+/* Of samples, chunks and histograms there is one kind. */
 struct raw_block {
     struct labels labels;
     const struct sample *samples; /* ascending, staleness markers included */
     size_t samples_n;
     bool series_ends;                          /* the last block of this series */
-    const struct histogram_sample *histograms; /* likewise; only if there are no samples */
+    const struct histogram_sample *histograms; /* likewise */
     size_t histograms_n;
+    const struct raw_chunk *chunks; /* likewise */
+    size_t chunks_n, chunks_samples_n;
 };
 
 static inline size_t raw_block_n(const struct raw_block *block)
 {
-    return block->samples_n + block->histograms_n;
+    return block->samples_n + block->histograms_n + block->chunks_samples_n;
 }
 
 struct raw_cursor;
@@ -291,8 +303,9 @@ struct backend_ops {
 
     /* Opens a cursor on raw samples with times in span; next gives blocks of at most some ten thousand samples until
      * one has none. The block is valid until the next call. One thread at a time per cursor. */
-    enum status (*raw_open)(struct backend *, const struct matcher *at, size_t n, struct time_span span,
-                            struct cancel *, struct raw_cursor **ret_cursor, struct error *reterr);
+    enum status (*raw_open)(struct backend *, enum raw_form form, const struct matcher *at, size_t n,
+                            struct time_span span, struct cancel *, struct raw_cursor **ret_cursor,
+                            struct error *reterr);
     enum status (*raw_next)(struct raw_cursor *, struct raw_block *ret_block, struct error *reterr);
     void (*raw_close)(struct raw_cursor *);
 

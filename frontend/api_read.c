@@ -136,13 +136,14 @@ static enum status open_cursor(struct reading *reading, struct part *part)
     const struct read_query *query = part->query;
     const struct fragment *fragment = part->is_task ? task_read_fragment(&part->read) : NULL;
     struct cancel *cancel = fragment ? task_read_cancel(&part->read) : &reading->request->cancel;
+    enum raw_form form = read_answer_takes_chunks(reading->answer) ? RAW_CHUNKS : RAW_SAMPLES;
     read_answer_query(reading->answer);
     if (!fragment)
-        return reading->backend->ops->raw_open(reading->backend, query->matchers, query->matchers_n, query->span,
+        return reading->backend->ops->raw_open(reading->backend, form, query->matchers, query->matchers_n, query->span,
                                                cancel, &reading->cursor, &reading->failure);
     task_read_sending(&part->read);
     const struct expr_selector *selector = &expr_unparen(fragment->root)->u.selector;
-    return reading->backend->ops->raw_open(reading->backend, selector->matchers, selector->matchers_n,
+    return reading->backend->ops->raw_open(reading->backend, form, selector->matchers, selector->matchers_n,
                                            intersect(query->span, fragment->span), cancel, &reading->cursor,
                                            &reading->failure);
 }
@@ -153,6 +154,15 @@ static enum status check_reader(struct reading *reading)
     if (cancel_check(&reading->request->cancel, NULL) == OK)
         return OK;
     return error_set(&reading->failure, E_CANCELED, "the reader broke off its remote read");
+}
+
+static enum status encode_kind(struct read_answer *answer, const struct raw_block *block, struct error *reterr)
+{
+    if (block->samples_n)
+        return read_answer_samples(answer, block->samples, block->samples_n, reterr);
+    if (block->chunks_n)
+        return read_answer_chunks(answer, block->chunks, block->chunks_n, reterr);
+    return read_answer_histograms(answer, block->histograms, block->histograms_n, reterr);
 }
 
 /* One block of samples; *ret_end after the last. */
@@ -173,9 +183,7 @@ static enum status encode_block(struct reading *reading, bool *ret_end)
     if (status == OK && !reading->in_series)
         status = read_answer_series(reading->answer, block.labels, reterr);
     if (status == OK)
-        status = block.samples_n
-                     ? read_answer_samples(reading->answer, block.samples, block.samples_n, reterr)
-                     : read_answer_histograms(reading->answer, block.histograms, block.histograms_n, reterr);
+        status = encode_kind(reading->answer, &block, reterr);
     if (status == OK && reading->parts[reading->at].is_task)
         task_read_count(&reading->parts[reading->at].read, n);
     reading->in_series = !block.series_ends;

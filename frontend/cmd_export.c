@@ -60,7 +60,7 @@ static enum status write_series(struct export *export, const struct matcher *mat
     const struct backend_ops *ops = export->backend->ops;
     struct raw_cursor *cursor;
     struct raw_block block;
-    enum status status = ops->raw_open(export->backend, matchers, n, export->span, NULL, &cursor, reterr);
+    enum status status = ops->raw_open(export->backend, RAW_SAMPLES, matchers, n, export->span, NULL, &cursor, reterr);
     if (status != OK)
         return status;
     while ((status = ops->raw_next(cursor, &block, reterr)) == OK && raw_block_n(&block)) {

@@ -75,8 +75,8 @@ static enum status take_block(struct store_source *s, struct series_builder *bui
 {
     const struct backend_ops *ops = s->backend->ops;
     if (!s->cursor)
-        return ops->raw_open(s->backend, s->query->matchers, s->query->matchers_n, import_window_span(&s->window), NULL,
-                             &s->cursor, reterr);
+        return ops->raw_open(s->backend, RAW_SAMPLES, s->query->matchers, s->query->matchers_n,
+                             import_window_span(&s->window), NULL, &s->cursor, reterr);
     struct raw_block block;
     enum status status = ops->raw_next(s->cursor, &block, reterr);
     if (status != OK)

@@ -1,5 +1,6 @@
-/* remote/crc32c.c: see crc32c.h. Eight bytes a turn with eight tables ("slicing by 8"): frames are built at several
- * hundred MB/s, a table per byte alone would be slower than that. */
+/* remote/crc32c.c: see crc32c.h. Eight bytes a turn: with the processor's own instruction where it has one (SSE 4.2),
+ * else with eight tables ("slicing by 8"). Frames are built at several hundred MB/s; a table per byte alone would be
+ * slower than that. */
 #include "remote/crc32c.h"
 
 #include <pthread.h>
@@ -33,11 +34,9 @@ static uint64_t little_endian(const unsigned char *at)
     return word;
 }
 
-uint32_t crc32c(uint32_t crc, const void *bytes, size_t n)
+static uint32_t by_tables(uint32_t crc, const unsigned char *at, size_t n)
 {
     pthread_once(&tables_once, make_tables);
-    const unsigned char *at = bytes;
-    crc = ~crc;
     for (; n >= 8; at += 8, n -= 8) {
         uint64_t word = little_endian(at) ^ crc;
         crc = tables[7][word & 0xff] ^ tables[6][word >> 8 & 0xff] ^ tables[5][word >> 16 & 0xff] ^
@@ -46,5 +45,32 @@ uint32_t crc32c(uint32_t crc, const void *bytes, size_t n)
     }
     while (n--)
         crc = crc >> 8 ^ tables[0][(crc ^ *at++) & 0xff];
-    return ~crc;
+    return crc;
+}
+
+#ifdef __x86_64__
+__attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, const unsigned char *at, size_t n)
+{
+    uint64_t wide = crc;
+    for (; n >= 8; at += 8, n -= 8)
+        wide = __builtin_ia32_crc32di(wide, little_endian(at));
+    crc = (uint32_t)wide;
+    while (n--)
+        crc = __builtin_ia32_crc32qi(crc, *at++);
+    return crc;
+}
+#endif
+
+uint32_t crc32c(uint32_t crc, const void *bytes, size_t n)
+{
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("sse4.2"))
+        return ~by_instruction(~crc, bytes, n);
+#endif
+    return ~by_tables(~crc, bytes, n);
+}
+
+uint32_t crc32c_by_tables(uint32_t crc, const void *bytes, size_t n)
+{
+    return ~by_tables(~crc, bytes, n);
 }

@@ -12,4 +12,7 @@
 /* The checksum of what `crc` stands for (0: nothing) followed by n more bytes. */
 uint32_t crc32c(uint32_t crc, const void *bytes, size_t n);
 
+/* The same as processors without an instruction for it have it. */
+uint32_t crc32c_by_tables(uint32_t crc, const void *bytes, size_t n);
+
 #endif

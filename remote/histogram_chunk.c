@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/float_text.h"
-#include "remote/bit_stream.h"
+#include "base/bit_stream.h"
 #include "remote/body.h"
 
 #define WHAT         "native histogram chunk"

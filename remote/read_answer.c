@@ -16,7 +16,7 @@
 #include "remote/crc32c.h"
 #include "remote/histogram_chunk.h"
 #include "remote/wire.h"
-#include "remote/xor_chunk.h"
+#include "base/xor_chunk.h"
 
 #define WHAT             "remote read answer"
 #define HEAD_ROOM        (1 + 5) /* tag and length of messages below 4 GiB: all that snappy can hold */
@@ -151,9 +151,10 @@ static void put_histograms(struct strbuf *body, const struct histogram_sample *h
 
 /* --- READ_STREAMED_XOR_CHUNKS --- */
 
-static void append_chunk(struct read_answer *answer, struct str data, enum chunk_type type)
+static void append_chunk(struct read_answer *answer, int64_t min_ms, int64_t max_ms, struct str data,
+                         enum chunk_type type)
 {
-    uint64_t min = (uint64_t)answer->chunk_min_ms, max = (uint64_t)answer->chunk_max_ms;
+    uint64_t min = (uint64_t)min_ms, max = (uint64_t)max_ms;
     size_t size = 1 + wire_varint_size(min) + 1 + wire_varint_size(max) + 2 + wire_bytes_size(data.len);
     unsigned char *begin = (unsigned char *)strbuf_reserve(&answer->series, WIRE_BYTES_HEAD_MAX + size);
     if (begin) {
@@ -173,12 +174,13 @@ static void append_chunk(struct read_answer *answer, struct str data, enum chunk
 static void close_chunk(struct read_answer *answer)
 {
     if (answer->chunk.samples_n) {
-        append_chunk(answer, xor_encoder_finish(&answer->chunk), CHUNK_XOR);
+        append_chunk(answer, answer->chunk_min_ms, answer->chunk_max_ms, xor_encoder_finish(&answer->chunk), CHUNK_XOR);
         xor_encoder_start(&answer->chunk);
     } else if (answer->histograms && histogram_encoder_n(answer->histograms)) {
         bool is_float;
         struct str data = histogram_encoder_finish(answer->histograms, &is_float);
-        append_chunk(answer, data, is_float ? CHUNK_FLOAT_HISTOGRAM : CHUNK_HISTOGRAM);
+        append_chunk(answer, answer->chunk_min_ms, answer->chunk_max_ms, data,
+                     is_float ? CHUNK_FLOAT_HISTOGRAM : CHUNK_HISTOGRAM);
     }
 }
 
@@ -351,6 +353,27 @@ enum status read_answer_samples(struct read_answer *answer, const struct sample 
         put_chunks(answer, samples, n);
         status = series_status(answer, &answer->failure);
     }
+    return status == OK ? OK : report(answer, reterr);
+}
+
+bool read_answer_takes_chunks(const struct read_answer *answer)
+{
+    return answer->type == READ_STREAMED_XOR_CHUNKS;
+}
+
+enum status read_answer_chunks(struct read_answer *answer, const struct raw_chunk *chunks, size_t n,
+                               struct error *reterr)
+{
+    PRE(read_answer_takes_chunks(answer));
+    enum status status = OK;
+    close_chunk(answer);
+    for (size_t i = 0; status == OK && i < n; i++) {
+        status = count_samples(answer, chunks[i].samples_n);
+        if (status == OK)
+            append_chunk(answer, chunks[i].min_ms, chunks[i].max_ms, chunks[i].bytes, CHUNK_XOR);
+    }
+    if (status == OK)
+        status = series_status(answer, &answer->failure);
     return status == OK ? OK : report(answer, reterr);
 }
 

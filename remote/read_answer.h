@@ -44,6 +44,11 @@ MUST_USE enum status read_answer_series(struct read_answer *answer, struct label
 MUST_USE enum status read_answer_samples(struct read_answer *answer, const struct sample *samples, size_t n,
                                          struct error *reterr);
 
+/* More samples of the series as they go on the wire, likewise; only for answers that are streams of chunks. */
+bool read_answer_takes_chunks(const struct read_answer *answer);
+MUST_USE enum status read_answer_chunks(struct read_answer *answer, const struct raw_chunk *chunks, size_t n,
+                                        struct error *reterr);
+
 /* More native histograms of the series, likewise: samples and histograms come in one order of time. */
 MUST_USE enum status read_answer_histograms(struct read_answer *answer, const struct histogram_sample *histograms,
                                             size_t n, struct error *reterr);

@@ -6,7 +6,7 @@
 #include "remote/crc32c.h"
 #include "remote/histogram_chunk.h"
 #include "remote/wire.h"
-#include "remote/xor_chunk.h"
+#include "base/xor_chunk.h"
 
 #define WHAT        "remote read answer"
 #define SCRATCH_MAX ((size_t)16 << 20) /* of a native histogram; the largest needs some 1 MB */

@@ -13,11 +13,8 @@ static duckdb_logical_type plain_type(char letter)
     static const struct {
         char letter;
         duckdb_type type;
-    } PLAIN[] = {{'i', DUCKDB_TYPE_BIGINT},
-                 {'u', DUCKDB_TYPE_UINTEGER},
-                 {'d', DUCKDB_TYPE_DOUBLE},
-                 {'b', DUCKDB_TYPE_BOOLEAN},
-                 {'s', DUCKDB_TYPE_VARCHAR}};
+    } PLAIN[] = {{'i', DUCKDB_TYPE_BIGINT},  {'u', DUCKDB_TYPE_UINTEGER}, {'d', DUCKDB_TYPE_DOUBLE},
+                 {'b', DUCKDB_TYPE_BOOLEAN}, {'s', DUCKDB_TYPE_VARCHAR},  {'B', DUCKDB_TYPE_BLOB}};
     for (size_t i = 0; i < ARRAY_LENGTH(PLAIN); i++) {
         if (PLAIN[i].letter == letter)
             return duckdb_create_logical_type(PLAIN[i].type);
@@ -232,5 +229,7 @@ enum status functions_register(struct engine *engine, struct connection *connect
         status = functions_register_scalar(connection, reterr);
     if (status == OK)
         status = functions_register_thin(connection, reterr);
+    if (status == OK)
+        status = functions_register_chunks(connection, reterr);
     return status;
 }

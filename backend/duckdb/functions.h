@@ -69,6 +69,7 @@ MUST_USE enum status functions_register_element(struct connection *connection, s
 MUST_USE enum status functions_register_scalar(struct connection *connection, struct error *reterr);
 
 MUST_USE enum status functions_register_thin(struct connection *connection, struct error *reterr);
+MUST_USE enum status functions_register_chunks(struct connection *connection, struct error *reterr);
 
 /* Functions over the catalogue's index, which must live as long as the database. They are run by who has entered it. */
 struct catalogue;
@@ -117,7 +118,7 @@ MUST_USE enum status functions_register_series(const struct series_functions *fu
     }
 
 /* SQL types by letter: i BIGINT, u UINTEGER, d DOUBLE, b BOOLEAN, s VARCHAR, I BIGINT[], D DOUBLE[], S VARCHAR[], M
- * MAP(VARCHAR, VARCHAR); a result also R, STRUCT(rank BIGINT, value DOUBLE[])[], T, STRUCT(text VARCHAR, value
+ * MAP(VARCHAR, VARCHAR); a result also B, BLOB, R, STRUCT(rank BIGINT, value DOUBLE[])[], T, STRUCT(text VARCHAR, value
  * DOUBLE[])[], and W, STRUCT(ts BIGINT[], value DOUBLE[], weight BIGINT[]). The functions take NULL as it is; what they
  * do, and register, is the caller's part. */
 duckdb_scalar_function function_scalar_new(const char *name, const char *parameters, const char *result);

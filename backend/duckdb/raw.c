@@ -2,8 +2,9 @@
  *
  * The series and how many samples each has in the span are read first. They are put in label order and cut into slices
  * of at most slice_max samples, which are read one ahead (raw_slice.h). A series longer than a slice is read alone, by
- * an ordered stream. Native histograms come in pieces of their own (raw_histograms.h); a series that has both is given
- * in turns, in the order of time.
+ * an ordered stream. Who asks for chunks gets them of larger slices (raw_chunks.h), if there are floats only and no
+ * series is longer than a slice. Native histograms come in pieces of their own (raw_histograms.h); a series that has
+ * both is given in turns, in the order of time.
  *
  * All statements of a cursor see one snapshot: they run in one transaction on the cursor's own connection, and leave
  * out batches that were not committed when it began (schema.h).
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/duckdb/raw_chunks.h"
 #include "backend/duckdb/raw_histograms.h"
 #include "backend/duckdb/raw_slice.h"
 #include "backend/duckdb/schema.h"
@@ -20,10 +22,11 @@
 #include "base/assert.h"
 #include "planner/sql.h"
 
-#define SLICE_SAMPLES    (1u << 22) /* 64 MB */
-#define BLOCK_SAMPLES    8192u
-#define BLOCK_HISTOGRAMS 1024u
-#define CURSOR_BYTES_MAX ((size_t)1 << 30) /* labels of all its series */
+#define SLICE_SAMPLES       (1u << 22) /* 64 MB */
+#define CHUNK_SLICE_SAMPLES (1u << 23) /* 100 MB at most, as chunks; of scrapes a fourth of that */
+#define BLOCK_SAMPLES       8192u
+#define BLOCK_HISTOGRAMS    1024u
+#define CURSOR_BYTES_MAX    ((size_t)1 << 30) /* labels of all its series */
 
 struct raw_cursor {
     struct duckdb_store *store;
@@ -43,6 +46,9 @@ struct raw_cursor {
     int64_t histogram_ms;
     struct histogram_piece piece;
     struct slices slices;
+    bool in_chunks;
+    struct encoded_slice encoded;
+    uint32_t encoded_next; /* the slice after the one that is in encoded; 0: none was read */
 
     bool streaming; /* the series at `at` comes by `stream` */
     duckdb_result stream;
@@ -283,7 +289,18 @@ static size_t histograms_there(const struct raw_cursor *c)
 
 /* --- the cursor --- */
 
-static enum status begin(struct raw_cursor *c, const struct matcher *at, size_t n, struct error *reterr)
+/* Chunks only if that is all there is. */
+static void choose_form(struct raw_cursor *c, enum raw_form form)
+{
+    uint64_t asked = c->store->options.slice_samples, chunk_slice = asked ? asked : CHUNK_SLICE_SAMPLES;
+    c->in_chunks = form == RAW_CHUNKS;
+    for (size_t i = 0; c->in_chunks && i < c->series_n; i++)
+        c->in_chunks = c->series[i].histograms_n == 0 && c->series[i].samples_n <= chunk_slice;
+    c->slices.slice_max = c->in_chunks ? chunk_slice : asked ? asked : SLICE_SAMPLES;
+}
+
+static enum status begin(struct raw_cursor *c, enum raw_form form, const struct matcher *at, size_t n,
+                         struct error *reterr)
 {
     c->slices.batch = writer_totals(&c->store->writer).batch;
     enum status status = engine_acquire(&c->store->engine, c->cancel, &c->connection, reterr);
@@ -297,12 +314,14 @@ static enum status begin(struct raw_cursor *c, const struct matcher *at, size_t 
     catalogue_leave(&c->store->writer.catalogue, entered);
     if (status != OK)
         return status;
+    choose_form(c, form);
     c->slices.connection = c->connection;
     return c->series_n ? slices_begin(&c->slices, c->series, c->series_n, &c->has_slice_table, reterr) : OK;
 }
 
-enum status store_raw_open(struct backend *backend, const struct matcher *at, size_t n, struct time_span span,
-                           struct cancel *cancel, struct raw_cursor **ret_cursor, struct error *reterr)
+enum status store_raw_open(struct backend *backend, enum raw_form form, const struct matcher *at, size_t n,
+                           struct time_span span, struct cancel *cancel, struct raw_cursor **ret_cursor,
+                           struct error *reterr)
 {
     struct duckdb_store *store = store_of(backend);
     enum status status = OK;
@@ -320,9 +339,8 @@ enum status store_raw_open(struct backend *backend, const struct matcher *at, si
     c->span = span;
     c->slices.cancel = cancel;
     c->slices.span = span;
-    c->slices.slice_max = store->options.slice_samples ? store->options.slice_samples : SLICE_SAMPLES;
     arena_init(&c->arena, CURSOR_BYTES_MAX);
-    status = begin(c, at, n, reterr);
+    status = begin(c, form, at, n, reterr);
     if (status == OK)
         *ret_cursor = c;
     else
@@ -385,6 +403,30 @@ static enum status give(struct raw_cursor *c, struct raw_block *ret_block, struc
     return OK;
 }
 
+static enum status give_chunks(struct raw_cursor *c, struct raw_block *ret_block, struct error *reterr)
+{
+    const struct raw_series *series = &c->series[c->at];
+    enum status status = OK;
+    if (c->encoded_next != series->slice + 1) {
+        status =
+            encoded_slice_read(&c->encoded, c->connection, series->slice, c->span, c->slices.batch, c->cancel, reterr);
+        c->encoded_next = series->slice + 1;
+    }
+    if (status != OK)
+        return status;
+    uint64_t samples_n;
+    size_t n = encoded_slice_next(&c->encoded, (uint32_t)c->at, &samples_n);
+    if (n == 0 || samples_n > series->samples_n - c->given)
+        return error_set(reterr, E_INTERNAL, "a slice of raw chunks has other rows than were counted");
+    c->given += samples_n;
+    *ret_block = (struct raw_block){.labels = series->labels,
+                                    .chunks = c->encoded.chunks,
+                                    .chunks_n = n,
+                                    .chunks_samples_n = samples_n,
+                                    .series_ends = c->given == series->samples_n};
+    return OK;
+}
+
 enum status store_raw_next(struct raw_cursor *c, struct raw_block *ret_block, struct error *reterr)
 {
     enum status status = cancel_check(c->cancel, reterr);
@@ -399,6 +441,8 @@ enum status store_raw_next(struct raw_cursor *c, struct raw_block *ret_block, st
         *ret_block = (struct raw_block){.samples_n = 0};
         return OK;
     }
+    if (c->in_chunks)
+        return give_chunks(c, ret_block, reterr);
     status = need_histograms(c, reterr);
     if (status == OK)
         status = need_samples(c, reterr);
@@ -411,6 +455,7 @@ void store_raw_close(struct raw_cursor *c)
         return;
     close_stream(c);
     slices_release(&c->slices);
+    encoded_slice_release(&c->encoded);
     /* Rolling back also drops the temporary table. */
     if (c->in_transaction && engine_execute(c->connection, "ROLLBACK", NULL) != OK && c->has_slice_table) {
         enum status dropped = engine_execute(c->connection, "DROP TABLE IF EXISTS temp.main." RAW_SLICE_TABLE, NULL);

@@ -218,8 +218,9 @@ enum status store_scan(struct backend *backend, const struct fragment *fragment,
                        struct scan_figures *ret_figures, struct error *reterr);
 
 /* raw.c */
-enum status store_raw_open(struct backend *backend, const struct matcher *at, size_t n, struct time_span span,
-                           struct cancel *cancel, struct raw_cursor **ret_cursor, struct error *reterr);
+enum status store_raw_open(struct backend *backend, enum raw_form form, const struct matcher *at, size_t n,
+                           struct time_span span, struct cancel *cancel, struct raw_cursor **ret_cursor,
+                           struct error *reterr);
 enum status store_raw_next(struct raw_cursor *cursor, struct raw_block *ret_block, struct error *reterr);
 void store_raw_close(struct raw_cursor *cursor);
 

@@ -549,7 +549,7 @@ struct raw_cursor {
     size_t series_n, at, given, histograms_given;
 };
 
-static enum status fake_raw_open(struct backend *backend, const struct matcher *matchers, size_t n,
+static enum status fake_raw_open(struct backend *backend, enum raw_form form, const struct matcher *matchers, size_t n,
                                  struct time_span span, struct cancel *cancel, struct raw_cursor **ret_cursor,
                                  struct error *reterr)
 {

@@ -296,7 +296,8 @@ static void raw(const char *directory)
     struct error error;
     uint64_t samples_n = 0, series_n = 0;
     double began = now_ms();
-    must(backend->ops->raw_open(backend, NULL, 0, (struct time_span){INT64_MIN, INT64_MAX}, NULL, &cursor, &error),
+    must(backend->ops->raw_open(backend, RAW_SAMPLES, NULL, 0, (struct time_span){INT64_MIN, INT64_MAX}, NULL, &cursor,
+                                &error),
          &error);
     for (;;) {
         must(backend->ops->raw_next(cursor, &block, &error), &error);

@@ -1,7 +1,7 @@
 /* tests/fuzz/fuzz_xor_chunk.c: XOR chunks. An even first byte: the rest is a chunk; odd: the rest is samples, which
  * must come back from the encoder bit by bit. */
 #include "base/assert.h"
-#include "remote/xor_chunk.h"
+#include "base/xor_chunk.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -33,8 +33,9 @@ static void expect_same(struct fixture *a, struct fixture *b)
     struct raw_block blocks[2] = {{.samples_n = 0}, {.samples_n = 0}};
     size_t at[2] = {0, 0};
     for (int i = 0; i < 2; i++)
-        assert_int_equal(stores[i]->backend->ops->raw_open(stores[i]->backend, NULL, 0, all, NULL, &cursors[i], NULL),
-                         OK);
+        assert_int_equal(
+            stores[i]->backend->ops->raw_open(stores[i]->backend, RAW_SAMPLES, NULL, 0, all, NULL, &cursors[i], NULL),
+            OK);
     for (;;) {
         for (int i = 0; i < 2; i++) {
             if (at[i] < blocks[i].samples_n)

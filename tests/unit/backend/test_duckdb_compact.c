@@ -154,7 +154,7 @@ static void check_raw(struct fixture *f, const struct world *w, struct time_span
         for (size_t k = at[i]; k < s->appended && s->time_ms[k] <= span.max_ms; k++)
             left++;
     }
-    assert_int_equal(f->backend->ops->raw_open(f->backend, NULL, 0, span, NULL, &cursor, NULL), OK);
+    assert_int_equal(f->backend->ops->raw_open(f->backend, RAW_SAMPLES, NULL, 0, span, NULL, &cursor, NULL), OK);
     while (f->backend->ops->raw_next(cursor, &block, NULL) == OK && block.samples_n > 0) {
         int i = atoi(labels_get(block.labels, STR("i")).ptr);
         for (size_t k = 0; k < block.samples_n; k++, at[i]++, left--) {
@@ -471,9 +471,9 @@ static void test_every_bit_is_kept(void **state)
         struct raw_cursor *cursor = NULL;
         struct raw_block block;
         size_t n = 0;
-        assert_int_equal(
-            f.backend->ops->raw_open(f.backend, NULL, 0, (struct time_span){INT64_MIN, INT64_MAX}, NULL, &cursor, NULL),
-            OK);
+        assert_int_equal(f.backend->ops->raw_open(f.backend, RAW_SAMPLES, NULL, 0,
+                                                  (struct time_span){INT64_MIN, INT64_MAX}, NULL, &cursor, NULL),
+                         OK);
         while (f.backend->ops->raw_next(cursor, &block, NULL) == OK && block.samples_n > 0) {
             for (size_t i = 0; i < block.samples_n; i++, n++)
                 assert_true(double_bits(block.samples[i].value) == double_bits(samples[n].value));
@@ -558,8 +558,8 @@ static bool cursor_is_right(struct beside *b)
     struct raw_block block;
     struct error error;
     bool right = true;
-    enum status status = b->f.backend->ops->raw_open(b->f.backend, NULL, 0, (struct time_span){INT64_MIN, INT64_MAX},
-                                                     NULL, &cursor, &error);
+    enum status status = b->f.backend->ops->raw_open(b->f.backend, RAW_SAMPLES, NULL, 0,
+                                                     (struct time_span){INT64_MIN, INT64_MAX}, NULL, &cursor, &error);
     while (status == OK && (status = b->f.backend->ops->raw_next(cursor, &block, &error)) == OK && block.samples_n) {
         int i = atoi(labels_get(block.labels, STR("i")).ptr);
         for (size_t k = 0; k < block.samples_n; k++) {
@@ -672,9 +672,9 @@ static void test_extreme_times(void **state)
     assert_int_equal(stats_of(&f).recent_n, 0);
     struct raw_cursor *cursor = NULL;
     struct raw_block block;
-    assert_int_equal(
-        f.backend->ops->raw_open(f.backend, NULL, 0, (struct time_span){INT64_MIN, INT64_MAX}, NULL, &cursor, NULL),
-        OK);
+    assert_int_equal(f.backend->ops->raw_open(f.backend, RAW_SAMPLES, NULL, 0, (struct time_span){INT64_MIN, INT64_MAX},
+                                              NULL, &cursor, NULL),
+                     OK);
     assert_int_equal(f.backend->ops->raw_next(cursor, &block, NULL), OK);
     assert_int_equal(block.samples_n, 8);
     for (size_t i = 0; i < 8; i++)

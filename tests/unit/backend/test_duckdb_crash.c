@@ -246,7 +246,7 @@ static struct samples_read read_samples(struct fixture *f, int series)
     struct raw_cursor *cursor = NULL;
     struct raw_block block;
     struct samples_read read = {NULL, 0};
-    assert_int_equal(f->backend->ops->raw_open(f->backend, selector.matchers, selector.matchers_n,
+    assert_int_equal(f->backend->ops->raw_open(f->backend, RAW_SAMPLES, selector.matchers, selector.matchers_n,
                                                (struct time_span){INT64_MIN, INT64_MAX}, NULL, &cursor, NULL),
                      OK);
     while (f->backend->ops->raw_next(cursor, &block, NULL) == OK && raw_block_n(&block) > 0) {

@@ -92,7 +92,7 @@ static enum status check_raw(struct full *full, struct error *reterr)
     struct raw_cursor *cursor = NULL;
     struct raw_block block;
     size_t series_n = 0, n = 0;
-    enum status status = backend->ops->raw_open(backend, selector.matchers, selector.matchers_n,
+    enum status status = backend->ops->raw_open(backend, RAW_SAMPLES, selector.matchers, selector.matchers_n,
                                                 (struct time_span){INT64_MIN, INT64_MAX}, NULL, &cursor, reterr);
     if (status != OK)
         return status;

@@ -72,7 +72,8 @@ static const char *text_of(struct fixture *f, const char *selector, struct time_
     struct error error;
     struct strbuf out;
     strbuf_init(&out, 1u << 20);
-    if (f->backend->ops->raw_open(f->backend, at.matchers, at.matchers_n, span, NULL, &cursor, &error) != OK)
+    if (f->backend->ops->raw_open(f->backend, RAW_SAMPLES, at.matchers, at.matchers_n, span, NULL, &cursor, &error) !=
+        OK)
         fail_msg("raw_open: %s", error.message);
     for (bool begins = true;; begins = block.series_ends) {
         if (f->backend->ops->raw_next(cursor, &block, &error) != OK)
@@ -352,7 +353,8 @@ static void read_pieces(struct fixture *f)
     struct raw_block block;
     size_t histograms_n[6] = {0}, samples_n[6] = {0}, ended = 0;
     int64_t last_ms = -1;
-    assert_int_equal(f->backend->ops->raw_open(f->backend, at.matchers, at.matchers_n, ALL, NULL, &cursor, NULL), OK);
+    assert_int_equal(
+        f->backend->ops->raw_open(f->backend, RAW_SAMPLES, at.matchers, at.matchers_n, ALL, NULL, &cursor, NULL), OK);
     while (f->backend->ops->raw_next(cursor, &block, NULL) == OK && raw_block_n(&block)) {
         size_t i = (size_t)(labels_get(block.labels, STR("i")).ptr[0] - '0');
         for (size_t k = 0; k < block.histograms_n; k++) {
@@ -413,7 +415,8 @@ static void cursors_see_one_moment(void **state)
     PUT(f, "h;i=1", {1000, "a"});
     PUT(f, "h;i=2", {1000, "a"});
     struct expr_selector at = selector_of(&f->arena, "__name__=h");
-    assert_int_equal(f->backend->ops->raw_open(f->backend, at.matchers, at.matchers_n, ALL, NULL, &cursor, NULL), OK);
+    assert_int_equal(
+        f->backend->ops->raw_open(f->backend, RAW_SAMPLES, at.matchers, at.matchers_n, ALL, NULL, &cursor, NULL), OK);
     PUT(f, "h;i=1", {2000, "b"});
     PUT(f, "h;i=3", {2000, "b"});
     APPEND(f, "h;i=2", {2000, 1});

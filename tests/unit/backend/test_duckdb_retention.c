@@ -139,7 +139,7 @@ static void check_raw(struct fixture *f, const struct model *m, struct time_span
         for (size_t k = at[i]; k < s->n && inside(&s->at[k], span); k++)
             left++;
     }
-    assert_int_equal(f->backend->ops->raw_open(f->backend, NULL, 0, span, NULL, &cursor, NULL), OK);
+    assert_int_equal(f->backend->ops->raw_open(f->backend, RAW_SAMPLES, NULL, 0, span, NULL, &cursor, NULL), OK);
     while (f->backend->ops->raw_next(cursor, &block, NULL) == OK && block.samples_n > 0) {
         int i = number_of(block.labels);
         for (size_t k = 0; k < block.samples_n; k++, at[i]++, left--) {
@@ -558,7 +558,8 @@ static void *read_beside(void *arg)
         struct raw_block block;
         struct error error;
         uint64_t sums[2] = {0};
-        enum status status = b->f.backend->ops->raw_open(b->f.backend, NULL, 0, EVERYTHING, NULL, &cursor, &error);
+        enum status status =
+            b->f.backend->ops->raw_open(b->f.backend, RAW_SAMPLES, NULL, 0, EVERYTHING, NULL, &cursor, &error);
         while (status == OK && (status = b->f.backend->ops->raw_next(cursor, &block, &error)) == OK &&
                block.samples_n > 0) {
             int i = number_of(block.labels);

@@ -59,7 +59,7 @@ static struct raw_cursor *cursor_of(struct fixture *f, struct cancel *cancel)
 {
     struct raw_cursor *cursor = NULL;
     struct time_span ever = {INT64_MIN, INT64_MAX};
-    assert_int_equal(f->backend->ops->raw_open(f->backend, NULL, 0, ever, cancel, &cursor, NULL), OK);
+    assert_int_equal(f->backend->ops->raw_open(f->backend, RAW_SAMPLES, NULL, 0, ever, cancel, &cursor, NULL), OK);
     return cursor;
 }
 

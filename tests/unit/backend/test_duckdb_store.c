@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "base/float_text.h"
+#include "base/xor_chunk.h"
 #include "tests/unit/backend/fixture.h"
 #include "tests/unit/backend/random.h"
 
@@ -47,7 +48,8 @@ static const char *raw_text(struct fixture *f, const char *matchers, struct time
     struct raw_cursor *cursor = NULL;
     struct raw_block block;
     struct error error;
-    if (f->backend->ops->raw_open(f->backend, selector.matchers, selector.matchers_n, span, NULL, &cursor, &error))
+    if (f->backend->ops->raw_open(f->backend, RAW_SAMPLES, selector.matchers, selector.matchers_n, span, NULL, &cursor,
+                                  &error))
         fail_msg("raw_open: %s", error.message);
     struct strbuf out;
     strbuf_init(&out, 1 << 24);
@@ -284,7 +286,8 @@ static void test_every_bit_pattern_survives_compression(void **state)
     for (int round = 0; round < 2; round++) {
         struct raw_cursor *cursor = NULL;
         struct raw_block block;
-        assert_int_equal(f->backend->ops->raw_open(f->backend, NULL, 0, ALL_TIMES, NULL, &cursor, NULL), OK);
+        assert_int_equal(f->backend->ops->raw_open(f->backend, RAW_SAMPLES, NULL, 0, ALL_TIMES, NULL, &cursor, NULL),
+                         OK);
         size_t n = 0;
         while (f->backend->ops->raw_next(cursor, &block, NULL) == OK && block.samples_n > 0) {
             assert_memory_equal(block.samples, samples + n, block.samples_n * sizeof *samples);
@@ -390,7 +393,7 @@ static void test_raw_order_over_many_slices(void **state)
     }
     struct raw_cursor *cursor = NULL;
     struct raw_block block;
-    assert_int_equal(f->backend->ops->raw_open(f->backend, NULL, 0, ALL_TIMES, NULL, &cursor, NULL), OK);
+    assert_int_equal(f->backend->ops->raw_open(f->backend, RAW_SAMPLES, NULL, 0, ALL_TIMES, NULL, &cursor, NULL), OK);
     struct labels before = {NULL, 0};
     size_t series_n = 0, n = 0;
     int64_t last_ms = INT64_MIN;
@@ -431,7 +434,7 @@ static void test_raw_series_longer_than_a_slice(void **state)
     APPEND(f, "long;a=2", {6, 6});
     struct raw_cursor *cursor = NULL;
     struct raw_block block;
-    assert_int_equal(f->backend->ops->raw_open(f->backend, NULL, 0, ALL_TIMES, NULL, &cursor, NULL), OK);
+    assert_int_equal(f->backend->ops->raw_open(f->backend, RAW_SAMPLES, NULL, 0, ALL_TIMES, NULL, &cursor, NULL), OK);
     size_t series_n = 0, n = 0;
     while (f->backend->ops->raw_next(cursor, &block, NULL) == OK && block.samples_n > 0) {
         assert_true(block.samples_n <= 20000);
@@ -445,6 +448,94 @@ static void test_raw_series_longer_than_a_slice(void **state)
     assert_int_equal(series_n, 3);
     f->backend->ops->raw_close(cursor);
     test_free(samples);
+}
+
+/* What a cursor gives, as text; chunks are decoded. */
+static const char *bits_text(struct fixture *f, enum raw_form form, struct time_span span, size_t *ret_chunks_n)
+{
+    struct raw_cursor *cursor = NULL;
+    struct raw_block block;
+    struct strbuf out;
+    struct error error;
+    struct sample room[XOR_CHUNK_SAMPLES_MAX];
+    strbuf_init(&out, 64u << 20);
+    *ret_chunks_n = 0;
+    if (f->backend->ops->raw_open(f->backend, form, NULL, 0, span, NULL, &cursor, &error) != OK)
+        fail_msg("raw_open: %s", error.message);
+    for (bool begins = true;; begins = block.series_ends) {
+        if (f->backend->ops->raw_next(cursor, &block, &error) != OK)
+            fail_msg("raw_next: %s", error.message);
+        if (raw_block_n(&block) == 0)
+            break;
+        if (begins)
+            strbuf_f(&out, "\n%s:", labels_text(&f->arena, block.labels));
+        for (size_t i = 0; i < block.samples_n; i++)
+            strbuf_f(&out, " %" PRId64 "=%" PRIx64, block.samples[i].time_ms, double_bits(block.samples[i].value));
+        for (size_t i = 0; i < block.chunks_n; i++) {
+            const struct raw_chunk *chunk = &block.chunks[i];
+            size_t n;
+            assert_int_equal(xor_chunk_decode(chunk->bytes, room, ARRAY_LENGTH(room), &n, NULL), OK);
+            assert_int_equal(n, chunk->samples_n);
+            assert_int_equal(room[0].time_ms, chunk->min_ms);
+            assert_int_equal(room[n - 1].time_ms, chunk->max_ms);
+            for (size_t k = 0; k < n; k++)
+                strbuf_f(&out, " %" PRId64 "=%" PRIx64, room[k].time_ms, double_bits(room[k].value));
+        }
+        *ret_chunks_n += block.chunks_n;
+    }
+    f->backend->ops->raw_close(cursor);
+    struct str copy = arena_str(&f->arena, strbuf_view(&out));
+    strbuf_release(&out);
+    return copy.ptr;
+}
+
+/* Chunks hold what samples are: moved and recent ones, late ones, odd values, at a span's ends and a slice's. */
+static void test_raw_chunks_hold_the_samples(void **state)
+{
+    enum {
+        SERIES = 30,
+        HOURS = 7
+    };
+    static const uint64_t ODD[] = {
+        0, UINT64_C(1) << 63, STALE_NAN_BITS, STALE_NAN_BITS - 1, UINT64_C(0x7ff0000000000000), 1};
+    struct fixture *f = *state;
+    struct random r = random_from(77);
+    f->out_of_order_window_ms = HOURS * INT64_C(3600000);
+    cut_slices(f, 20000);
+    for (int64_t hour = 0; hour < HOURS; hour++) {
+        for (int i = 0; i < SERIES; i++) {
+            struct sample samples[240];
+            char text[32];
+            for (int k = 0; k < 240; k++) {
+                uint64_t odd = ODD[random_below(&r, ARRAY_LENGTH(ODD))];
+                double value = random_below(&r, 9) ? (double)random_below(&r, 1000) / 8 : double_from_bits(odd);
+                samples[k] = (struct sample){(hour * 240 + k) * 15000 + (int64_t)random_below(&r, 3000), value};
+            }
+            snprintf(text, sizeof text, "m;i=%d", (i * 7) % SERIES);
+            append(f, text, samples, random_below(&r, 4) ? 240 : random_below(&r, 200) + 1);
+            append(f, text, &(struct sample){(int64_t)random_below(&r, (uint64_t)(hour + 1) * 3600000) / 7 * 7 + 3, 1},
+                   1);
+        }
+        if (hour % 3 == 1)
+            compact(f);
+    }
+    for (int round = 0; round < 12; round++) {
+        struct time_span span = {INT64_MIN, INT64_MAX};
+        size_t none, some;
+        if (round > 0) {
+            span.min_ms = (int64_t)random_below(&r, HOURS * UINT64_C(3600000));
+            span.max_ms = span.min_ms + (int64_t)random_below(&r, HOURS * UINT64_C(3600000));
+        }
+        const char *samples = bits_text(f, RAW_SAMPLES, span, &none);
+        assert_string_equal(bits_text(f, RAW_CHUNKS, span, &some), samples);
+        assert_int_equal(none, 0);
+        assert_true(some > 0 || samples[0] == '\0');
+    }
+    cut_slices(f, 100); /* then there are series longer than a slice, which come as samples all the same */
+    size_t none, again;
+    const char *samples = bits_text(f, RAW_SAMPLES, ALL_TIMES, &none);
+    assert_string_equal(bits_text(f, RAW_CHUNKS, ALL_TIMES, &again), samples);
+    assert_int_equal(again, 0);
 }
 
 /* Closed while its next slice is read, a cursor gives its connection back whole. */
@@ -467,7 +558,8 @@ static void test_raw_left_while_it_reads_ahead(void **state)
     for (size_t left_at = 1; left_at <= SERIES; left_at++) {
         struct raw_cursor *cursor = NULL;
         struct raw_block block;
-        assert_int_equal(f->backend->ops->raw_open(f->backend, NULL, 0, ALL_TIMES, NULL, &cursor, NULL), OK);
+        assert_int_equal(f->backend->ops->raw_open(f->backend, RAW_SAMPLES, NULL, 0, ALL_TIMES, NULL, &cursor, NULL),
+                         OK);
         for (size_t series = 0; series < left_at; series += block.series_ends) {
             assert_int_equal(f->backend->ops->raw_next(cursor, &block, NULL), OK);
             assert_true(block.samples_n > 0);
@@ -484,7 +576,8 @@ static void test_raw_snapshot(void **state)
     for (int i = 0; i < 20; i++) {
         struct raw_cursor *cursor = NULL;
         struct raw_block block;
-        assert_int_equal(f->backend->ops->raw_open(f->backend, NULL, 0, ALL_TIMES, NULL, &cursor, NULL), OK);
+        assert_int_equal(f->backend->ops->raw_open(f->backend, RAW_SAMPLES, NULL, 0, ALL_TIMES, NULL, &cursor, NULL),
+                         OK);
         APPEND(f, "up", {2 + i, 1});
         APPEND(f, "zeta", {2 + i, 1});
         assert_int_equal(f->backend->ops->raw_next(cursor, &block, NULL), OK);
@@ -636,8 +729,9 @@ static void test_bad_patterns_are_named(void **state)
     assert_string_equal(error.message, "error parsing regexp: missing closing ): `a(`");
     assert_int_equal(f->backend->ops->label_names(f->backend, &query, NULL, &strings, &error), E_BAD_DATA);
     assert_int_equal(f->backend->ops->label_values(f->backend, STR("a"), &query, NULL, &strings, &error), E_BAD_DATA);
-    assert_int_equal(f->backend->ops->raw_open(f->backend, selector.matchers, 2, ALL_TIMES, NULL, &cursor, &error),
-                     E_BAD_DATA);
+    assert_int_equal(
+        f->backend->ops->raw_open(f->backend, RAW_SAMPLES, selector.matchers, 2, ALL_TIMES, NULL, &cursor, &error),
+        E_BAD_DATA);
 }
 
 /* --- regular expressions: the messages are Go's (regexp/syntax), which Prometheus passes on --- */
@@ -848,6 +942,7 @@ int main(void)
         ON_DISK(test_one_process_at_a_time),
         IN_MEMORY(test_raw_order_over_many_slices),
         IN_MEMORY(test_raw_series_longer_than_a_slice),
+        ON_DISK(test_raw_chunks_hold_the_samples),
         IN_MEMORY(test_raw_left_while_it_reads_ahead),
         IN_MEMORY(test_raw_snapshot),
         IN_MEMORY(test_matchers),

@@ -178,11 +178,13 @@ static void test_listing_and_raw_can_be_cancelled(void **state)
     struct string_list *strings = NULL;
     struct raw_cursor *cursor = NULL;
     struct raw_block block;
-    assert_int_equal(f->backend->ops->raw_open(f->backend, NULL, 0, ALL_TIMES, &cancel, &cursor, NULL), OK);
+    assert_int_equal(f->backend->ops->raw_open(f->backend, RAW_SAMPLES, NULL, 0, ALL_TIMES, &cancel, &cursor, NULL),
+                     OK);
     cancel_fire(&cancel, E_TIMEOUT);
     assert_int_equal(f->backend->ops->raw_next(cursor, &block, NULL), E_TIMEOUT);
     f->backend->ops->raw_close(cursor);
-    assert_int_equal(f->backend->ops->raw_open(f->backend, NULL, 0, ALL_TIMES, &cancel, &cursor, NULL), E_TIMEOUT);
+    assert_int_equal(f->backend->ops->raw_open(f->backend, RAW_SAMPLES, NULL, 0, ALL_TIMES, &cancel, &cursor, NULL),
+                     E_TIMEOUT);
     assert_int_equal(f->backend->ops->series(f->backend, &query, &cancel, &series, NULL), E_TIMEOUT);
     assert_int_equal(f->backend->ops->label_names(f->backend, &query, &cancel, &strings, NULL), E_TIMEOUT);
     assert_int_equal(f->backend->ops->label_values(f->backend, STR("a"), &query, &cancel, &strings, NULL), E_TIMEOUT);
@@ -248,7 +250,7 @@ static bool raw_is_right(struct traffic *traffic)
     struct raw_block block;
     struct backend *backend = traffic->fixture->backend;
     size_t before = (size_t)atomic_load(&traffic->acknowledged), n = 0;
-    if (backend->ops->raw_open(backend, NULL, 0, ALL_TIMES, NULL, &cursor, NULL) != OK)
+    if (backend->ops->raw_open(backend, RAW_SAMPLES, NULL, 0, ALL_TIMES, NULL, &cursor, NULL) != OK)
         return false;
     enum status status;
     while ((status = backend->ops->raw_next(cursor, &block, NULL)) == OK && block.samples_n > 0)

@@ -39,7 +39,7 @@ static void test_samples(void **state)
     struct expr_selector selector = selector_of(&f->arena, "__name__=~u. job!=c");
     struct raw_cursor *cursor = NULL;
     struct raw_block block;
-    assert_int_equal(f->backend->ops->raw_open(f->backend, selector.matchers, selector.matchers_n,
+    assert_int_equal(f->backend->ops->raw_open(f->backend, RAW_SAMPLES, selector.matchers, selector.matchers_n,
                                                (struct time_span){1500, 9000}, NULL, &cursor, NULL),
                      OK);
     assert_int_equal(f->backend->ops->raw_next(cursor, &block, NULL), OK);

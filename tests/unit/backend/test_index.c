@@ -274,8 +274,8 @@ static void check_raw(struct world *w, const struct series_query *query)
     struct raw_cursor *cursor = NULL;
     struct raw_block block;
     const struct expr_selector *selector = query->selectors;
-    assert_int_equal(w->backend->ops->raw_open(w->backend, selector->matchers, selector->matchers_n, query->span, NULL,
-                                               &cursor, NULL),
+    assert_int_equal(w->backend->ops->raw_open(w->backend, RAW_SAMPLES, selector->matchers, selector->matchers_n,
+                                               query->span, NULL, &cursor, NULL),
                      OK);
     for (;;) {
         assert_int_equal(w->backend->ops->raw_next(cursor, &block, NULL), OK);

@@ -87,8 +87,9 @@ struct raw_cursor {
     int blocks;
 };
 
-static enum status raw_open(struct backend *backend, const struct matcher *at, size_t n, struct time_span span,
-                            struct cancel *cancel, struct raw_cursor **ret_cursor, struct error *reterr)
+static enum status raw_open(struct backend *backend, enum raw_form form, const struct matcher *at, size_t n,
+                            struct time_span span, struct cancel *cancel, struct raw_cursor **ret_cursor,
+                            struct error *reterr)
 {
     struct raw_cursor *cursor = calloc(1, sizeof *cursor);
     INVARIANT(cursor);

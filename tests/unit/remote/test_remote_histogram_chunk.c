@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "base/assert.h"
-#include "remote/bit_stream.h"
+#include "base/bit_stream.h"
 #include "remote/histogram_chunk.h"
 #include "wire_test.h"
 

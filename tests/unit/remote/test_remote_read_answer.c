@@ -12,7 +12,7 @@
 #include "base/float_text.h"
 #include "proto/remote.pb-c.h"
 #include "remote/read_answer.h"
-#include "remote/xor_chunk.h"
+#include "base/xor_chunk.h"
 #include "wire_test.h"
 
 static const struct read_answer_limits LIMITS = {

@@ -11,7 +11,7 @@
 #include "base/assert.h"
 #include "base/float_text.h"
 #include "remote/crc32c.h"
-#include "remote/xor_chunk.h"
+#include "base/xor_chunk.h"
 #include "wire_test.h"
 
 /* --- the reference: one bit at a time --- */
@@ -300,6 +300,8 @@ static void test_crc32c(void **state)
     assert_int_equal(crc32c(0, "", 0), 0);
     for (size_t cut = 0; cut <= 32; cut++)
         assert_int_equal(crc32c(crc32c(0, bytes, cut), bytes + cut, 32 - cut), UINT32_C(0x46dd794e));
+    for (size_t cut = 0; cut <= 32; cut++)
+        assert_int_equal(crc32c(7, bytes + cut, 32 - cut), crc32c_by_tables(7, bytes + cut, 32 - cut));
 }
 
 int main(void)

@@ -1,18 +1,16 @@
-/* remote/xor_chunk.c: see xor_chunk.h. */
-#include "remote/xor_chunk.h"
+/* base/xor_chunk.c: see xor_chunk.h. */
+#include "base/xor_chunk.h"
 
 #include "base/assert.h"
 #include "base/float_text.h"
-#include "remote/wire.h"
 
 #define HEADER_BYTES 2
 
 static void put_varint(struct xor_encoder *encoder, uint64_t number)
 {
-    unsigned char bytes[WIRE_VARINT_MAX];
-    const unsigned char *end = wire_put_varint(bytes, number);
-    for (const unsigned char *at = bytes; at < end; at++)
-        bits_put(&encoder->out, *at, 8);
+    for (; number >= 0x80; number >>= 7)
+        bits_put(&encoder->out, (number & 0x7f) | 0x80, 8);
+    bits_put(&encoder->out, number, 8);
 }
 
 static inline void put_delta_of_delta(struct xor_encoder *encoder, int64_t change)

@@ -1,4 +1,4 @@
-/* remote/xor_chunk.h: Gorilla-compressed runs of samples, bit for bit as Prometheus's XOR chunks.
+/* base/xor_chunk.h: Gorilla-compressed runs of samples, bit for bit as Prometheus's XOR chunks.
  *
  * Bytes: uint16 big-endian number of samples, then a bit stream, most significant bit first, zero-padded:
  *   sample 0    zig-zag varint of the time in ms; the value's 64 bits
@@ -12,11 +12,13 @@
  * Source   Prometheus tsdb/docs/format/chunks.md, tsdb/docs/bstream.md, tsdb/chunkenc/xor.go; Pelkonen et al., Gorilla
  *          (VLDB 2015).
  */
-#ifndef PROMSPLIT_REMOTE_XOR_CHUNK_H
-#define PROMSPLIT_REMOTE_XOR_CHUNK_H
+#ifndef PROMSPLIT_BASE_XOR_CHUNK_H
+#define PROMSPLIT_BASE_XOR_CHUNK_H
 
-#include "backend/backend.h"
-#include "remote/bit_stream.h"
+#include "base/bit_stream.h"
+#include "base/error.h"
+#include "base/sample.h"
+#include "base/strbuf.h"
 
 #define XOR_CHUNK_SAMPLES_MAX 120 /* where Prometheus cuts its chunks; more would be legal up to 65535 */
 

@@ -1,4 +1,4 @@
-/* remote/bit_stream.h: the bits that Prometheus's chunks are made of, most significant first, and the three codes of
+/* base/bit_stream.h: the bits that Prometheus's chunks are made of, most significant first, and the three codes of
  * numbers in them.
  *
  *   varbit      0 -> '0'; in an N-bit class a prefix of ones ended by a zero + N bits: 3, 6, 9, 12, 18, 25, 56; else
@@ -8,14 +8,14 @@
  *               xor has no others; else '11' + 5 bits leading zeros (at most 31) + 6 bits length (64 is written as 0) +
  *               that many bits, which opens a new window
  *
- * Only remote/ uses it. Bits gather in a 64-bit word that is stored whole when it is full: the writer's place needs
+ * Bits gather in a 64-bit word that is stored whole when it is full: the writer's place needs
  * room for eight bytes more than are written. Readers never look behind `end`; what is asked beyond it is 0, and is
  * `short_`.
  *
  * Threads: no state. Source: Prometheus tsdb/docs/bstream.md, tsdb/chunkenc/{bstream,varbit,xor}.go.
  */
-#ifndef PROMSPLIT_REMOTE_BIT_STREAM_H
-#define PROMSPLIT_REMOTE_BIT_STREAM_H
+#ifndef PROMSPLIT_BASE_BIT_STREAM_H
+#define PROMSPLIT_BASE_BIT_STREAM_H
 
 #include <stdbool.h>
 #include <stdint.h>

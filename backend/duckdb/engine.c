@@ -133,7 +133,7 @@ static enum status open_database(struct engine *engine, const struct duckdb_opti
 enum status engine_open(struct engine *engine, const struct duckdb_options *options, struct error *reterr)
 {
     *engine = (struct engine){.open_max = options->connections_max ? options->connections_max : 1};
-    engine->budget.max_bytes = options->memory_max_bytes ? options->memory_max_bytes : default_budget_bytes();
+    budget_init(&engine->budget, options->memory_max_bytes ? options->memory_max_bytes : default_budget_bytes());
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -160,6 +160,7 @@ void engine_close(struct engine *engine)
     PRE(engine->open_n == 0 && !engine->all);
     if (engine->database)
         duckdb_close(&engine->database);
+    budget_release(&engine->budget);
     pthread_mutex_destroy(&engine->lock);
     pthread_cond_destroy(&engine->freed);
     engine->open_max = 0;
@@ -187,6 +188,8 @@ static void wait_until(struct engine *engine, int64_t deadline_ms)
 
 static enum status connect(struct connection *connection, struct error *reterr)
 {
+    connection->epoch = 0;
+    connection->unfinished = connection->streaming = false;
     if (duckdb_connect(connection->engine->database, &connection->handle) != DuckDBSuccess)
         return error_set(reterr, E_STORE, "cannot connect to the storage engine");
     return engine_execute(connection, "USE " ENGINE_CATALOG, reterr);
@@ -275,21 +278,62 @@ enum status engine_acquire(struct engine *engine, struct cancel *cancel, struct 
             pthread_mutex_unlock(&engine->lock);
         }
     }
-    if (status == OK)
+    if (status == OK) {
+        pthread_mutex_lock(&engine->lock);
+        connection->epoch = atomic_load(&engine->budget.epoch);
+        pthread_mutex_unlock(&engine->lock);
         *ret_connection = connection;
+    }
     return status;
+}
+
+/* The engine lets go of a statement that was given up when the next one begins. */
+static bool finish(struct connection *connection)
+{
+    duckdb_result result;
+    bool done = connection->handle && duckdb_query(connection->handle, "SELECT 1", &result) == DuckDBSuccess;
+    if (connection->handle)
+        duckdb_destroy_result(&result);
+    return done;
+}
+
+/* Under the lock: the epoch that all statements under way began in, or after. */
+static uint64_t oldest_epoch(const struct engine *engine)
+{
+    uint64_t oldest = atomic_load(&engine->budget.epoch);
+    for (const struct connection *connection = engine->all; connection; connection = connection->after) {
+        if (connection->epoch && connection->epoch < oldest)
+            oldest = connection->epoch;
+    }
+    return oldest;
 }
 
 void engine_release(struct engine *engine, struct connection *connection)
 {
     if (!connection)
         return;
+    bool given_up = connection->unfinished || connection->streaming;
+    bool finished = !given_up || finish(connection);
+    uint64_t sweep_to = 0;
+    connection->unfinished = connection->streaming = false;
     pthread_mutex_lock(&engine->lock);
+    if (finished)
+        connection->epoch = 0; /* else it is in the way until the database is opened again */
+    if (given_up)
+        engine->forgotten_to = atomic_fetch_add(&engine->budget.epoch, 1) + 1;
+    if (engine->forgotten_to > engine->swept_to) {
+        sweep_to = oldest_epoch(engine);
+        sweep_to = sweep_to > engine->swept_to ? sweep_to : 0;
+        engine->swept_to = sweep_to ? sweep_to : engine->swept_to;
+    }
     connection->next = engine->idle;
     engine->idle = connection;
     engine->out_n--;
     pthread_cond_broadcast(&engine->freed); /* a waiter, and engine_shut */
     pthread_mutex_unlock(&engine->lock);
+    ENGINE_TAKES();
+    if (sweep_to)
+        budget_sweep(&engine->budget, sweep_to);
 }
 
 /* --- opening again --- */
@@ -412,6 +456,8 @@ enum status engine_query(struct connection *connection, const char *sql, bool st
         return status;
     if (!connection->handle)
         return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
+    connection->unfinished = connection->unfinished || connection->streaming;
+    connection->streaming = false;
     ENGINE_GIVES();
     duckdb_prepared_statement statement = NULL;
     if (duckdb_prepare(connection->handle, sql, &statement) != DuckDBSuccess) {
@@ -439,6 +485,8 @@ enum status engine_query(struct connection *connection, const char *sql, bool st
     duckdb_destroy_pending(&pending);
     duckdb_destroy_prepare(&statement);
     ENGINE_TAKES();
+    connection->streaming = status == OK && streaming;
+    connection->unfinished = connection->unfinished || status != OK;
     return status;
 }
 
@@ -548,5 +596,9 @@ enum status engine_fetch(struct connection *connection, duckdb_result *result, s
     if (*ret_chunk)
         return OK;
     const char *message = duckdb_result_error(result);
-    return message && *message ? failure(connection, message, cancel, reterr) : OK;
+    connection->streaming = false;
+    if (!message || !*message)
+        return OK;
+    connection->unfinished = true;
+    return failure(connection, message, cancel, reterr);
 }

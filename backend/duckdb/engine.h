@@ -4,7 +4,8 @@
  * duckdb_interrupt may come from any thread, all else on a connection from the thread that holds it (tested with
  * libduckdb 1.4 by tests/unit/backend/test_duckdb_threads.c).
  *
- * Memory of the window and fold functions is not the engine's own, so it is counted against a budget here.
+ * Memory of the window, fold and row functions is not the engine's own, so it is counted against a budget here, and
+ * swept when a statement did not run to its end (budget.h). Only connections of the pool run those functions.
  */
 #ifndef PROMSPLIT_BACKEND_DUCKDB_ENGINE_H
 #define PROMSPLIT_BACKEND_DUCKDB_ENGINE_H
@@ -16,6 +17,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "backend/duckdb/budget.h"
 #include "backend/duckdb/duckdb_backend.h"
 #include "base/cancel.h"
 #include "base/error.h"
@@ -34,26 +36,6 @@ extern char engine_handover;
 #    define ENGINE_GIVES() ((void)0)
 #    define ENGINE_TAKES() ((void)0)
 #endif
-
-/* Bytes that aggregate states may hold, all queries together. */
-struct budget {
-    _Atomic uint64_t used_bytes;
-    uint64_t max_bytes;
-};
-
-static inline bool budget_take(struct budget *budget, uint64_t bytes)
-{
-    uint64_t before = atomic_fetch_add_explicit(&budget->used_bytes, bytes, memory_order_relaxed);
-    if (before + bytes <= budget->max_bytes)
-        return true;
-    atomic_fetch_sub_explicit(&budget->used_bytes, bytes, memory_order_relaxed);
-    return false;
-}
-
-static inline void budget_give_back(struct budget *budget, uint64_t bytes)
-{
-    atomic_fetch_sub_explicit(&budget->used_bytes, bytes, memory_order_relaxed);
-}
 
 static inline int64_t engine_clock_us(void) /* monotonic */
 {
@@ -81,6 +63,9 @@ struct connection {
     duckdb_connection handle; /* NULL while the database could not be opened again */
     struct engine *engine;
     struct connection *next;           /* in the pool */
+    uint64_t epoch;                    /* of the budget, when it left the pool; 0: it is there, or never was */
+    bool streaming;                    /* not all rows of the last statement are read */
+    bool unfinished;                   /* so it was of one before, or one failed */
     struct connection *before, *after; /* among all of the engine's */
 };
 
@@ -92,7 +77,8 @@ struct engine {
     struct connection *idle;
     struct connection *all; /* those out of the pool as well */
     unsigned open_n, open_max, out_n;
-    bool shut; /* no connection is given out */
+    bool shut;                       /* no connection is given out */
+    uint64_t forgotten_to, swept_to; /* epochs of the budget: what the engine may have forgotten, what is swept */
 
     /* The engine refuses all work after a write that failed in the wrong place (disk.c). Set by whoever meets that,
      * with a call of on_broken, if there is one; cleared by engine_serve. */

@@ -40,9 +40,7 @@ static size_t state_bytes(enum fold_op op, uint32_t steps)
 
 static void state_clear(struct fold_state *state)
 {
-    if (state->fold)
-        budget_give_back(state->budget, state_bytes(state->fold->op, state->fold->steps));
-    free(state->fold);
+    budget_free(state->budget, state->fold);
     state->fold = NULL;
 }
 
@@ -56,16 +54,13 @@ static void state_destroy(duckdb_aggregate_state *states, idx_t count)
 static bool state_begin(duckdb_function_info info, struct fold_state *state, enum fold_op op, uint32_t steps)
 {
     size_t bytes = state_bytes(op, steps);
-    bool granted = budget_take(state->budget, bytes);
-    state->fold = granted ? malloc(bytes) : NULL;
-    if (state->fold) {
-        fold_init(state->fold, op, steps, state->fold + 1);
-        return true;
+    state->fold = budget_alloc(state->budget, bytes);
+    if (!state->fold) {
+        function_refuse_size(info, state->budget, bytes);
+        return false;
     }
-    if (granted)
-        budget_give_back(state->budget, bytes);
-    function_refuse_size(info, state->budget, bytes);
-    return false;
+    fold_init(state->fold, op, steps, state->fold + 1);
+    return true;
 }
 
 static bool check_conflict(duckdb_function_info info, const struct fold *fold)

@@ -63,12 +63,6 @@ static void state_init(duckdb_function_info info, duckdb_aggregate_state raw)
     *(struct rows_state *)raw = (struct rows_state){.budget = function->budget, .prune_at = PRUNE_FIRST};
 }
 
-static void row_free(struct rows_state *state, struct kept_row *row)
-{
-    budget_give_back(state->budget, row_bytes(state->steps));
-    free(row);
-}
-
 /* Also called where finalize fails: the engine does not destroy those states. */
 static void state_destroy(duckdb_aggregate_state *states, idx_t count)
 {
@@ -77,11 +71,11 @@ static void state_destroy(duckdb_aggregate_state *states, idx_t count)
         while (state->head) {
             struct kept_row *row = state->head;
             state->head = row->next;
-            row_free(state, row);
+            budget_free(state->budget, row);
         }
         state->tail = NULL;
         state->n = 0;
-        free(state->parameter);
+        budget_free(state->budget, state->parameter);
         state->parameter = NULL;
     }
 }
@@ -148,7 +142,7 @@ static void drop_losers(struct rows_state *state, struct kept_row **rows)
     state->n = 0;
     for (size_t i = 0; i < n; i++) {
         if (!row_has_any(rows[i], state->steps)) {
-            row_free(state, rows[i]);
+            budget_free(state->budget, rows[i]);
             continue;
         }
         *link = state->tail = rows[i];
@@ -215,9 +209,10 @@ static bool take_parameter(duckdb_function_info info, struct rows_state *state, 
         refuse(info, "grids of different lengths cannot be aggregated");
         return false;
     }
-    state->parameter = malloc((entry.length + 1) * sizeof *state->parameter);
+    size_t bytes = (entry.length + 1) * sizeof *state->parameter;
+    state->parameter = budget_alloc(state->budget, bytes);
     if (!state->parameter) {
-        refuse(info, "no memory for the parameter of an aggregation");
+        function_refuse_size(info, state->budget, bytes);
         return false;
     }
     const double *values = duckdb_vector_get_data(from);
@@ -259,9 +254,11 @@ static bool state_add(duckdb_function_info info, struct rows_state *state, const
 {
     if (!state_begin(info, state, in, row) || !check_counts(info, state, in))
         return false;
-    struct kept_row *kept = borrow(info, state->budget, row_bytes(state->steps));
-    if (!kept)
+    struct kept_row *kept = budget_alloc(state->budget, row_bytes(state->steps));
+    if (!kept) {
+        function_refuse_size(info, state->budget, row_bytes(state->steps));
         return false;
+    }
     kept->next = NULL;
     kept->rank = in->rank ? in->rank[row] : 0;
     memcpy(kept->values, in->values + in->lists[row].offset, state->steps * sizeof *kept->values);

@@ -104,8 +104,7 @@ static void state_destroy(duckdb_aggregate_state *states, idx_t count)
         while (state->head) {
             struct piece *piece = state->head;
             state->head = piece->next;
-            budget_give_back(state->budget, piece_bytes(piece->capacity, piece->steps, piece->weighted));
-            free(piece);
+            budget_free(state->budget, piece);
         }
         state->tail = NULL;
     }
@@ -115,12 +114,7 @@ static void state_destroy(duckdb_aggregate_state *states, idx_t count)
 static struct piece *piece_new(duckdb_function_info info, struct window_state *state, size_t capacity, size_t steps)
 {
     size_t bytes = piece_bytes(capacity, steps, state->weighted);
-    struct piece *piece = NULL;
-    if (capacity <= UINT32_MAX && budget_take(state->budget, bytes)) {
-        piece = malloc(bytes);
-        if (!piece)
-            budget_give_back(state->budget, bytes);
-    }
+    struct piece *piece = capacity <= UINT32_MAX ? budget_alloc(state->budget, bytes) : NULL;
     if (!piece) {
         function_refuse_size(info, state->budget, bytes);
         return NULL;

@@ -10,8 +10,10 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "backend/duckdb/store.h"
 #include "base/assert.h"
 #include "tests/unit/backend/fixture.h"
+#include "tests/unit/backend/random.h"
 
 #define ALL_TIMES ((struct time_span){INT64_MIN, INT64_MAX})
 
@@ -140,6 +142,41 @@ static void test_cancel_at_every_moment(void **state)
         struct fragment next = fragment_of(&f->arena, "SELECT [1e0]", grid_instant(0), false, false, "");
         grid_result_free(run_ok(f, &next));
     }
+}
+
+/* Of many groups, so that the moment often falls between gathering rows and the last group: the engine forgets states
+ * then. Another query is under way meanwhile; when it ends, nothing is left of those that were stopped. */
+static void test_nothing_is_left_of_what_was_stopped(void **state)
+{
+    static const char *const SQL[] = {
+        "SELECT prom_sum(prom_constant(1, 50)) FROM range(60000) t(x) GROUP BY x % 30000",
+        "SELECT prom_rate([0, 1000, 2000], [1e0, 2e0, 4e0], 0, 1000, 50, 5000, false) FROM range(30000) t(x) GROUP BY "
+        "x",
+        "SELECT prom_quantile(prom_constant(1, 50), 0.5) FROM range(30000) t(x) GROUP BY x",
+    };
+    struct fixture *f = *state;
+    struct random r = random_from(5);
+    _Atomic uint64_t *used_bytes = &store_of(f->backend)->engine.budget.used_bytes;
+    unsigned stopped = 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(SQL); i++) {
+        struct query query, endless;
+        int64_t began_ms = monotonic_ms();
+        query_start(&query, f, SQL[i], INT64_MAX);
+        query_join(&query);
+        int64_t took_us = 1000 * (monotonic_ms() - began_ms + 1);
+        query_start(&endless, f, ENDLESS, INT64_MAX);
+        for (int k = 0; k < 40; k++) {
+            query_start(&query, f, SQL[i], INT64_MAX);
+            usleep((useconds_t)random_below(&r, (uint64_t)took_us));
+            cancel_fire(&query.cancel, E_CANCELED);
+            query_join(&query);
+            stopped += query.status == E_CANCELED;
+        }
+        cancel_fire(&endless.cancel, E_CANCELED);
+        query_join(&endless);
+        assert_int_equal(*used_bytes, 0);
+    }
+    assert_true(stopped > 0);
 }
 
 static void test_waiting_for_a_connection(void **state)
@@ -355,6 +392,7 @@ int main(void)
         IN_MEMORY(test_a_deadline_needs_nobody_to_fire),
         IN_MEMORY(test_cancelled_before_it_began),
         IN_MEMORY(test_cancel_at_every_moment),
+        IN_MEMORY(test_nothing_is_left_of_what_was_stopped),
         IN_MEMORY(test_waiting_for_a_connection),
         IN_MEMORY(test_listing_and_raw_can_be_cancelled),
         ON_DISK(test_readers_and_a_writer),

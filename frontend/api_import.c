@@ -211,10 +211,10 @@ static void answer_otlp(struct import *import)
     const struct append_request *done = &import->job.append;
     const struct otlp_request *otlp = &import->otlp;
     struct http_request *request = import->request;
-    size_t left_out = otlp->rejected_points + otlp->request.histograms_skipped + ingest_refused(done) +
+    size_t left_out = otlp->rejected_points + otlp->request.invalid_histograms + ingest_refused(done) +
                       write_request_invalid_samples(&otlp->request);
     const char *why = otlp->rejected_points              ? otlp->rejected.message
-                      : otlp->request.histograms_skipped ? "exponential histograms are not stored"
+                      : otlp->request.invalid_histograms ? otlp->request.invalid_histogram.message
                       : otlp->request.invalid_series     ? otlp->request.invalid.message
                       : ingest_refused(done)             ? done->refused.message
                                                          : "";

@@ -201,7 +201,7 @@ static enum status store_piece(struct import *import, const char *source, struct
     import->known_n += request.duplicates;
     import->refused_n += ingest_refused(&request);
     import->invalid_n += invalid;
-    import->histograms_n += decoded->histograms_skipped + decoded->invalid_histograms;
+    import->histograms_n += decoded->invalid_histograms;
     import->exemplars_n += decoded->exemplars_skipped;
     import->bad_lines_n += piece->part.bad_lines;
     tell(import, source, &piece->part.bad);

@@ -53,16 +53,6 @@ static const struct {
     [CUSTOM_VALUES] = {WIRE_FIXED64, true},
 };
 
-static uint64_t to_zigzag(int64_t number)
-{
-    return (uint64_t)number << 1 ^ (number < 0 ? UINT64_MAX : 0);
-}
-
-static int64_t from_zigzag(uint64_t number)
-{
-    return (int64_t)(number >> 1 ^ (0 - (number & 1)));
-}
-
 /* --- off the wire --- */
 
 /* One pass counts the elements of repeated fields, the next one fills them in. */
@@ -83,7 +73,7 @@ static bool read_span(struct str bytes, struct histogram_span *ret)
         if (!wire_get_field(&in, &field) || (field.number <= 2 && field.type != WIRE_VARINT))
             return false;
         if (field.number == 1)
-            ret->offset = (int32_t)from_zigzag((uint32_t)field.value);
+            ret->offset = (int32_t)wire_from_zigzag((uint32_t)field.value);
         else if (field.number == 2)
             ret->length = (uint32_t)field.value;
     }
@@ -143,7 +133,7 @@ static void read_single(struct unpacking *u, const struct wire_field *field)
         u->is.sum = double_from_bits(field->value);
         return;
     case SCHEMA:
-        u->is.schema = (int32_t)from_zigzag((uint32_t)field->value);
+        u->is.schema = (int32_t)wire_from_zigzag((uint32_t)field->value);
         return;
     case ZERO_THRESHOLD:
         u->is.zero_threshold = double_from_bits(field->value);
@@ -204,7 +194,7 @@ static struct histogram_side side_of(struct unpacking *u, unsigned spans)
 {
     unsigned buckets = spans + (u->is.is_float ? 2 : 1);
     for (size_t i = 0; !u->is.is_float && i < u->n[buckets]; i++)
-        u->numbers[buckets][i] = (uint64_t)from_zigzag(u->numbers[buckets][i]);
+        u->numbers[buckets][i] = (uint64_t)wire_from_zigzag(u->numbers[buckets][i]);
     return (struct histogram_side){u->spans[spans], u->n[spans], u->numbers[buckets], u->n[buckets]};
 }
 
@@ -423,7 +413,7 @@ static size_t double_size(uint64_t bits)
 
 static size_t span_size(const struct histogram_span *span)
 {
-    return number_size(to_zigzag(span->offset)) + number_size(span->length);
+    return number_size(wire_to_zigzag(span->offset)) + number_size(span->length);
 }
 
 static size_t buckets_size(const struct native_histogram *h, const struct histogram_side *side)
@@ -432,7 +422,7 @@ static size_t buckets_size(const struct native_histogram *h, const struct histog
         return side->buckets_n * sizeof(double);
     size_t size = 0;
     for (size_t i = 0; i < side->buckets_n; i++)
-        size += wire_varint_size(to_zigzag((int64_t)side->buckets[i]));
+        size += wire_varint_size(wire_to_zigzag((int64_t)side->buckets[i]));
     return size;
 }
 
@@ -458,14 +448,15 @@ static unsigned char *put_side(unsigned char *at, const struct native_histogram 
 {
     for (size_t i = 0; i < side->spans_n; i++) {
         at = wire_put_head(at, spans, span_size(&side->spans[i]));
-        at = put_number_field(at, 1, to_zigzag(side->spans[i].offset));
+        at = put_number_field(at, 1, wire_to_zigzag(side->spans[i].offset));
         at = put_number_field(at, 2, side->spans[i].length);
     }
     if (side->buckets_n == 0)
         return at;
     at = wire_put_head(at, spans + (h->is_float ? 2 : 1), buckets_size(h, side));
     for (size_t i = 0; i < side->buckets_n; i++)
-        at = h->is_float ? put_bits(at, side->buckets[i]) : wire_put_varint(at, to_zigzag((int64_t)side->buckets[i]));
+        at = h->is_float ? put_bits(at, side->buckets[i])
+                         : wire_put_varint(at, wire_to_zigzag((int64_t)side->buckets[i]));
     return at;
 }
 
@@ -479,7 +470,7 @@ size_t native_histogram_packed_size(const struct native_histogram *h)
 {
     size_t size = number_size(kept_hint(h));
     size += h->is_float ? 1 + sizeof h->count : 1 + wire_varint_size(h->count);
-    size += double_size(double_bits(h->sum)) + number_size(to_zigzag(h->schema) & UINT32_MAX);
+    size += double_size(double_bits(h->sum)) + number_size(wire_to_zigzag(h->schema) & UINT32_MAX);
     size += double_size(double_bits(h->zero_threshold));
     size += h->is_float ? double_size(h->zero_count) : number_size(h->zero_count);
     size += side_size(h, &h->negative) + side_size(h, &h->positive);
@@ -498,7 +489,7 @@ unsigned char *native_histogram_pack(unsigned char *at, const struct native_hist
         at = wire_put_varint(at, h->count);
     }
     at = put_double_field(at, SUM, double_bits(h->sum));
-    at = put_number_field(at, SCHEMA, to_zigzag(h->schema) & UINT32_MAX);
+    at = put_number_field(at, SCHEMA, wire_to_zigzag(h->schema) & UINT32_MAX);
     at = put_double_field(at, ZERO_THRESHOLD, double_bits(h->zero_threshold));
     at = h->is_float ? put_double_field(at, ZERO_COUNT_FLOAT, h->zero_count)
                      : put_number_field(at, ZERO_COUNT_INT, h->zero_count);

@@ -10,52 +10,28 @@
 
 #include "base/assert.h"
 #include "remote/body.h"
-#include "remote/series_builder.h"
-#include "remote/wire.h"
+#include "remote/otlp_internal.h"
+#include "remote/write_labels.h"
 
-#define WHAT              "OTLP request"
-#define ATTRIBUTES_MAX    128 /* of one resource or data point */
-#define VALUE_DEPTH_MAX   16  /* lists in lists */
-#define VALUE_MAX_BYTES   ((size_t)1 << 20)
 #define DELTA             1
 #define CUMULATIVE        2
 #define NO_RECORDED_VALUE 1u
 #define INFO_STEP_MS      INT64_C(150000) /* half of the usual lookback */
 #define INFO_SPAN_MAX_MS  INT64_C(86400000)
+#define SCRATCH_MAX_BYTES ((size_t)8 << 20) /* of one native histogram */
 
-struct attributes {
-    struct label at[ATTRIBUTES_MAX];
-    size_t n;
-    size_t over; /* those that had no room */
-};
-
-struct otlp {
-    struct series_builder builder;
-    struct arena *arena;
-    struct str message;
-    struct otlp_request *out;
-    struct error *reterr;
-    struct attributes *resource; /* as they came */
-    struct str job, instance;    /* empty: none */
-    int64_t min_ms, max_ms;      /* of all points of the resource */
-    struct attributes *labels;   /* of the point that is read */
-};
-
-static enum status malformed(const struct otlp *o, struct str at, const char *message)
+enum status otlp_malformed(const struct otlp *o, struct str at, const char *message)
 {
-    return error_set(o->reterr, E_BAD_DATA, WHAT " is not valid protobuf: %s at byte %zu of %zu", message,
+    return error_set(o->reterr, E_BAD_DATA, OTLP_WHAT " is not valid protobuf: %s at byte %zu of %zu", message,
                      (size_t)(at.ptr - o->message.ptr), o->message.len);
 }
 
-static enum status no_memory(const struct otlp *o)
+enum status otlp_no_memory(const struct otlp *o)
 {
-    return body_refused(o->arena, 4096, WHAT, o->reterr);
+    return body_refused(o->arena, 4096, OTLP_WHAT, o->reterr);
 }
 
-/* Calls `read` for every field of a message. */
-typedef enum status field_reader(struct otlp *o, const struct wire_field *field, void *arg);
-
-static enum status each_field(struct otlp *o, struct str bytes, const char *message, field_reader *read, void *arg)
+enum status otlp_each_field(struct otlp *o, struct str bytes, const char *message, otlp_field_reader *read, void *arg)
 {
     struct wire_in in = wire_in(bytes);
     enum status status = OK;
@@ -63,165 +39,20 @@ static enum status each_field(struct otlp *o, struct str bytes, const char *mess
         struct wire_field field;
         struct str at = {(const char *)in.at, 0};
         if (!wire_get_field(&in, &field))
-            return malformed(o, at, message);
+            return otlp_malformed(o, at, message);
         status = read(o, &field, arg);
     }
     return status;
 }
 
-static bool is_bytes(const struct wire_field *field, uint32_t number)
-{
-    return field->number == number && field->type == WIRE_BYTES;
-}
-
-/* --- attribute values as text --- */
-
-static void base64(struct strbuf *out, struct str bytes)
-{
-    static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < bytes.len; i += 3) {
-        size_t left = bytes.len - i;
-        uint32_t three = (uint32_t)(unsigned char)bytes.ptr[i] << 16;
-        three |= left > 1 ? (uint32_t)(unsigned char)bytes.ptr[i + 1] << 8 : 0;
-        three |= left > 2 ? (uint32_t)(unsigned char)bytes.ptr[i + 2] : 0;
-        for (size_t k = 0; k < 4; k++)
-            strbuf_char(out, k <= left ? DIGITS[three >> (18 - 6 * k) & 63] : '=');
-    }
-}
-
-struct value {
-    struct strbuf *out;
-    unsigned depth;
-    bool nested; /* texts stand in quotes */
-    bool any;    /* an element of a list was written */
-    struct str key;
-};
-
-static enum status read_value(struct otlp *o, const struct wire_field *field, void *arg);
-
-static void separate(struct value *list)
-{
-    strbuf_cstr(list->out, list->any ? "," : "");
-    list->any = true;
-}
-
-static enum status read_element(struct otlp *o, const struct wire_field *field, void *arg)
-{
-    struct value *list = arg;
-    struct value element = {.out = list->out, .depth = list->depth + 1, .nested = true};
-    if (!is_bytes(field, 1))
-        return OK;
-    separate(list);
-    return each_field(o, field->bytes, "AnyValue", read_value, &element);
-}
-
-static enum status read_pair_member(struct otlp *o, const struct wire_field *field, void *arg)
-{
-    struct value *pair = arg;
-    if (is_bytes(field, 1)) {
-        strbuf_json(pair->out, field->bytes);
-        strbuf_char(pair->out, ':');
-        return OK;
-    }
-    struct value element = {.out = pair->out, .depth = pair->depth, .nested = true};
-    return is_bytes(field, 2) ? each_field(o, field->bytes, "AnyValue", read_value, &element) : OK;
-}
-
-static enum status read_pair(struct otlp *o, const struct wire_field *field, void *arg)
-{
-    struct value *list = arg;
-    struct value pair = {.out = list->out, .depth = list->depth + 1};
-    if (!is_bytes(field, 1))
-        return OK;
-    separate(list);
-    return each_field(o, field->bytes, "KeyValue", read_pair_member, &pair);
-}
-
-static enum status read_list(struct otlp *o, struct str bytes, struct value *value, bool pairs)
-{
-    struct value list = {.out = value->out, .depth = value->depth};
-    if (value->depth >= VALUE_DEPTH_MAX)
-        return malformed(o, bytes, "an attribute nested too deeply");
-    strbuf_char(value->out, pairs ? '{' : '[');
-    enum status status =
-        each_field(o, bytes, pairs ? "KeyValueList" : "ArrayValue", pairs ? read_pair : read_element, &list);
-    strbuf_char(value->out, pairs ? '}' : ']');
-    return status;
-}
-
-/* AnyValue, as Go's pcommon writes it. */
-static enum status read_value(struct otlp *o, const struct wire_field *field, void *arg)
-{
-    struct value *value = arg;
-    char text[FLOAT_TEXT_MAX];
-    if (field->number == 1 && field->type == WIRE_BYTES && value->nested)
-        strbuf_json(value->out, field->bytes);
-    else if (field->number == 1 && field->type == WIRE_BYTES)
-        strbuf_str(value->out, field->bytes);
-    else if (field->number == 2 && field->type == WIRE_VARINT)
-        strbuf_cstr(value->out, field->value ? "true" : "false");
-    else if (field->number == 3 && field->type == WIRE_VARINT)
-        strbuf_i64(value->out, (int64_t)field->value);
-    else if (field->number == 4 && field->type == WIRE_FIXED64)
-        strbuf_bytes(value->out, text, float_text_json(text, double_from_bits(field->value)));
-    else if (field->type == WIRE_BYTES && (field->number == 5 || field->number == 6))
-        return read_list(o, field->bytes, value, field->number == 6);
-    else if (field->number == 7 && field->type == WIRE_BYTES) {
-        strbuf_cstr(value->out, value->nested ? "\"" : "");
-        base64(value->out, field->bytes);
-        strbuf_cstr(value->out, value->nested ? "\"" : "");
-    }
-    return OK;
-}
-
-/* --- attributes --- */
-
-struct attribute {
-    struct str key, value; /* the value as its message */
-};
-
-static enum status read_attribute(struct otlp *o, const struct wire_field *field, void *arg)
-{
-    struct attribute *attribute = arg;
-    (void)o;
-    if (is_bytes(field, 1))
-        attribute->key = field->bytes;
-    else if (is_bytes(field, 2))
-        attribute->value = field->bytes;
-    return OK;
-}
-
-/* Adds a KeyValue; the value is a text in the arena. */
-static enum status add_attribute(struct otlp *o, struct attributes *list, struct str bytes)
-{
-    struct attribute attribute = {STR(""), STR("")};
-    struct strbuf text;
-    enum status status = each_field(o, bytes, "KeyValue", read_attribute, &attribute);
-    if (status != OK)
-        return status;
-    if (list->n == ATTRIBUTES_MAX - 4) { /* room for job, instance, le, __name__ */
-        list->over++;
-        return OK;
-    }
-    strbuf_init(&text, VALUE_MAX_BYTES);
-    struct value value = {.out = &text};
-    status = each_field(o, attribute.value, "AnyValue", read_value, &value);
-    if (status == OK)
-        status = strbuf_status(&text, "an OTLP attribute", o->reterr);
-    struct str copy = status == OK ? arena_str(o->arena, strbuf_view(&text)) : STR("");
-    strbuf_release(&text);
-    if (!copy.ptr)
-        return no_memory(o);
-    list->at[list->n++] = (struct label){attribute.key, copy};
-    return status;
-}
+/* --- labels --- */
 
 static int by_key(const void *a, const void *b)
 {
     return str_cmp(((const struct label *)a)->name, ((const struct label *)b)->name);
 }
 
-static struct label *find_label(struct attributes *labels, struct str name)
+static struct label *find_label(struct otlp_attributes *labels, struct str name)
 {
     for (size_t i = 0; i < labels->n; i++)
         if (str_eq(labels->at[i].name, name))
@@ -230,7 +61,7 @@ static struct label *find_label(struct attributes *labels, struct str name)
 }
 
 /* Sets a label, in the place of one of that name; there is room, see label_set. */
-static void set_label(struct attributes *labels, struct str name, struct str value)
+static void set_label(struct otlp_attributes *labels, struct str name, struct str value)
 {
     struct label *label = find_label(labels, name);
     if (!label)
@@ -264,7 +95,7 @@ static bool add_label(struct otlp *o, const struct label *attribute, enum status
     const struct label *before = name.len ? find_label(o->labels, name) : NULL;
     if (before && before->value.len)
         value = joined(o->arena, before->value, ';', value);
-    *ret_status = name.ptr && value.ptr ? OK : no_memory(o);
+    *ret_status = name.ptr && value.ptr ? OK : otlp_no_memory(o);
     if (name.len == 0 || *ret_status != OK)
         return false;
     set_label(o->labels, name, value);
@@ -273,9 +104,9 @@ static bool add_label(struct otlp *o, const struct label *attribute, enum status
 
 /* o->labels: attributes in the order of their keys, then job and instance, which win. `target`: the labels of
  * target_info. *ret_problem: what is wrong with them, or NULL. */
-static enum status label_set(struct otlp *o, struct attributes *attributes, bool target, const char **ret_problem)
+static enum status label_set(struct otlp *o, struct otlp_attributes *attributes, bool target, const char **ret_problem)
 {
-    struct attributes *labels = o->labels;
+    struct otlp_attributes *labels = o->labels;
     enum status status = OK;
     labels->n = 0;
     *ret_problem = attributes->over ? "more than 124 attributes" : NULL;
@@ -307,8 +138,8 @@ static void reject(struct otlp *o, size_t points_n, const char *words, struct st
 
 /* --- samples --- */
 
-/* One sample of the labels in o->labels, with another one if extra.name is not empty. */
-static enum status emit(struct otlp *o, struct str name, struct label extra, struct sample sample)
+/* The labels in o->labels under that name, with another one if extra.name is not empty. */
+static void put_labels(struct otlp *o, struct str name, struct label extra)
 {
     struct series_builder *builder = &o->builder;
     for (size_t i = 0; i < o->labels->n; i++) {
@@ -319,11 +150,16 @@ static enum status emit(struct otlp *o, struct str name, struct label extra, str
     series_builder_label(builder, LABEL_METRIC_NAME, name);
     if (extra.name.len)
         series_builder_label(builder, extra.name, extra.value);
-    struct sample *place = series_builder_room(builder, 1);
+}
+
+static enum status emit(struct otlp *o, struct str name, struct label extra, struct sample sample)
+{
+    put_labels(o, name, extra);
+    struct sample *place = series_builder_room(&o->builder, 1);
     if (place)
         *place = sample;
-    series_builder_end(builder, 1);
-    return builder->status;
+    series_builder_end(&o->builder, 1);
+    return o->builder.status;
 }
 
 static struct str number_text(struct arena *arena, double number)
@@ -339,28 +175,42 @@ struct point_kind {
     uint32_t attributes, flags, exemplars;
 };
 
-static const struct point_kind NUMBER = {7, 8, 5}, HISTOGRAM = {9, 10, 8}, SUMMARY = {7, 8, 0};
+static const struct point_kind NUMBER = {7, 8, 5}, HISTOGRAM = {9, 10, 8}, EXPONENTIAL = {1, 10, 11},
+                               SUMMARY = {7, 8, 0};
 
 struct point {
     const struct point_kind *kind;
-    struct attributes attributes;
+    struct otlp_attributes attributes;
     int64_t time_ms;
     uint64_t flags, count;
     double value, sum;
     bool has_sum;
     struct str counts, bounds; /* packed; of histograms */
+    int32_t scale;             /* this and the next three: of exponential histograms */
+    uint64_t zero_count;
+    struct str positive, negative;
     struct str message;
 };
+
+static void read_exponential_field(struct point *point, const struct wire_field *field)
+{
+    if (field->number == 6 && field->type == WIRE_VARINT)
+        point->scale = (int32_t)wire_from_zigzag((uint32_t)field->value);
+    else if (field->number == 7 && field->type == WIRE_FIXED64)
+        point->zero_count = field->value;
+    else if (otlp_is_bytes(field, 8) || otlp_is_bytes(field, 9))
+        *(field->number == 8 ? &point->positive : &point->negative) = field->bytes;
+}
 
 static enum status read_point_field(struct otlp *o, const struct wire_field *field, void *arg)
 {
     struct point *point = arg;
     bool number = point->kind == &NUMBER;
-    if (is_bytes(field, point->kind->attributes))
-        return add_attribute(o, &point->attributes, field->bytes);
+    if (otlp_is_bytes(field, point->kind->attributes))
+        return otlp_add_attribute(o, &point->attributes, field->bytes);
     if (field->number == point->kind->flags && field->type == WIRE_VARINT)
         point->flags = field->value;
-    else if (point->kind->exemplars && is_bytes(field, point->kind->exemplars))
+    else if (point->kind->exemplars && otlp_is_bytes(field, point->kind->exemplars))
         o->out->request.exemplars_skipped++;
     else if (field->type == WIRE_FIXED64 && field->number == 3)
         point->time_ms = (int64_t)(field->value / 1000000);
@@ -373,10 +223,12 @@ static enum status read_point_field(struct otlp *o, const struct wire_field *fie
     else if (field->type == WIRE_FIXED64 && field->number == 5) {
         point->sum = double_from_bits(field->value);
         point->has_sum = true;
-    } else if (is_bytes(field, 6) && point->kind == &HISTOGRAM)
+    } else if (otlp_is_bytes(field, 6) && point->kind == &HISTOGRAM)
         point->counts = field->bytes;
-    else if (is_bytes(field, 7) && point->kind == &HISTOGRAM)
+    else if (otlp_is_bytes(field, 7) && point->kind == &HISTOGRAM)
         point->bounds = field->bytes;
+    else if (point->kind == &EXPONENTIAL)
+        read_exponential_field(point, field);
     return OK;
 }
 
@@ -389,7 +241,7 @@ static enum status emit_sum_and_count(struct otlp *o, struct str name, const str
 {
     struct str sum = joined(o->arena, name, '_', STR("sum")), count = joined(o->arena, name, '_', STR("count"));
     const struct label none = {STR(""), STR("")};
-    enum status status = sum.ptr && count.ptr ? OK : no_memory(o);
+    enum status status = sum.ptr && count.ptr ? OK : otlp_no_memory(o);
     if (status == OK && (point->has_sum || point->kind == &SUMMARY))
         status = emit(o, sum, none, sample_of(point, point->sum));
     if (status == OK)
@@ -402,7 +254,7 @@ static enum status emit_bucket(struct otlp *o, struct str name, struct str le, c
 {
     struct str bucket = joined(o->arena, name, '_', STR("bucket"));
     if (!bucket.ptr || !le.ptr)
-        return no_memory(o);
+        return otlp_no_memory(o);
     return emit(o, bucket, (struct label){STR("le"), le}, sample_of(point, (double)count));
 }
 
@@ -416,6 +268,46 @@ static enum status emit_histogram(struct otlp *o, struct str name, const struct 
         status = emit_bucket(o, name, number_text(o->arena, double_from_bits(bound)), point, all);
     }
     return status == OK ? emit_bucket(o, name, STR("+Inf"), point, point->count) : status;
+}
+
+static void describe_wrong(struct otlp *o, struct str name, const struct error *wrong)
+{
+    struct write_request *request = &o->out->request;
+    struct series_builder *builder = &o->builder;
+    if (request->invalid_histograms++ || builder->status != OK)
+        return;
+    put_labels(o, name, (struct label){STR(""), STR("")});
+    struct labels labels = {builder->labels + builder->open_label, builder->labels_n - builder->open_label};
+    qsort(builder->labels + builder->open_label, labels.n, sizeof *labels.at, by_key);
+    write_labels_describe(&request->invalid_histogram, wrong->message, " for series ", labels);
+    series_builder_drop(builder);
+}
+
+static enum status emit_exponential(struct otlp *o, struct str name, const struct point *point)
+{
+    struct otlp_exponential in = {point->time_ms,  point->flags & NO_RECORDED_VALUE,
+                                  point->scale,    point->sum,
+                                  point->count,    point->zero_count,
+                                  point->positive, point->negative};
+    struct native_histogram histogram;
+    struct histogram_sample sample;
+    struct error wrong;
+    enum status status = otlp_exponential_read(o, &in, &histogram, &wrong);
+    if (status == OK && wrong.status == OK)
+        wrong.status = native_histogram_check(&histogram, &wrong);
+    if (status == OK && wrong.status == OK)
+        status = native_histogram_store(o->arena, &histogram, &sample, o->reterr);
+    arena_reset(&o->scratch);
+    if (status != OK)
+        return status;
+    if (wrong.status != OK) {
+        describe_wrong(o, name, &wrong);
+        return o->builder.status;
+    }
+    series_builder_histogram(&o->builder, &sample);
+    put_labels(o, name, (struct label){STR(""), STR("")});
+    series_builder_end(&o->builder, 0);
+    return o->builder.status;
 }
 
 struct quantile {
@@ -438,21 +330,22 @@ static enum status emit_summary(struct otlp *o, struct str name, const struct po
     struct wire_field field;
     while (status == OK && in.at < in.end && wire_get_field(&in, &field)) {
         struct quantile quantile = {0, 0};
-        if (!is_bytes(&field, 6))
+        if (!otlp_is_bytes(&field, 6))
             continue;
-        status = each_field(o, field.bytes, "ValueAtQuantile", read_quantile, &quantile);
+        status = otlp_each_field(o, field.bytes, "ValueAtQuantile", read_quantile, &quantile);
         struct str at = number_text(o->arena, quantile.at);
         if (status == OK)
             status = at.ptr ? emit(o, name, (struct label){STR("quantile"), at}, sample_of(point, quantile.value))
-                            : no_memory(o);
+                            : otlp_no_memory(o);
     }
     return status;
 }
 
 static enum status read_point(struct otlp *o, struct str bytes, struct str name, const struct point_kind *kind)
 {
-    struct point point = {.kind = kind, .counts = STR(""), .bounds = STR(""), .message = bytes};
-    enum status status = each_field(o, bytes, "a data point", read_point_field, &point);
+    struct point point = {
+        .kind = kind, .counts = STR(""), .bounds = STR(""), .positive = STR(""), .negative = STR(""), .message = bytes};
+    enum status status = otlp_each_field(o, bytes, "a data point", read_point_field, &point);
     const char *problem = NULL;
     if (status == OK)
         status = label_set(o, &point.attributes, false, &problem);
@@ -466,6 +359,8 @@ static enum status read_point(struct otlp *o, struct str bytes, struct str name,
     o->max_ms = point.time_ms > o->max_ms ? point.time_ms : o->max_ms;
     if (kind == &HISTOGRAM)
         return emit_histogram(o, name, &point);
+    if (kind == &EXPONENTIAL)
+        return emit_exponential(o, name, &point);
     if (kind == &SUMMARY)
         return emit_summary(o, name, &point);
     return emit(o, name, (struct label){STR(""), STR("")}, sample_of(&point, point.value));
@@ -513,7 +408,7 @@ static enum status read_data_field(struct otlp *o, const struct wire_field *fiel
         metric->temporality = field->value;
     else if (field->number == 3 && field->type == WIRE_VARINT)
         metric->monotonic = field->value != 0;
-    else if (is_bytes(field, 1))
+    else if (otlp_is_bytes(field, 1))
         metric->points_n++;
     return OK;
 }
@@ -524,6 +419,7 @@ static enum metric_type type_of(const struct metric *metric)
     case FIELD_SUM:
         return metric->monotonic ? METRIC_COUNTER : METRIC_GAUGE;
     case FIELD_HISTOGRAM:
+    case FIELD_EXPONENTIAL:
         return METRIC_HISTOGRAM;
     case FIELD_SUMMARY:
         return METRIC_SUMMARY;
@@ -540,7 +436,7 @@ struct points {
 static enum status read_points(struct otlp *o, const struct wire_field *field, void *arg)
 {
     const struct points *points = arg;
-    return is_bytes(field, 1) ? read_point(o, field->bytes, points->name, points->kind) : OK;
+    return otlp_is_bytes(field, 1) ? read_point(o, field->bytes, points->name, points->kind) : OK;
 }
 
 /* Metrics whose points are left out; true if this is one. */
@@ -555,8 +451,6 @@ static bool leave_out(struct otlp *o, const struct metric *metric)
                    ? "invalid temporality and type combination (delta; only cumulative is stored) for metric"
                    : "invalid temporality and type combination for metric",
                metric->name);
-    else if (metric->kind == FIELD_EXPONENTIAL)
-        o->out->request.histograms_skipped += metric->points_n;
     else
         return false;
     return true;
@@ -565,9 +459,9 @@ static bool leave_out(struct otlp *o, const struct metric *metric)
 static enum status read_metric(struct otlp *o, struct str bytes)
 {
     struct metric metric = {.name = STR(""), .help = STR(""), .unit = STR(""), .data = STR("")};
-    enum status status = each_field(o, bytes, "Metric", read_metric_field, &metric);
+    enum status status = otlp_each_field(o, bytes, "Metric", read_metric_field, &metric);
     if (status == OK)
-        status = each_field(o, metric.data, "a metric's data", read_data_field, &metric);
+        status = otlp_each_field(o, metric.data, "a metric's data", read_data_field, &metric);
     o->out->points_n += metric.points_n;
     if (status != OK || leave_out(o, &metric) || metric.points_n == 0)
         return status;
@@ -575,25 +469,26 @@ static enum status read_metric(struct otlp *o, struct str bytes)
                           : metric.kind == FIELD_SUM && metric.monotonic ? OTLP_COUNTER
                                                                          : OTLP_OTHER;
     struct points points = {otlp_metric_name(o->arena, metric.name, metric.unit, kind),
-                            metric.kind == FIELD_HISTOGRAM ? &HISTOGRAM
-                            : metric.kind == FIELD_SUMMARY ? &SUMMARY
-                                                           : &NUMBER};
+                            metric.kind == FIELD_HISTOGRAM     ? &HISTOGRAM
+                            : metric.kind == FIELD_EXPONENTIAL ? &EXPONENTIAL
+                            : metric.kind == FIELD_SUMMARY     ? &SUMMARY
+                                                               : &NUMBER};
     struct metric_metadata metadata = {points.name, type_of(&metric), metric.help,
                                        otlp_unit_name(o->arena, metric.unit)};
     if (!points.name.ptr || !metadata.unit.ptr)
-        return no_memory(o);
+        return otlp_no_memory(o);
     if (points.name.len == 0) {
         reject(o, metric.points_n, "no letter or digit in the name of metric", metric.name);
         return OK;
     }
     series_builder_metadata(&o->builder, &metadata);
-    return each_field(o, metric.data, "a metric's data", read_points, &points);
+    return otlp_each_field(o, metric.data, "a metric's data", read_points, &points);
 }
 
 static enum status read_scope(struct otlp *o, const struct wire_field *field, void *arg)
 {
     (void)arg;
-    return is_bytes(field, 2) ? read_metric(o, field->bytes) : OK;
+    return otlp_is_bytes(field, 2) ? read_metric(o, field->bytes) : OK;
 }
 
 /* --- resources --- */
@@ -601,13 +496,13 @@ static enum status read_scope(struct otlp *o, const struct wire_field *field, vo
 static enum status read_resource_attribute(struct otlp *o, const struct wire_field *field, void *arg)
 {
     (void)arg;
-    return is_bytes(field, 1) ? add_attribute(o, o->resource, field->bytes) : OK;
+    return otlp_is_bytes(field, 1) ? otlp_add_attribute(o, o->resource, field->bytes) : OK;
 }
 
 static enum status read_resource(struct otlp *o, const struct wire_field *field, void *arg)
 {
     (void)arg;
-    return is_bytes(field, 1) ? each_field(o, field->bytes, "Resource", read_resource_attribute, NULL) : OK;
+    return otlp_is_bytes(field, 1) ? otlp_each_field(o, field->bytes, "Resource", read_resource_attribute, NULL) : OK;
 }
 
 static enum status name_job(struct otlp *o)
@@ -620,7 +515,7 @@ static enum status name_job(struct otlp *o)
     if (!name || !space || !space->value.len)
         return OK;
     o->job = joined(o->arena, space->value, '/', name->value);
-    return o->job.ptr ? OK : no_memory(o);
+    return o->job.ptr ? OK : otlp_no_memory(o);
 }
 
 /* Samples of value 1 over the time of the resource's points, as dense as the usual lookback wants them. */
@@ -645,22 +540,22 @@ static enum status emit_target_info(struct otlp *o)
 static enum status read_scopes(struct otlp *o, const struct wire_field *field, void *arg)
 {
     (void)arg;
-    return is_bytes(field, 2) ? each_field(o, field->bytes, "ScopeMetrics", read_scope, NULL) : OK;
+    return otlp_is_bytes(field, 2) ? otlp_each_field(o, field->bytes, "ScopeMetrics", read_scope, NULL) : OK;
 }
 
 static enum status read_resource_metrics(struct otlp *o, const struct wire_field *field, void *arg)
 {
     (void)arg;
-    if (!is_bytes(field, 1))
+    if (!otlp_is_bytes(field, 1))
         return OK;
     o->resource->n = o->resource->over = 0;
     o->min_ms = INT64_MAX;
     o->max_ms = INT64_MIN;
-    enum status status = each_field(o, field->bytes, "ResourceMetrics", read_resource, NULL);
+    enum status status = otlp_each_field(o, field->bytes, "ResourceMetrics", read_resource, NULL);
     if (status == OK)
         status = name_job(o);
     if (status == OK)
-        status = each_field(o, field->bytes, "ResourceMetrics", read_scopes, NULL);
+        status = otlp_each_field(o, field->bytes, "ResourceMetrics", read_scopes, NULL);
     return status == OK ? emit_target_info(o) : status;
 }
 
@@ -671,13 +566,15 @@ enum status otlp_unpack(struct arena *arena, struct str message, const struct wr
                      .message = message,
                      .out = ret_request,
                      .reterr = reterr,
-                     .resource = ARENA_NEW(arena, struct attributes),
-                     .labels = ARENA_NEW(arena, struct attributes)};
+                     .resource = ARENA_NEW(arena, struct otlp_attributes),
+                     .labels = ARENA_NEW(arena, struct otlp_attributes)};
     *ret_request = (struct otlp_request){.points_n = 0};
     if (!o.resource || !o.labels)
-        return no_memory(&o);
-    series_builder_init(&o.builder, arena, limits, WHAT, &ret_request->request, reterr);
-    enum status status = each_field(&o, message, "ExportMetricsServiceRequest", read_resource_metrics, NULL);
+        return otlp_no_memory(&o);
+    arena_init(&o.scratch, SCRATCH_MAX_BYTES);
+    series_builder_init(&o.builder, arena, limits, OTLP_WHAT, &ret_request->request, reterr);
+    enum status status = otlp_each_field(&o, message, "ExportMetricsServiceRequest", read_resource_metrics, NULL);
+    arena_release(&o.scratch);
     return status == OK ? series_builder_finish(&o.builder) : status;
 }
 

@@ -3,13 +3,15 @@
  * gauge, sum       samples of the metric; a monotonic sum is a counter and ends in _total
  * histogram        _bucket with le, _sum (if it is there), _count
  * summary          samples with quantile, _sum, _count
- * exponential      native histograms: counted and left out, as in remote write
+ * exponential      native histograms (scales from -4; those above 8 are brought down to it), with a zero threshold of
+ *                  1e-128, judged as in remote write
  * resource         service.namespace/service.name is job, service.instance.id instance, the others target_info
  * Names get underscores for what is no letter, digit or colon, and endings for unit and type; of labels, too. Data
  * points without a recorded value are staleness markers. Exemplars are counted and left out.
  *
  * What Prometheus would not take (delta temporality, a metric without data) is left out, its points are counted and the
- * first reason is kept; all else is stored.
+ * first reason is kept; all else is stored. Exponential histograms that cannot be native ones are counted as the
+ * request's invalid histograms.
  *
  * Memory   in the arena; names and values may be views of the message. Threads: no shared state.
  * Errors   E_BAD_DATA: no valid protobuf, nothing is kept; E_TOO_LARGE at the arena's cap.

@@ -42,6 +42,17 @@ static inline unsigned char *wire_put_varint(unsigned char *at, uint64_t number)
     return at;
 }
 
+/* Signed numbers (sint32, sint64) as varints: the sign in the last bit. */
+static inline uint64_t wire_to_zigzag(int64_t number)
+{
+    return (uint64_t)number << 1 ^ (number < 0 ? UINT64_MAX : 0);
+}
+
+static inline int64_t wire_from_zigzag(uint64_t number)
+{
+    return (int64_t)(number >> 1 ^ (0 - (number & 1)));
+}
+
 static inline size_t wire_varint_size(uint64_t number)
 {
     return (size_t)(63 - __builtin_clzll(number | 1)) / 7 + 1;

@@ -78,7 +78,6 @@ struct write_request {
     size_t samples_n;                          /* of all kept series */
     size_t invalid_series;                     /* left out */
     size_t invalid_samples[WRITE_INVALID_MAX]; /* and native histograms of the series left out, by why */
-    size_t histograms_skipped;                 /* of formats of import that hand none on */
     struct error invalid; /* E_BAD_DATA and why the first one was left out, in Prometheus's words where it has some;
                              status OK if none */
 };

@@ -1,8 +1,24 @@
 /* tests/fuzz/fuzz_otlp.c: OTLP metrics messages. Whatever was accepted must satisfy what otlp.h promises. */
 #include "base/assert.h"
+#include "remote/native_histogram.h"
 #include "remote/otlp.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Each stands behind the series it is of, and is one that Prometheus would take. */
+static void check_histograms(struct arena *arena, const struct write_request *request)
+{
+    size_t series = 0;
+    for (size_t i = 0; i < request->histograms_n; i++) {
+        const struct append_histogram *one = &request->histograms[i];
+        struct native_histogram histogram;
+        INVARIANT(one->series >= series && one->series < request->series_n);
+        INVARIANT(request->series[one->series].samples_n == 0);
+        INVARIANT(native_histogram_unpack(arena, one->is.packed, &histogram, NULL) == OK);
+        INVARIANT(native_histogram_check(&histogram, NULL) == OK);
+        series = one->series;
+    }
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -15,10 +31,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     enum status status = otlp_unpack(&arena, (struct str){(const char *)data, size}, &LIMITS, &got, &error);
     INVARIANT(status == error.status);
     if (status == OK) {
-        INVARIANT(got.rejected_points <= got.points_n);
+        INVARIANT(got.rejected_points + got.request.invalid_histograms <= got.points_n);
+        INVARIANT((got.request.invalid_histogram.status != OK) == (got.request.invalid_histograms > 0));
+        check_histograms(&arena, &got.request);
         for (size_t i = 0; i < got.request.series_n; i++) {
             const struct append_series *series = &got.request.series[i];
-            INVARIANT(series->samples_n == 1 && series->labels.n <= LIMITS.labels_max);
+            INVARIANT(series->samples_n <= 1 && series->labels.n <= LIMITS.labels_max);
             INVARIANT(labels_get(series->labels, LABEL_METRIC_NAME).len > 0);
             for (size_t k = 1; k < series->labels.n; k++)
                 INVARIANT(str_cmp(series->labels.at[k - 1].name, series->labels.at[k].name) < 0);

@@ -201,6 +201,55 @@ def read_response(data):
     return results
 
 
+def read_histograms(data):
+    """Native histograms of a decoded SAMPLES answer to one query: {labels: [fields of a message]}.
+
+    Buckets as {number: count}, without empty ones: a Prometheus writes some into all histograms of a chunk. A field is
+    left out if it is zero, as is the hint on counter resets, which depends on chunks."""
+    found = {}
+    for _, body in fields(dict(fields(data))[1]):
+        labels, histograms = {}, []
+        for kind, value in fields(body):
+            if kind == 1:
+                labels.update([_labels(value)])
+            elif kind == 4:
+                histograms.append(_histogram_fields(value))
+        if histograms:
+            found[tuple(sorted(labels.items()))] = histograms
+    return found
+
+
+def _unzigzag(n):
+    return n >> 1 ^ -(n & 1)
+
+
+def _histogram_fields(data):
+    spans, deltas, one = {9: [], 12: []}, {9: [], 12: []}, {}
+    for number, value in fields(data):
+        if number + 1 in spans:
+            span = dict(fields(value))
+            spans[number + 1].append((_unzigzag(span.get(1, 0)), span.get(2, 0)))
+        elif number in deltas:
+            at = 0
+            while at < len(value):
+                n, at = read_varint(value, at)
+                deltas[number].append(_unzigzag(n))
+        elif value and number != 14:
+            one[number] = value
+    for number in spans:
+        at, count, left, buckets = 0, 0, iter(deltas[number]), {}
+        for offset, length in spans[number]:
+            at += offset
+            for at in range(at, at + length):
+                count += next(left)
+                if count:
+                    buckets[at] = count
+            at += bool(length)
+        if buckets:
+            one[number] = buckets
+    return one
+
+
 # --- streamed chunks ----------------------------------------------------------------------------------------------
 
 

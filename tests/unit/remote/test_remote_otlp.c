@@ -9,6 +9,8 @@
 #include <stdio.h>
 
 #include "base/assert.h"
+#include "base/float_text.h"
+#include "remote/native_histogram.h"
 #include "remote/otlp.h"
 #include "wire_test.h"
 
@@ -130,17 +132,99 @@ static void what_is_rejected_is_counted_and_named(void **state)
     }
 }
 
-static void exponential_histograms_are_counted(void **state)
+/* --- exponential histograms --- */
+
+#define BUCKETS_MAX 12
+#define SPANS_MAX   3
+
+/* One of them with these dense buckets, a count that fits, and what it must become. */
+struct exponential_row {
+    const char *name;
+    int32_t scale, offset;
+    size_t counts_n;
+    uint64_t counts[BUCKETS_MAX];
+    int32_t schema;
+    size_t spans_n;
+    struct histogram_span spans[SPANS_MAX];
+    size_t deltas_n;
+    int64_t deltas[BUCKETS_MAX];
+};
+
+static const struct exponential_row EXPONENTIAL[] = {
+    {"none", 3, 7, 0, {0}, 3, 0, {{0, 0}}, 0, {0}},
+    {"one up", 0, 4, 2, {3, 1}, 0, 1, {{5, 2}}, 2, {3, -2}},
+    {"two empty ones stay", 0, 0, 4, {3, 0, 0, 1}, 0, 1, {{1, 4}}, 4, {3, -3, 0, 1}},
+    {"three are a gap", 0, -3, 5, {3, 0, 0, 0, 1}, 0, 2, {{-2, 1}, {3, 1}}, 2, {3, -2}},
+    {"empty at both ends", 1, 0, 4, {0, 2, 2, 0}, 1, 1, {{1, 4}}, 4, {0, 2, 0, -2}},
+    {"all empty", 1, 0, 3, {0, 0, 0}, 1, 1, {{1, 3}}, 3, {0, 0, 0}},
+    {"all empty and many", 1, 0, 5, {0, 0, 0, 0, 0}, 1, 1, {{5, 1}}, 1, {0}},
+    {"many empty at the front", 1, 0, 5, {0, 0, 0, 2, 3}, 1, 1, {{4, 2}}, 2, {2, 1}},
+    {"scaled down", 9, -3, 5, {1, 2, 4, 8, 16}, 8, 1, {{-1, 3}}, 3, {1, 5, 18}},
+    {"scaled down to one", INT32_MAX, 5, 3, {1, 2, 4}, 8, 1, {{1, 1}}, 1, {7}},
+    {"scaled down behind a gap", 9, 0, 8, {1, 0, 0, 0, 0, 0, 5, 7}, 8, 1, {{1, 4}}, 4, {1, -1, 5, 2}},
+};
+
+static struct strbuf exponential_request(const struct exponential_row *row, bool packed)
 {
-    struct strbuf message = request_of(10, 2, 0, STR(""));
-    struct arena arena;
-    struct otlp_request got;
-    arena_init(&arena, 1 << 20);
-    assert_int_equal(otlp_unpack(&arena, strbuf_view(&message), &NO_LIMITS, &got, NULL), OK);
-    assert_int_equal(got.request.histograms_skipped, 1);
-    assert_int_equal(got.request.series_n, 0);
-    arena_release(&arena);
-    strbuf_release(&message);
+    struct strbuf point = new_buffer(), buckets = new_buffer(), numbers = new_buffer(), data = new_buffer(),
+                  metric = new_buffer(), scope = new_buffer(), resources = new_buffer(), message = new_buffer();
+    uint64_t count = 2;
+    add_time(&point, 5000);
+    pb_number(&buckets, 1, ((uint32_t)row->offset << 1) ^ (row->offset < 0 ? UINT32_MAX : 0));
+    for (size_t i = 0; i < row->counts_n; i++) {
+        count += row->counts[i];
+        if (packed)
+            pb_varint(&numbers, row->counts[i]);
+        else
+            pb_number(&buckets, 2, row->counts[i]);
+    }
+    if (packed)
+        pb_message(&buckets, 2, &numbers);
+    pb_fixed64(&point, 4, count);
+    pb_fixed64(&point, 5, double_bits(1.5));
+    pb_number(&point, 6, ((uint32_t)row->scale << 1) ^ (row->scale < 0 ? UINT32_MAX : 0));
+    pb_fixed64(&point, 7, 2);
+    pb_message(&point, 8, &buckets);
+    pb_message(&data, 1, &point);
+    pb_number(&data, 2, 2);
+    pb_bytes(&metric, 1, STR("m"));
+    pb_message(&metric, 10, &data);
+    pb_message(&scope, 2, &metric);
+    pb_message(&resources, 2, &scope);
+    pb_message(&message, 1, &resources);
+    return message;
+}
+
+static bool is_as_wanted(const struct native_histogram *got, const struct exponential_row *row)
+{
+    const struct histogram_side *side = &got->positive;
+    bool good = got->schema == row->schema && side->spans_n == row->spans_n && side->buckets_n == row->deltas_n;
+    for (size_t i = 0; good && i < row->spans_n; i++)
+        good = side->spans[i].offset == row->spans[i].offset && side->spans[i].length == row->spans[i].length;
+    for (size_t i = 0; good && i < row->deltas_n; i++)
+        good = (int64_t)side->buckets[i] == row->deltas[i];
+    return good && got->zero_count == 2 && got->zero_threshold == 1e-128 && got->sum == 1.5 &&
+           got->negative.spans_n == 0;
+}
+
+static void exponential_histograms_become_native_ones(void **state)
+{
+    for (size_t i = 0; i < 2 * ARRAY_LENGTH(EXPONENTIAL); i++) {
+        const struct exponential_row *row = &EXPONENTIAL[i / 2];
+        struct strbuf message = exponential_request(row, i % 2);
+        struct arena arena;
+        struct otlp_request got;
+        struct native_histogram histogram;
+        arena_init(&arena, 1 << 20);
+        assert_int_equal(otlp_unpack(&arena, strbuf_view(&message), &NO_LIMITS, &got, NULL), OK);
+        assert_int_equal(got.request.histograms_n, 1);
+        assert_int_equal(got.request.histograms[0].is.time_ms, 5000);
+        assert_int_equal(native_histogram_unpack(&arena, got.request.histograms[0].is.packed, &histogram, NULL), OK);
+        if (!is_as_wanted(&histogram, row))
+            fail_msg("%s", row->name);
+        arena_release(&arena);
+        strbuf_release(&message);
+    }
 }
 
 static void good_points_are_kept_however_short_memory_is(void **state)
@@ -200,7 +284,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(metrics_get_the_names_of_prometheus),
         cmocka_unit_test(what_is_rejected_is_counted_and_named),
-        cmocka_unit_test(exponential_histograms_are_counted),
+        cmocka_unit_test(exponential_histograms_become_native_ones),
         cmocka_unit_test(good_points_are_kept_however_short_memory_is),
         cmocka_unit_test(broken_messages_are_refused),
         cmocka_unit_test(answers_say_what_was_not_stored),

@@ -188,6 +188,61 @@ bool json_next_member(struct str *rest, struct str *ret_name, struct str *ret_va
     return true;
 }
 
+/* --- in place --- */
+
+static struct str left_of(const struct scan *s)
+{
+    return (struct str){s->at, (size_t)(s->end - s->at)};
+}
+
+char json_peek(struct str *rest)
+{
+    struct scan s = {rest->ptr, rest->ptr + rest->len};
+    skip_blanks(&s);
+    *rest = left_of(&s);
+    return rest->len ? *rest->ptr : '\0';
+}
+
+bool json_value(struct str *rest, struct str *ret_value)
+{
+    json_peek(rest);
+    struct scan s = {rest->ptr, rest->ptr + rest->len};
+    if (!skip_value(&s))
+        return false;
+    *ret_value = (struct str){rest->ptr, (size_t)(s.at - rest->ptr)};
+    *rest = left_of(&s);
+    return true;
+}
+
+enum json_step json_enter(struct str *rest, char open, bool first, struct str *ret_name)
+{
+    struct scan s = {rest->ptr, rest->ptr + rest->len};
+    char close = open == '{' ? '}' : ']';
+    bool more = skip_char(&s, first ? open : ',');
+    if (!more && first)
+        return JSON_BROKEN;
+    if (first || !more) {
+        bool ends = skip_char(&s, close);
+        *rest = left_of(&s);
+        if (ends || !more)
+            return ends ? JSON_END : JSON_BROKEN;
+    }
+    skip_blanks(&s);
+    if (open == '{') {
+        const char *name = s.at;
+        if (s.at == s.end || *s.at != '"' || !skip_string(&s))
+            return JSON_BROKEN;
+        *ret_name = (struct str){name, (size_t)(s.at - name)};
+        if (!skip_char(&s, ':'))
+            return JSON_BROKEN;
+        skip_blanks(&s);
+    }
+    *rest = left_of(&s);
+    return JSON_ITEM;
+}
+
+/* --- texts --- */
+
 /* The four digits of a \u escape at text[at]. */
 static bool read_unit(struct str text, size_t at, uint32_t *ret_unit)
 {

@@ -21,6 +21,22 @@ bool json_members(struct str object, struct json_member *members, size_t n);
 bool json_next(struct str *rest, struct str *ret_element);
 bool json_next_member(struct str *rest, struct str *ret_name, struct str *ret_value);
 
+/* The same in place, so that nested values are looked at once: *rest begins with a value, or behind the element before.
+ * `open`, [ or {, says which of the two it is. JSON_ITEM: *rest begins with an element, or with a member's value, whose
+ * name is *ret_name (with its quotes; NULL for arrays); the caller moves over it, by json_value at least. JSON_END:
+ * *rest begins behind the closing bracket. */
+enum json_step {
+    JSON_ITEM,
+    JSON_END,
+    JSON_BROKEN
+};
+enum json_step json_enter(struct str *rest, char open, bool first, struct str *ret_name);
+
+char json_peek(struct str *rest); /* the first character of what comes next, blanks passed over; NUL at the end */
+
+/* The raw text of the value that comes next, of whatever kind; false if there is none. */
+bool json_value(struct str *rest, struct str *ret_value);
+
 /* Appends what a raw string value stands for; false if it is none. Half surrogates become U+FFFD. */
 bool json_text(struct strbuf *out, struct str raw);
 

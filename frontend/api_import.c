@@ -20,15 +20,18 @@
 #include "remote/import_text.h"
 #include "remote/otlp.h"
 
-#define DECODED_FACTOR 24 /* arena bytes per byte of text, at most */
-#define INFLATE_STEP   ((size_t)1 << 18)
-#define OTLP_MEDIA     "application/x-protobuf"
-#define GZIP_WINDOW    (15 + 16) /* zlib: largest window, gzip's header */
+#define DECODED_FACTOR  24 /* arena bytes per byte of text, at most */
+#define INFLATE_STEP    ((size_t)1 << 18)
+#define OTLP_MEDIA      "application/x-protobuf"
+#define OTLP_MEDIA_JSON "application/json"
+#define GZIP_WINDOW     (15 + 16) /* zlib: largest window, gzip's header */
 
 struct import {
     struct ingest_job job; /* first */
     struct http_request *request;
-    struct strbuf text; /* unpacked; empty if the body was not packed */
+    struct strbuf text;    /* unpacked; empty if the body was not packed */
+    struct strbuf message; /* of OTLP that came as JSON */
+    bool is_json;          /* OTLP did */
     struct arena arena;
     struct import_part part;  /* of text */
     struct otlp_request otlp; /* of OTLP */
@@ -37,6 +40,7 @@ struct import {
 static void import_free(struct import *import)
 {
     strbuf_release(&import->text);
+    strbuf_release(&import->message);
     arena_release(&import->arena);
     free(import);
 }
@@ -156,14 +160,32 @@ static enum status decode_text(struct import *import, struct error *reterr)
     return status;
 }
 
+static enum status otlp_format(struct import *import, struct error *reterr)
+{
+    struct str type = import->request->content_type, media = type;
+    const char *parameters = type.len ? memchr(type.ptr, ';', type.len) : NULL;
+    media.len = parameters ? (size_t)(parameters - type.ptr) : type.len;
+    while (media.len && media.ptr[media.len - 1] == ' ')
+        media.len--;
+    import->is_json = str_eq(media, STR(OTLP_MEDIA_JSON));
+    if (import->is_json || str_eq(media, STR(OTLP_MEDIA)))
+        return OK;
+    return error_set(reterr, E_UNSUPPORTED_MEDIA,
+                     "unsupported content type: " STR_FORMAT ", supported: [" OTLP_MEDIA_JSON ", " OTLP_MEDIA "]",
+                     STR_ARG(type));
+}
+
 static enum status decode_otlp(struct import *import, struct error *reterr)
 {
     struct write_limits limits = limits_of(&import->request->app->config);
-    struct str type = import->request->content_type, message;
-    if (!str_eq(type, STR(OTLP_MEDIA)))
-        return error_set(reterr, E_UNSUPPORTED_MEDIA,
-                         "content type \"" STR_FORMAT "\" is not taken here, only " OTLP_MEDIA, STR_ARG(type));
-    enum status status = text_of(import, &message, reterr);
+    struct str message;
+    enum status status = otlp_format(import, reterr);
+    if (status == OK)
+        status = text_of(import, &message, reterr);
+    if (status == OK && import->is_json) {
+        status = otlp_from_json(message, &import->message, reterr);
+        message = strbuf_view(&import->message);
+    }
     if (status == OK)
         status = otlp_unpack(&import->arena, message, &limits, &import->otlp, reterr);
     import->job.append = ingest_append_of(&import->otlp.request);
@@ -227,8 +249,8 @@ static void answer_otlp(struct import *import)
     }
     struct strbuf body;
     strbuf_init(&body, 65536);
-    otlp_response(&body, left_out, str_from(why));
-    http_respond(request, 200, OTLP_MEDIA, &body);
+    (import->is_json ? otlp_response_json : otlp_response)(&body, left_out, str_from(why));
+    http_respond(request, 200, import->is_json ? OTLP_MEDIA_JSON : OTLP_MEDIA, &body);
 }
 
 static void text_done(struct ingest_job *job)
@@ -264,7 +286,7 @@ static void receive(struct http_request *request, enum status (*decode)(struct i
     arena_init(&import->arena, (size_t)request->app->config.write_body_max_bytes * DECODED_FACTOR);
     enum status status = decode(import, &error);
     import->job.done = done;
-    import->job.bytes = sizeof *import + import->arena.used_bytes + import->text.len;
+    import->job.bytes = sizeof *import + import->arena.used_bytes + import->text.len + import->message.len;
     if (status == OK)
         status = ingest_submit(request->app->ingest, &import->job, &error);
     if (status == OK)

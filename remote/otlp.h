@@ -1,4 +1,4 @@
-/* remote/otlp.h: OTLP metrics as Prometheus's own receiver stores them.
+/* remote/otlp.h: OTLP metrics, protobuf or JSON, as Prometheus's own receiver stores them.
  *
  * gauge, sum       samples of the metric; a monotonic sum is a counter and ends in _total
  * histogram        _bucket with le, _sum (if it is there), _count
@@ -33,8 +33,16 @@ struct otlp_request {
 MUST_USE enum status otlp_unpack(struct arena *arena, struct str message, const struct write_limits *limits,
                                  struct otlp_request *ret_request, struct error *reterr);
 
+/* The protobuf message that a text of OTLP/JSON stands for. Fields may be named in lowerCamelCase or snake_case; those
+ * that are not read are passed over, also when their values are odd. 64-bit numbers are texts or numbers, ids are
+ * hexadecimal, enums names or numbers, null is a field that is not there. `out` is initialised here, its bound is in
+ * proportion to the text; the caller releases it, on failure, too. E_BAD_DATA names the field and the place; E_NOMEM.
+ */
+MUST_USE enum status otlp_from_json(struct str text, struct strbuf *out, struct error *reterr);
+
 /* ExportMetricsServiceResponse: how many points were not stored, and why; both zero: all were. */
 void otlp_response(struct strbuf *out, size_t rejected_points, struct str why);
+void otlp_response_json(struct strbuf *out, size_t rejected_points, struct str why);
 
 /* --- names: otlp_name.c --- */
 

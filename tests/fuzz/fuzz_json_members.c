@@ -27,6 +27,26 @@ static void read_texts(struct str raw)
     strbuf_release(&back);
 }
 
+/* Over a value and all in it, to some depth; it moves on at every step. */
+static bool read_in_place(struct str *rest, struct str whole, unsigned depth)
+{
+    char open = json_peek(rest);
+    struct str name, value;
+    inside(*rest, whole);
+    if ((open != '{' && open != '[') || depth > 20)
+        return json_value(rest, &value);
+    enum json_step step;
+    for (bool first = true; (step = json_enter(rest, open, first, &name)) == JSON_ITEM; first = false) {
+        inside(*rest, whole);
+        if (open == '{')
+            inside(name, whole);
+        if (!read_in_place(rest, whole, depth + 1))
+            return false;
+    }
+    inside(*rest, whole);
+    return step == JSON_END;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct str whole = {(const char *)data, size};
@@ -49,5 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         read_texts(name);
     }
     read_texts(whole);
+    bool good = read_in_place(&whole, whole, 0);
+    INVARIANT(!good || whole.len < size);
     return 0;
 }

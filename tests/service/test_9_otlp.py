@@ -1,4 +1,6 @@
 """OTLP, sent to promsplit; what Prometheus's receiver makes of it, written to a Prometheus: both have the same."""
+import gzip
+import math
 import random
 
 from fixture import T0, T0_S, ServiceCase
@@ -145,3 +147,69 @@ class Exponential(ServiceCase):
     def test_4_metadata(self):
         metadata = self.promsplit.api.get("/api/v1/metadata", metric=NAME).json()["data"]
         self.assertEqual(metadata[NAME], [{"type": "histogram", "help": "help of request.duration", "unit": "seconds"}])
+
+
+class Json(ServiceCase):
+    """The same request as protobuf to one store, as JSON to another one: both have the same."""
+
+    JSON = "application/json"
+
+    @classmethod
+    def prepare(cls):
+        cls.apis = [cls.stage.promsplit(name, 1).api for name in ("protobuf", "json")]
+
+    def post(self, body, media=JSON, **headers):
+        return self.apis[1].request("POST", PATH, body=body, headers={"Content-Type": media, **headers})
+
+    def stored(self):
+        bodies = [api.read([(0, T0 * 2, [(wire.MATCHES, "__name__", ".+")])]).body for api in self.apis]
+        return [[wire.read_response(wire.unsnappy(body)), wire.read_histograms(wire.unsnappy(body))] for body in bodies]
+
+    def all_kinds(self):
+        chance = random.Random(3)
+        at = {"timeUnixNano": nanoseconds(0), "attributes": otlp.attributes(a="é\n\"", b=-5, c=0.25, d=True, e=b"\0\xff")}
+        lists = {"key": "l", "value": {"arrayValue": {"values": [{"intValue": 1}, {"kvlistValue": {"values": otlp.attributes(x="y")}}]}}}
+        growing = Growing(chance, 9, -4, 30, True)
+        growing.observe()
+        return otlp.request([
+            otlp.metric("temperature", "gauge", [{**at, "asDouble": value} for value in (-1.5,)], unit="Cel"),
+            otlp.metric("odd", "gauge", [{"timeUnixNano": nanoseconds(k), "asDouble": value}
+                                         for k, value in enumerate((math.inf, -math.inf, 1e300, 5e-324, -0.0))]),
+            otlp.metric("hits", "sum", [{**at, "asInt": (1 << 63) - 1}], unit="1"),
+            otlp.metric("gone", "sum", [{**at, "asInt": 5, "flags": 1}], monotonic=False),
+            otlp.metric("took", "histogram", [{"timeUnixNano": nanoseconds(0), "attributes": [lists], "count": 6, "sum": 1.25,
+                                               "bucketCounts": [1, 2, 3], "explicitBounds": [0.5, 1]}], unit="ms"),
+            otlp.metric("native", "exponentialHistogram", [growing.point(0, n=1)]),
+            otlp.metric("wait", "summary", [{**at, "count": 3, "sum": 0.5, "quantileValues": [{"quantile": 0.9, "value": 7}]}]),
+        ], service_name="shop", host_name="h")
+
+    def test_1_the_same_is_stored(self):
+        request = self.all_kinds()
+        answer = self.apis[0].request("POST", PATH, body=otlp.protobuf(request), headers={"Content-Type": PROTOBUF})
+        self.assertEqual((answer.status, answer.body), (200, b""))
+        packed = gzip.compress(otlp.as_json(request))
+        answer = self.post(packed, "application/json; charset=utf-8", **{"Content-Encoding": "gzip"})
+        self.assertEqual((answer.status, answer.body, answer.headers["Content-Type"]), (200, b"{}", self.JSON))
+        theirs, ours = self.stored()
+        self.assertEqual(ours, theirs)
+        self.assertEqual((len(ours[0][0]), len(ours[1])), (14, 1))
+
+    def test_2_what_is_not_stored_is_told_in_json(self):
+        good = otlp.metric("good", "gauge", [{"timeUnixNano": nanoseconds(1), "asInt": 1}])
+        delta = otlp.metric("delta", "sum", [{"timeUnixNano": nanoseconds(1), "asInt": 1}], temporality=otlp.DELTA)
+        answer = self.post(otlp.as_json(otlp.request([good, delta])))
+        self.assertEqual(answer.status, 200, answer)
+        partial = answer.json()["partialSuccess"]
+        self.assertEqual(partial["rejectedDataPoints"], "1")
+        self.assertIn('only cumulative is stored) for metric "delta"', partial["errorMessage"])
+
+    def test_3_bad_json_and_other_types_are_refused(self):
+        answer = self.post(b'{"resourceMetrics": [{"resource": 5}]}')
+        self.assertEqual(answer.status, 400)
+        self.assertEqual(answer.body, b"OTLP request is not valid JSON: resourceMetrics.resource: an object is expected at byte 34 of 38\n")
+        for media in ("text/plain", "", "application/jsonx"):
+            answer = self.post(b"{}", media)
+            self.assertEqual(answer.status, 415, answer)
+            self.assertIn(b"supported: [application/json, application/x-protobuf]", answer.body)
+        answer = self.post(gzip.compress(b" " * (33 << 20)), **{"Content-Encoding": "gzip"})
+        self.assertEqual(answer.status, 413, answer)

@@ -201,12 +201,8 @@ static void keep_entry(struct exemplar_ring *ring, struct entry *entry)
 static bool is_too_long(struct labels labels)
 {
     size_t characters = 0;
-    for (size_t i = 0; i < labels.n; i++) {
-        const struct str texts[] = {labels.at[i].name, labels.at[i].value};
-        for (size_t k = 0; k < ARRAY_LENGTH(texts); k++)
-            for (size_t at = 0; at < texts[k].len; at++)
-                characters += ((unsigned char)texts[k].ptr[at] & 0xc0) != 0x80;
-    }
+    for (size_t i = 0; i < labels.n; i++)
+        characters += utf8_characters(labels.at[i].name) + utf8_characters(labels.at[i].value);
     return characters > EXEMPLAR_LABELS_MAX_CHARACTERS;
 }
 

@@ -59,6 +59,15 @@ static inline bool utf8_valid(struct str s)
     return true;
 }
 
+/* How many characters a valid text has. */
+static inline size_t utf8_characters(struct str s)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s.len; i++)
+        n += ((unsigned char)s.ptr[i] & 0xc0) != 0x80;
+    return n;
+}
+
 /* Writes the character, at most U+10FFFF, in one to four bytes; returns how many. */
 static inline size_t utf8_put(char *at, uint32_t rune)
 {

@@ -208,6 +208,7 @@ static void answer_text(struct import *import)
     struct http_request *request = import->request;
     size_t refused = ingest_refused(done);
     ingest_count_samples(request->app, &part->request, done);
+    ingest_count_exemplars(request->app, &part->request, done);
     bool good = !refused && !part->bad_lines && !part->request.invalid_series;
     count_answer(request->app, good ? 204 : 400);
     if (good) {
@@ -224,7 +225,7 @@ static void answer_text(struct import *import)
         "series with invalid labels: %zu; exemplars not stored: %zu)\n",
         first->message, done->written, done->duplicates, done->out_of_order, done->too_old, done->conflicting,
         done->too_far_ahead, done->beyond_retention, part->bad_lines, part->request.invalid_series,
-        part->request.exemplars_skipped);
+        ingest_exemplars_lost(&part->request, done));
 }
 
 /* What was not stored, in the answer's partial success. */
@@ -241,6 +242,7 @@ static void answer_otlp(struct import *import)
                       : ingest_refused(done)             ? done->refused.message
                                                          : "";
     ingest_count_samples(request->app, &otlp->request, done);
+    ingest_count_exemplars(request->app, &otlp->request, done);
     bool nothing = left_out > 0 && done->written + done->duplicates == 0;
     count_answer(request->app, nothing ? 400 : 200);
     if (nothing) {

@@ -202,7 +202,7 @@ static enum status store_piece(struct import *import, const char *source, struct
     import->refused_n += ingest_refused(&request);
     import->invalid_n += invalid;
     import->histograms_n += decoded->invalid_histograms;
-    import->exemplars_n += decoded->exemplars_skipped;
+    import->exemplars_n += ingest_exemplars_lost(decoded, &request);
     import->bad_lines_n += piece->part.bad_lines;
     tell(import, source, &piece->part.bad);
     tell(import, source, &decoded->invalid);
@@ -360,6 +360,7 @@ static enum status open_store(struct import *import, struct error *reterr)
                                                              ? (uint64_t)config->storage_memory_bytes
                                                              : STANDARD_MEMORY_BYTES,
                                      .out_of_order_window_ms = INT64_MAX,
+                                     .exemplars_max = (uint64_t)config->storage_exemplars_max,
                                      .min_free_bytes = (uint64_t)config->storage_min_free_bytes,
                                      .connections_max = 2,
                                      .bulk = true};
@@ -412,7 +413,7 @@ static void print_summary(const struct import *import)
     print_count(&out, "refused: another value is stored for their time", import->refused_n);
     print_count(&out, "with labels that cannot be stored", import->invalid_n);
     print_count(&out, "native histograms left out", import->histograms_n);
-    print_count(&out, "exemplars left out", import->exemplars_n);
+    print_count(&out, "exemplars not stored", import->exemplars_n);
     print_count(&out, "lines that cannot be read", import->bad_lines_n);
     fprintf(stderr, "%s\n", strbuf_view(&out).ptr);
     strbuf_release(&out);

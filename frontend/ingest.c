@@ -110,7 +110,7 @@ static void write_free(struct write *write)
     free(write);
 }
 
-static void count_exemplars(struct app *app, const struct write *write, const struct append_request *done)
+void ingest_count_exemplars(struct app *app, const struct write_request *decoded, const struct append_request *done)
 {
     static const char *const FATES[EXEMPLAR_FATES] = {[EXEMPLAR_WRITTEN] = "written",
                                                       [EXEMPLAR_DUPLICATE] = "duplicate",
@@ -122,8 +122,23 @@ static void count_exemplars(struct app *app, const struct write *write, const st
     for (size_t fate = 0; fate < EXEMPLAR_FATES; fate++)
         if (done->exemplars_by[fate])
             metric_add(app->metrics, METRIC_ID_write_exemplars, FATES[fate], (int64_t)done->exemplars_by[fate]);
+    metric_add(app->metrics, METRIC_ID_write_exemplars, "invalid", (int64_t)decoded->invalid_exemplars);
+    if (decoded->exemplars_skipped)
+        metric_add(app->metrics, METRIC_ID_write_exemplars, "of_gauge", (int64_t)decoded->exemplars_skipped);
+}
+
+size_t ingest_exemplars_lost(const struct write_request *decoded, const struct append_request *done)
+{
+    size_t n = decoded->invalid_exemplars + decoded->exemplars_skipped;
+    for (size_t fate = 0; fate < EXEMPLAR_FATES; fate++)
+        n += fate == EXEMPLAR_WRITTEN || fate == EXEMPLAR_DUPLICATE ? 0 : done->exemplars_by[fate];
+    return n;
+}
+
+static void count_exemplars(struct app *app, const struct write *write, const struct append_request *done)
+{
+    ingest_count_exemplars(app, &write->decoded, done);
     metric_add(app->metrics, METRIC_ID_write_exemplars, "other_replica", (int64_t)write->dropped.exemplars);
-    metric_add(app->metrics, METRIC_ID_write_exemplars, "invalid", (int64_t)write->decoded.invalid_exemplars);
 }
 
 void ingest_count_samples(struct app *app, const struct write_request *decoded, const struct append_request *done)

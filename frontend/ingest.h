@@ -31,6 +31,8 @@ MUST_USE enum status ingest_submit(struct ingest *ingest, struct ingest_job *job
 struct append_request ingest_append_of(const struct write_request *decoded);
 size_t ingest_refused(const struct append_request *done); /* samples that the store did not take */
 void ingest_count_samples(struct app *app, const struct write_request *decoded, const struct append_request *done);
+void ingest_count_exemplars(struct app *app, const struct write_request *decoded, const struct append_request *done);
+size_t ingest_exemplars_lost(const struct write_request *decoded, const struct append_request *done); /* not stored */
 
 /* What a write that failed is answered with: senders repeat 5xx only, so what may work later is 503. */
 int ingest_error_code(struct http_request *request, const struct error *error);

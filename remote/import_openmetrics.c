@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/float_text.h"
 #include "base/utf8.h"
+#include "remote/body.h"
 #include "remote/import_internal.h"
 
 static bool is_blank(char c)
@@ -180,27 +181,46 @@ static struct str cut_word(struct str *rest)
     return word;
 }
 
-/* "# {trace_id="x"} 0.5 1700000000.1": read so that a broken one is noticed, then counted only. */
-static const char *read_exemplar(struct import_lines *lines, struct str rest)
+/* The labels of an exemplar are read as if they were the series'; here they get a place of their own. */
+static const char *read_exemplar_labels(struct import_lines *lines, struct str *rest, struct label **ret, size_t *ret_n)
 {
+    struct series_builder *builder = &lines->builder;
+    size_t before = builder->labels_n;
+    const char *problem = read_labels(lines, rest, true);
+    *ret_n = builder->labels_n - before;
+    builder->labels_n = before;
+    *ret = NULL;
+    if (problem || *ret_n == 0)
+        return problem;
+    void *own;
+    builder->status = body_alloc(lines->arena, *ret_n, sizeof **ret, builder->what, &own, builder->reterr);
+    if (builder->status != OK)
+        return "no memory for an exemplar";
+    memcpy(own, builder->labels + before, *ret_n * sizeof **ret);
+    *ret = own;
+    return NULL;
+}
+
+/* "# {trace_id="x"} 0.5 1700000000.1"; without a time it has its sample's. */
+static const char *read_exemplar(struct import_lines *lines, struct str rest, int64_t time_ms)
+{
+    struct label *labels;
+    size_t labels_n;
+    double number;
     rest = import_skip_blanks(import_from(rest, 1));
     if (!rest.len || *rest.ptr != '{')
         return "an exemplar without labels";
-    size_t labels_n = lines->builder.labels_n;
-    const char *problem = read_labels(lines, &rest, true);
-    lines->builder.labels_n = labels_n;
+    const char *problem = read_exemplar_labels(lines, &rest, &labels, &labels_n);
     if (problem)
         return problem;
     rest = import_skip_blanks(rest);
     struct str value = cut_word(&rest), time = cut_word(&rest);
-    double number;
-    int64_t time_ms;
     if (!value.len || float_text_read(value, &number) != value.len)
         return "an exemplar's value is no number";
     if (rest.len || (time.len && !read_seconds(time, &time_ms)))
         return "an exemplar's time is no number of seconds";
-    lines->part->request.exemplars_skipped++;
-    return NULL;
+    return series_builder_exemplar(&lines->builder, labels, labels_n, number, time_ms) ? NULL
+                                                                                       : "no memory for an exemplar";
 }
 
 static const char *read_sample(struct import_lines *lines, struct str rest, struct sample *ret)
@@ -218,7 +238,7 @@ static const char *read_sample(struct import_lines *lines, struct str rest, stru
         return "it has no time";
     }
     if (rest.len && *rest.ptr == '#' && openmetrics)
-        return read_exemplar(lines, rest);
+        return read_exemplar(lines, rest, ret->time_ms);
     return rest.len ? "something stands behind its time" : NULL;
 }
 

@@ -4,9 +4,10 @@
  * {"metric":{"__name__":"up","job":"a"},"values":[1,null],"timestamps":[1700000000000,…]}, as VictoriaMetrics exports
  * them; times are ms since the epoch. A value is a number; null, NaN; or a text: "Infinity",
  * "-Infinity", "NaN", "stale" (Prometheus's staleness marker), "NaN(0x7ff8000000000abc)" (any NaN by its bits).
- * OpenMetrics: times are seconds, with a fraction; digits behind the third are cut off. Exemplars are counted and left
- * out. The text ends with "# EOF". Prometheus's format 0.0.4: times are whole ms. Both: names and label names may be
- * quoted ({"a.b","c.d"="x"} 1), as Prometheus 3 writes those that are no identifiers.
+ * OpenMetrics: times are seconds, with a fraction; digits behind the third are cut off. Exemplars may stand behind any
+ * sample; one without a time has that of its sample. The text ends with "# EOF". Prometheus's format 0.0.4: times are
+ * whole ms. Both: names and label names may be quoted ({"a.b","c.d"="x"} 1), as Prometheus 3 writes those that are no
+ * identifiers.
  *
  * A line that cannot be read is left out, counted, and the first one named with its number; all others are kept, for
  * each line stands for itself. Lines whose labels cannot be stored are counted as in remote write, and named too.

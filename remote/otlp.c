@@ -175,7 +175,7 @@ struct point_kind {
     uint32_t attributes, flags, exemplars;
 };
 
-static const struct point_kind NUMBER = {7, 8, 5}, HISTOGRAM = {9, 10, 8}, EXPONENTIAL = {1, 10, 11},
+static const struct point_kind GAUGE = {7, 8, 5}, SUM = {7, 8, 5}, HISTOGRAM = {9, 10, 8}, EXPONENTIAL = {1, 10, 11},
                                SUMMARY = {7, 8, 0};
 
 struct point {
@@ -189,6 +189,8 @@ struct point {
     int32_t scale;             /* this and the next three: of exponential histograms */
     uint64_t zero_count;
     struct str positive, negative;
+    size_t exemplars_n; /* in the message */
+    struct otlp_exemplars exemplars;
     struct str message;
 };
 
@@ -205,13 +207,13 @@ static void read_exponential_field(struct point *point, const struct wire_field 
 static enum status read_point_field(struct otlp *o, const struct wire_field *field, void *arg)
 {
     struct point *point = arg;
-    bool number = point->kind == &NUMBER;
+    bool number = point->kind == &GAUGE || point->kind == &SUM;
     if (otlp_is_bytes(field, point->kind->attributes))
         return otlp_add_attribute(o, &point->attributes, field->bytes);
     if (field->number == point->kind->flags && field->type == WIRE_VARINT)
         point->flags = field->value;
     else if (point->kind->exemplars && otlp_is_bytes(field, point->kind->exemplars))
-        o->out->request.exemplars_skipped++;
+        point->exemplars_n++;
     else if (field->type == WIRE_FIXED64 && field->number == 3)
         point->time_ms = (int64_t)(field->value / 1000000);
     else if (field->type == WIRE_FIXED64 && field->number == 4 && number)
@@ -249,25 +251,32 @@ static enum status emit_sum_and_count(struct otlp *o, struct str name, const str
     return status;
 }
 
-static enum status emit_bucket(struct otlp *o, struct str name, struct str le, const struct point *point,
+static enum status emit_bucket(struct otlp *o, struct str name, struct str le, struct point *point, size_t number,
                                uint64_t count)
 {
     struct str bucket = joined(o->arena, name, '_', STR("bucket"));
     if (!bucket.ptr || !le.ptr)
         return otlp_no_memory(o);
-    return emit(o, bucket, (struct label){STR("le"), le}, sample_of(point, (double)count));
+    enum status status = otlp_exemplars_put(o, &point->exemplars, number);
+    return status == OK ? emit(o, bucket, (struct label){STR("le"), le}, sample_of(point, (double)count)) : status;
 }
 
-static enum status emit_histogram(struct otlp *o, struct str name, const struct point *point)
+static enum status emit_histogram(struct otlp *o, struct str name, struct point *point)
 {
     struct wire_in counts = wire_in(point->counts), bounds = wire_in(point->bounds);
-    enum status status = emit_sum_and_count(o, name, point);
+    size_t shorter = point->counts.len < point->bounds.len ? point->counts.len : point->bounds.len;
+    size_t buckets_n = shorter / sizeof(uint64_t);
     uint64_t all = 0, count, bound;
-    while (status == OK && wire_get_fixed64(&bounds, &bound) && wire_get_fixed64(&counts, &count)) {
+    enum status status = emit_sum_and_count(o, name, point);
+    if (status == OK)
+        status = otlp_exemplars_spread(o, &point->exemplars, point->bounds, buckets_n);
+    for (size_t i = 0; status == OK && i < buckets_n; i++) {
+        if (!wire_get_fixed64(&bounds, &bound) || !wire_get_fixed64(&counts, &count))
+            break;
         all += count;
-        status = emit_bucket(o, name, number_text(o->arena, double_from_bits(bound)), point, all);
+        status = emit_bucket(o, name, number_text(o->arena, double_from_bits(bound)), point, i, all);
     }
-    return status == OK ? emit_bucket(o, name, STR("+Inf"), point, point->count) : status;
+    return status == OK ? emit_bucket(o, name, STR("+Inf"), point, buckets_n, point->count) : status;
 }
 
 static void describe_wrong(struct otlp *o, struct str name, const struct error *wrong)
@@ -283,7 +292,7 @@ static void describe_wrong(struct otlp *o, struct str name, const struct error *
     series_builder_drop(builder);
 }
 
-static enum status emit_exponential(struct otlp *o, struct str name, const struct point *point)
+static enum status emit_exponential(struct otlp *o, struct str name, struct point *point)
 {
     struct otlp_exponential in = {point->time_ms,  point->flags & NO_RECORDED_VALUE,
                                   point->scale,    point->sum,
@@ -302,12 +311,14 @@ static enum status emit_exponential(struct otlp *o, struct str name, const struc
         return status;
     if (wrong.status != OK) {
         describe_wrong(o, name, &wrong);
+        o->out->request.invalid_exemplars += point->exemplars.n;
         return o->builder.status;
     }
     series_builder_histogram(&o->builder, &sample);
     put_labels(o, name, (struct label){STR(""), STR("")});
+    status = otlp_exemplars_put(o, &point->exemplars, 0);
     series_builder_end(&o->builder, 0);
-    return o->builder.status;
+    return status == OK ? o->builder.status : status;
 }
 
 struct quantile {
@@ -353,8 +364,15 @@ static enum status read_point(struct otlp *o, struct str bytes, struct str name,
         return status;
     if (problem) {
         reject(o, 1, problem, name);
+        o->out->request.invalid_exemplars += point.exemplars_n;
         return OK;
     }
+    if (kind == &GAUGE)
+        o->out->request.exemplars_skipped += point.exemplars_n;
+    else
+        status = otlp_exemplars_read(o, bytes, kind->exemplars, point.exemplars_n, &point.exemplars);
+    if (status != OK)
+        return status;
     o->min_ms = point.time_ms < o->min_ms ? point.time_ms : o->min_ms;
     o->max_ms = point.time_ms > o->max_ms ? point.time_ms : o->max_ms;
     if (kind == &HISTOGRAM)
@@ -363,7 +381,8 @@ static enum status read_point(struct otlp *o, struct str bytes, struct str name,
         return emit_exponential(o, name, &point);
     if (kind == &SUMMARY)
         return emit_summary(o, name, &point);
-    return emit(o, name, (struct label){STR(""), STR("")}, sample_of(&point, point.value));
+    status = otlp_exemplars_put(o, &point.exemplars, 0);
+    return status == OK ? emit(o, name, (struct label){STR(""), STR("")}, sample_of(&point, point.value)) : status;
 }
 
 /* --- metrics --- */
@@ -472,7 +491,8 @@ static enum status read_metric(struct otlp *o, struct str bytes)
                             metric.kind == FIELD_HISTOGRAM     ? &HISTOGRAM
                             : metric.kind == FIELD_EXPONENTIAL ? &EXPONENTIAL
                             : metric.kind == FIELD_SUMMARY     ? &SUMMARY
-                                                               : &NUMBER};
+                            : metric.kind == FIELD_SUM         ? &SUM
+                                                               : &GAUGE};
     struct metric_metadata metadata = {points.name, type_of(&metric), metric.help,
                                        otlp_unit_name(o->arena, metric.unit)};
     if (!points.name.ptr || !metadata.unit.ptr)
@@ -567,9 +587,10 @@ enum status otlp_unpack(struct arena *arena, struct str message, const struct wr
                      .out = ret_request,
                      .reterr = reterr,
                      .resource = ARENA_NEW(arena, struct otlp_attributes),
-                     .labels = ARENA_NEW(arena, struct otlp_attributes)};
+                     .labels = ARENA_NEW(arena, struct otlp_attributes),
+                     .filtered = ARENA_NEW(arena, struct otlp_attributes)};
     *ret_request = (struct otlp_request){.points_n = 0};
-    if (!o.resource || !o.labels)
+    if (!o.resource || !o.labels || !o.filtered)
         return otlp_no_memory(&o);
     arena_init(&o.scratch, SCRATCH_MAX_BYTES);
     series_builder_init(&o.builder, arena, limits, OTLP_WHAT, &ret_request->request, reterr);

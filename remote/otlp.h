@@ -7,7 +7,9 @@
  *                  1e-128, judged as in remote write
  * resource         service.namespace/service.name is job, service.instance.id instance, the others target_info
  * Names get underscores for what is no letter, digit or colon, and endings for unit and type; of labels, too. Data
- * points without a recorded value are staleness markers. Exemplars are counted and left out.
+ * points without a recorded value are staleness markers. Exemplars of sums, of exponential histograms and, each with
+ * its bucket, of histograms are handed on with the labels trace_id, span_id and the filtered attributes; without those
+ * if together they have more than 128 characters. Those of gauges are counted and left out.
  *
  * What Prometheus would not take (delta temporality, a metric without data) is left out, its points are counted and the
  * first reason is kept; all else is stored. Exponential histograms that cannot be native ones are counted as the

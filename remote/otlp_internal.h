@@ -31,6 +31,7 @@ struct otlp {
     struct str job, instance;         /* empty: none */
     int64_t min_ms, max_ms;           /* of all points of the resource */
     struct otlp_attributes *labels;   /* of the point that is read */
+    struct otlp_attributes *filtered; /* of the exemplar that is read */
 };
 
 MUST_USE enum status otlp_malformed(const struct otlp *o, struct str at, const char *message);
@@ -67,5 +68,32 @@ struct otlp_exponential {
 /* As a native histogram in o->scratch. *ret_wrong: E_BAD_DATA or E_LIMIT and why it is none; OK if it is one. */
 MUST_USE enum status otlp_exponential_read(struct otlp *o, const struct otlp_exponential *point,
                                            struct native_histogram *ret, struct error *ret_wrong);
+
+/* --- otlp_exemplar.c --- */
+
+struct otlp_exemplar {
+    struct label *labels;
+    size_t labels_n;
+    double value;
+    int64_t time_ms;
+    size_t bucket, order; /* of histograms: where it belongs, and how many came before it */
+};
+
+struct otlp_exemplars {
+    struct otlp_exemplar *at;
+    size_t n, next; /* next: not put yet */
+};
+
+/* The n exemplars in a data point's fields of that number; those that are none are counted. All belong to bucket 0. */
+MUST_USE enum status otlp_exemplars_read(struct otlp *o, struct str point, uint32_t number, size_t n,
+                                         struct otlp_exemplars *ret);
+
+/* Finds their buckets: the one with the lowest of the first buckets_n bounds (packed) that is not below the value, else
+ * the bucket number buckets_n. */
+MUST_USE enum status otlp_exemplars_spread(struct otlp *o, struct otlp_exemplars *list, struct str packed,
+                                           size_t buckets_n);
+
+/* Those of the bucket to the open series; buckets ascend from call to call. */
+MUST_USE enum status otlp_exemplars_put(struct otlp *o, struct otlp_exemplars *list, size_t bucket);
 
 #endif

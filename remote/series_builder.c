@@ -9,7 +9,7 @@
 
 /* Places in the arrays, which move while they grow. */
 struct built_series {
-    size_t label, labels_n, sample, samples_n, histograms_n;
+    size_t label, labels_n, sample, samples_n, histograms_n, exemplars_n;
 };
 
 void series_builder_init(struct series_builder *builder, struct arena *arena, const struct write_limits *limits,
@@ -68,10 +68,36 @@ bool series_builder_has_histograms(const struct series_builder *b)
     return b->histograms_n > b->request->histograms_n;
 }
 
+bool series_builder_exemplar(struct series_builder *b, struct label *labels, size_t labels_n, double value,
+                             int64_t time_ms)
+{
+    if (!grow(b, &b->exemplars, &b->exemplars_capacity, b->exemplars_n, 1, sizeof *b->exemplars))
+        return false;
+    if (write_labels_check_exemplar(labels, &labels_n))
+        b->exemplars[b->exemplars_n++] = (struct append_exemplar){.is = {{labels, labels_n}, value, time_ms}};
+    else
+        b->request->invalid_exemplars++;
+    return true;
+}
+
+/* Those of the open series go to a series that is kept, or are counted. How many there were. */
+static size_t end_exemplars(struct series_builder *b, bool are_taken)
+{
+    struct write_request *request = b->request;
+    size_t n = b->exemplars_n - request->exemplars_n;
+    if (are_taken)
+        request->exemplars_n = b->exemplars_n;
+    else
+        b->exemplars_n = request->exemplars_n;
+    request->invalid_exemplars += are_taken ? 0 : n;
+    return n;
+}
+
 void series_builder_drop(struct series_builder *b)
 {
     b->labels_n = b->open_label;
     b->histograms_n = b->request->histograms_n;
+    b->exemplars_n = b->request->exemplars_n;
 }
 
 void series_builder_end(struct series_builder *b, size_t samples_n)
@@ -84,10 +110,12 @@ void series_builder_end(struct series_builder *b, size_t samples_n)
     if (b->why != WRITE_INVALID_MAX) {
         b->request->invalid_series++;
         b->request->invalid_samples[b->why] += samples_n + histograms_n;
+        end_exemplars(b, false);
         series_builder_drop(b);
         return;
     }
-    b->series[b->series_n++] = (struct built_series){b->open_label, labels_n, b->samples_n, samples_n, histograms_n};
+    b->series[b->series_n++] =
+        (struct built_series){b->open_label, labels_n, b->samples_n, samples_n, histograms_n, end_exemplars(b, true)};
     b->request->histograms_n = b->histograms_n;
     b->samples_n += samples_n;
     b->labels_n = b->open_label += labels_n;
@@ -97,9 +125,11 @@ void series_builder_extend(struct series_builder *b)
 {
     if (b->why != WRITE_INVALID_MAX) {
         b->request->invalid_samples[b->why]++;
+        end_exemplars(b, false);
         return;
     }
     b->series[b->series_n - 1].samples_n++;
+    b->series[b->series_n - 1].exemplars_n += end_exemplars(b, true);
     b->samples_n++;
 }
 
@@ -137,7 +167,7 @@ static bool next_run(const struct series_builder *b, struct built_series *rest, 
 /* Hands on all series; `to` NULL: only counts them. */
 static size_t put_runs(const struct series_builder *b, struct append_series *to)
 {
-    size_t series_n = 0, histogram = 0;
+    size_t series_n = 0, histogram = 0, exemplar = 0;
     for (size_t i = 0; i < b->series_n; i++) {
         struct built_series rest = b->series[i];
         struct append_series run;
@@ -148,6 +178,8 @@ static size_t put_runs(const struct series_builder *b, struct append_series *to)
             if (to)
                 to[series_n] = run;
         }
+        for (size_t k = 0; to && k < rest.exemplars_n; k++)
+            b->exemplars[exemplar++].series = series_n - 1;
     }
     return series_n;
 }
@@ -164,6 +196,7 @@ enum status series_builder_finish(struct series_builder *b)
     request->series = series;
     request->series_n = n ? put_runs(b, series) : 0;
     request->histograms = b->histograms;
+    request->exemplars = b->exemplars;
     request->samples_n = b->samples_n;
     return OK;
 }

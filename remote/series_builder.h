@@ -1,7 +1,8 @@
 /* remote/series_builder.h: series collected one by one out of a format that does not say beforehand how many there are.
  *
- * Labels, then samples, then series_builder_end, which judges the labels as remote write does (write_labels.h): what
- * cannot be stored is counted in the request and left out. At the end series_builder_finish puts all into the request.
+ * Labels, samples, exemplars, then series_builder_end, which judges the labels as remote write does (write_labels.h):
+ * what cannot be stored is counted in the request and left out. At the end series_builder_finish puts all into the
+ * request.
  *
  * Memory   the arena's: arrays double, so up to twice of what is collected is used. At the arena's cap the status is
  *          E_TOO_LARGE. Names and values are views that must outlive the request.
@@ -25,6 +26,8 @@ struct series_builder {
     size_t samples_n, samples_capacity;
     struct append_histogram *histograms; /* likewise; those behind the request's are of the open series */
     size_t histograms_n, histograms_capacity;
+    struct append_exemplar *exemplars; /* likewise */
+    size_t exemplars_n, exemplars_capacity;
     struct built_series *series;
     size_t series_n, series_capacity;
     size_t metadata_capacity;
@@ -44,13 +47,18 @@ struct sample *series_builder_room(struct series_builder *builder, size_t n);
 bool series_builder_histogram(struct series_builder *builder, const struct histogram_sample *sample);
 bool series_builder_has_histograms(const struct series_builder *builder); /* the open series */
 
-/* The open series has these labels, these histograms and the next samples_n samples. */
+/* An exemplar of the open series, which has a sample or a histogram when it is ended. Its labels are sorted in place
+ * and must outlive the request; a broken one is counted. */
+bool series_builder_exemplar(struct series_builder *builder, struct label *labels, size_t labels_n, double value,
+                             int64_t time_ms);
+
+/* The open series has these labels, these histograms and exemplars and the next samples_n samples. */
 void series_builder_end(struct series_builder *builder, size_t samples_n);
 
-/* One more sample of the series that was ended last, written to series_builder_room before. */
+/* One more sample of the series that was ended last, written to series_builder_room before, and the exemplars since. */
 void series_builder_extend(struct series_builder *builder);
 
-/* Gives up the labels and histograms of the open series. */
+/* Gives up the labels, histograms and exemplars of the open series. */
 void series_builder_drop(struct series_builder *builder);
 
 void series_builder_metadata(struct series_builder *builder, const struct metric_metadata *metadata);

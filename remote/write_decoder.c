@@ -149,11 +149,7 @@ void write_decoder_drop_exemplar(struct write_decoder *decoder, struct label *la
 void write_decoder_end_exemplar(struct write_decoder *decoder, struct label *labels, double value, int64_t time_ms)
 {
     size_t n = (size_t)(decoder->exemplar_labels - labels);
-    bool is_valid = true;
-    struct str twice;
-    for (size_t i = 0; is_valid && i < n; i++)
-        is_valid = labels[i].name.len > 0 && utf8_valid(labels[i].name) && utf8_valid(labels[i].value);
-    if (!is_valid || (n && !labels_normalize(labels, &n, &twice))) {
+    if (!write_labels_check_exemplar(labels, &n)) {
         write_decoder_drop_exemplar(decoder, labels);
         return;
     }

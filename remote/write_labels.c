@@ -107,3 +107,12 @@ enum write_invalid write_labels_check(const struct write_limits *limits, struct 
         return write_labels_invalid(request, at, *n, "invalid metric name or labels", STR(""));
     return WRITE_INVALID_MAX;
 }
+
+bool write_labels_check_exemplar(struct label *at, size_t *n)
+{
+    struct str twice;
+    for (size_t i = 0; i < *n; i++)
+        if (at[i].name.len == 0 || !utf8_valid(at[i].name) || !utf8_valid(at[i].value))
+            return false;
+    return *n == 0 || labels_normalize(at, n, &twice);
+}

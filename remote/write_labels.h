@@ -12,6 +12,9 @@
 enum write_invalid write_labels_check(const struct write_limits *limits, struct write_request *request,
                                       struct label *at, size_t *n);
 
+/* The same for the labels of an exemplar, of which there may be none: whether it is valid. */
+bool write_labels_check_exemplar(struct label *at, size_t *n);
+
 /* WRITE_INVALID_LABELS, with these words. */
 enum write_invalid write_labels_invalid(struct write_request *request, const struct label *at, size_t n,
                                         const char *words, struct str name);

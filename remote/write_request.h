@@ -68,7 +68,7 @@ struct write_request {
     size_t exemplars_n;
     size_t invalid_histograms;      /* left out, not for their series */
     struct error invalid_histogram; /* E_BAD_DATA and what is wrong with the first, in Prometheus's words */
-    size_t exemplars_skipped;       /* of formats of import, which hand none on */
+    size_t exemplars_skipped;       /* of OTLP's gauges, which are not handed on */
     size_t invalid_exemplars;       /* left out */
     struct error invalid_exemplar;  /* of 2.0: E_BAD_DATA and the first wrong reference, in Prometheus's words */
     struct label *labels;           /* those of all series, one after the other: append_series shows them as constant */

@@ -32,6 +32,16 @@ static void add_series(struct outcome *outcome, const struct append_series *seri
     }
 }
 
+static void check_exemplars(const struct write_request *request)
+{
+    for (size_t i = 0; i < request->exemplars_n; i++) {
+        const struct append_exemplar *one = &request->exemplars[i];
+        INVARIANT(one->series < request->series_n && (i == 0 || one->series >= request->exemplars[i - 1].series));
+        for (size_t k = 0; k < one->is.labels.n; k++)
+            INVARIANT(k == 0 || str_cmp(one->is.labels.at[k - 1].name, one->is.labels.at[k].name) < 0);
+    }
+}
+
 static struct outcome read_all(enum import_format format, struct str text, size_t piece, size_t samples_max)
 {
     struct import_text reader = {.format = format, .limits = &LIMITS, .time_ms = IMPORT_TIME_NEEDED};
@@ -56,7 +66,8 @@ static struct outcome read_all(enum import_format format, struct str text, size_
                 add_series(&outcome, &part.request.series[i]);
             outcome.bad_lines += part.bad_lines;
             outcome.invalid_series += part.request.invalid_series;
-            outcome.exemplars += part.request.exemplars_skipped;
+            outcome.exemplars += part.request.exemplars_n + part.request.invalid_exemplars;
+            check_exemplars(&part.request);
             outcome.metadata += part.request.metadata_n;
             at += used;
             arena_release(&arena);

@@ -20,6 +20,16 @@ static void check_histograms(struct arena *arena, const struct write_request *re
     }
 }
 
+static void check_exemplars(const struct write_request *request)
+{
+    for (size_t i = 0; i < request->exemplars_n; i++) {
+        const struct append_exemplar *one = &request->exemplars[i];
+        INVARIANT(one->series < request->series_n && (i == 0 || one->series >= request->exemplars[i - 1].series));
+        for (size_t k = 0; k < one->is.labels.n; k++)
+            INVARIANT(k == 0 || str_cmp(one->is.labels.at[k - 1].name, one->is.labels.at[k].name) < 0);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct write_limits LIMITS = {
@@ -34,6 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         INVARIANT(got.rejected_points + got.request.invalid_histograms <= got.points_n);
         INVARIANT((got.request.invalid_histogram.status != OK) == (got.request.invalid_histograms > 0));
         check_histograms(&arena, &got.request);
+        check_exemplars(&got.request);
         for (size_t i = 0; i < got.request.series_n; i++) {
             const struct append_series *series = &got.request.series[i];
             INVARIANT(series->samples_n <= 1 && series->labels.n <= LIMITS.labels_max);

@@ -2,9 +2,11 @@
 import gzip
 import math
 import random
+import subprocess
 
 from fixture import T0, T0_S, ServiceCase
 from lib import otlp, wire
+from lib.processes import PROMSPLIT
 from lib.wire import EQUAL
 from test_8_histograms import result, same
 
@@ -213,3 +215,102 @@ class Json(ServiceCase):
             self.assertIn(b"supported: [application/json, application/x-protobuf]", answer.body)
         answer = self.post(gzip.compress(b" " * (33 << 20)), **{"Content-Encoding": "gzip"})
         self.assertEqual(answer.status, 413, answer)
+
+
+class Exemplars(ServiceCase):
+    """Those of data points and of text, beside a Prometheus that was sent what its own receiver makes of them."""
+
+    version = "3.5"
+
+    @classmethod
+    def prepare(cls):
+        cls.peer = cls.stage.prometheus("peer", cls.prometheus, flags=("--enable-feature=exemplar-storage",))
+        cls.promsplit = cls.stage.promsplit("promsplit", 1, flags=("--storage.out-of-order-window=1h",))
+        cls.api = cls.promsplit.api
+
+    def both(self, query, end=T0_S + 3600):
+        found = [api.get("/api/v1/query_exemplars", query=query, start=T0_S - 60, end=end).json()["data"]
+                 for api in (self.peer.api, self.api)]
+        return [sorted(data, key=lambda s: sorted(s["seriesLabels"].items())) for data in found]
+
+    def fate(self, result):
+        return self.api.metric("promsplit_write_exemplars_total", f'{{result="{result}"}}') or 0
+
+    def test_1_of_data_points(self):
+        trace, span = "0123456789abcdef" * 2, "fedcba9876543210"
+        exemplar = lambda k, value, **more: {"timeUnixNano": nanoseconds(0) + k * 1_000_000, "asDouble": value, **more}  # noqa: E731
+        made = [exemplar(1, 0.25, traceId=trace, spanId=span, filteredAttributes=otlp.attributes(user_id=7, ok=True)),
+                exemplar(2, 1.0, traceId=trace, filteredAttributes=otlp.attributes(path="/" * 90)), exemplar(3, 7.0)]
+        at = {"timeUnixNano": nanoseconds(0), "exemplars": made}
+        answer = self.api.request("POST", PATH, headers={"Content-Type": PROTOBUF}, body=otlp.protobuf(otlp.request([
+            otlp.metric("hits", "sum", [{**at, "asInt": 5}]),
+            otlp.metric("level", "gauge", [{**at, "asInt": 5}]),
+            otlp.metric("took", "histogram", [{**at, "count": 6, "bucketCounts": [1, 2, 3], "explicitBounds": [0.5, 1]}]),
+            otlp.metric("native", "exponentialHistogram", [{**at, "count": 1, "zeroCount": 1}]),
+        ], service_name="shop")))
+        self.assertEqual((answer.status, answer.body), (200, b""))
+        labels = [{"trace_id": trace, "span_id": span, "user.id": "7", "ok": "true"}, {"trace_id": trace}, {}]
+        sent = [(own, T0 + k + 1, wire.float_bits(value)) for k, (own, value) in enumerate(zip(labels, (0.25, 1.0, 7.0)))]
+        series = lambda name, exemplars, **more: ({"__name__": name, "job": "shop", **more}, [(T0, wire.float_bits(1.0))], exemplars)  # noqa: E731
+        written = [series("hits_total", sent), series("native", sent),
+                   *(series("took_bucket", [one], le=le) for one, le in zip(sent, ("0.5", "1", "+Inf")))]
+        self.assertEqual(self.peer.api.write(written).status, 204)
+        theirs, ours = self.both('{job="shop"}')
+        self.assertEqual(len(theirs), 5)
+        self.assertEqual(ours, theirs)
+        self.assertEqual((self.fate("written"), self.fate("of_gauge"), self.fate("invalid")), (9, 3, 0))
+
+    OPENMETRICS = f"""# TYPE seen counter
+seen_total{{path="/1"}} 5 {T0_S} # {{trace_id="x"}} 0.5 {T0_S}.789
+seen_total{{path="/1"}} 6 {T0_S + 15} # {{trace_id="y",span_id="z"}} 0.25
+seen_total{{path="/2"}} 1 {T0_S}
+# TYPE span_seconds histogram
+span_seconds_bucket{{le="0.1"}} 8 {T0_S + 1} # {{}} 0.067
+span_seconds_bucket{{le="+Inf"}} 17 {T0_S + 1} # {{trace_id="KOO5S4vxi0o"}} 9.8 {T0_S}.5
+# EOF
+"""
+
+    def import_text(self, text):
+        return self.api.request("POST", "/api/v1/import", body=text.encode(), headers={"Content-Type": "application/openmetrics-text"})
+
+    def expect_of_text(self):
+        one = wire.float_bits(1.0)
+        exemplar = lambda at, value, **own: (own, T0 + at, wire.float_bits(value))  # noqa: E731
+        self.assertIn(self.peer.api.write([
+            ({"__name__": "seen_total", "path": "/1"}, [(T0 + 20_000, one)],
+             [exemplar(789, 0.5, trace_id="x"), exemplar(15_000, 0.25, trace_id="y", span_id="z")]),
+            ({"__name__": "span_seconds_bucket", "le": "0.1"}, [(T0 + 20_000, one)], [exemplar(1000, 0.067)]),
+            ({"__name__": "span_seconds_bucket", "le": "+Inf"}, [(T0 + 20_000, one)], [exemplar(500, 9.8, trace_id="KOO5S4vxi0o")]),
+        ]).status, (200, 204))
+        theirs, ours = self.both('{__name__=~"se.*|span.*"}')
+        self.assertEqual(len(theirs), 3)
+        self.assertEqual(ours, theirs)
+
+    def test_2_of_text(self):
+        self.assertEqual(self.import_text(self.OPENMETRICS).status, 204)
+        self.expect_of_text()
+        known = self.fate("duplicate")
+        self.assertEqual(self.import_text(self.OPENMETRICS).status, 204)
+        self.assertEqual(self.fate("duplicate"), known + 4)
+        before = self.fate("too_long"), self.fate("out_of_order"), self.fate("invalid")
+        answer = self.import_text(f'seen_total{{path="/1"}} 7 {T0_S + 30} # {{a="{"x" * 128}"}} 1\n'
+                                  f'seen_total{{path="/1"}} 8 {T0_S + 45} # {{a="x"}} 1 {T0_S}.1\n'
+                                  f'seen_total{{path="/1"}} 9 {T0_S + 60} # {{a="1",a="2"}} 1\nbroken 1 {T0_S} # 5\n# EOF\n')
+        self.assertEqual(answer.status, 400)
+        self.assertIn(b"line 4: an exemplar without labels (samples: 3 stored", answer.body)
+        self.assertIn(b"exemplars not stored: 3)", answer.body)
+        self.assertEqual((self.fate("too_long"), self.fate("out_of_order"), self.fate("invalid")), tuple(n + 1 for n in before))
+        self.expect_of_text()
+
+    def test_3_of_a_file_that_is_imported(self):
+        path = self.promsplit.directory + "/text.om"
+        with open(path, "w") as file:
+            file.write(self.OPENMETRICS.replace("# EOF", f'seen_total{{path="/3"}} 1 {T0_S} # {{a="1",a="2"}} 1\n# EOF'))
+        self.promsplit.stop()
+        command = [PROMSPLIT, "import", f"--storage.path={self.promsplit.directory}/other", path]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("6 stored, 1 exemplars not stored", done.stderr)
+        other = self.stage.promsplit("other", 1, storage=self.promsplit.directory + "/other")
+        self.api = other.api
+        self.expect_of_text()

@@ -17,16 +17,30 @@
 
 static const struct write_limits LIMITS = {.labels_max = 4, .label_name_max_bytes = 20, .label_value_max_bytes = 30};
 
+static void print_labels(struct strbuf *out, struct labels labels)
+{
+    for (size_t k = 0; k < labels.n; k++)
+        strbuf_f(out, "%s" STR_FORMAT "=" STR_FORMAT, k ? "," : "", STR_ARG(labels.at[k].name),
+                 STR_ARG(labels.at[k].value));
+}
+
+static void print_exemplars(struct strbuf *out, const struct write_request *request, size_t series)
+{
+    for (size_t i = 0; i < request->exemplars_n; i++) {
+        const struct exemplar *is = &request->exemplars[i].is;
+        if (request->exemplars[i].series != series)
+            continue;
+        strbuf_cstr(out, " {");
+        print_labels(out, is->labels);
+        strbuf_f(out, "}%g@%" PRId64, is->value, is->time_ms);
+    }
+}
+
 static void print_part(struct strbuf *out, const struct import_part *part)
 {
     for (size_t i = 0; i < part->request.series_n; i++) {
         const struct append_series *series = &part->request.series[i];
-        for (size_t k = 0; k < series->labels.n; k++) {
-            strbuf_cstr(out, k ? "," : "");
-            strbuf_str(out, series->labels.at[k].name);
-            strbuf_char(out, '=');
-            strbuf_str(out, series->labels.at[k].value);
-        }
+        print_labels(out, series->labels);
         for (size_t k = 0; k < series->samples_n; k++) {
             char text[FLOAT_TEXT_MAX];
             double value = series->samples[k].value;
@@ -37,6 +51,7 @@ static void print_part(struct strbuf *out, const struct import_part *part)
                 strbuf_f(out, "(%" PRIx64 ")", double_bits(value));
             strbuf_f(out, "@%" PRId64, series->samples[k].time_ms);
         }
+        print_exemplars(out, &part->request, i);
         strbuf_char(out, '\n');
     }
     for (size_t i = 0; i < part->request.metadata_n; i++) {
@@ -162,7 +177,16 @@ static void openmetrics(void **state)
         {"a 1 1700000000.123\na 1 1700000000.1239\na 1 -0.5\na 1 -1.25\na 1 1e3\na 1 1.5e3\na 1 .5\n# EOF\n",
          "__name__=a 1@1700000000123 1@1700000000123 1@-500 1@-1250 1@1000000 1@1500000 1@500\n", 0, NULL},
         {"a{b=\"\\\\\\\"\\n}\",} NaN 1 # {trace_id=\"x\"} 0.5 1.1\na 1 1 # {} 1\n# a remark\n# EOF\n",
-         "__name__=a,b=\\\"\n} NaN@1000\n__name__=a 1@1000\n", 0, NULL},
+         "__name__=a,b=\\\"\n} NaN@1000 {trace_id=x}0.5@1100\n__name__=a 1@1000 {}1@1000\n", 0, NULL},
+        {"a{b=\"1\"} 1 1 # {z=\"\",y=\"2\",\"x.w\"=\"\\\\\"} NaN\na{b=\"1\"} 2 2 # {} -Inf 1.5\na{b=\"1\"} 3 3\n"
+         "a{b=\"2\"} 4 4 # {t=\"3\"} 1e3 -0.001\n# EOF\n",
+         "__name__=a,b=1 1@1000 2@2000 3@3000 {x.w=\\,y=2}nan@1000 {}-inf@1500\n"
+         "__name__=a,b=2 4@4000 {t=3}1000@-1\n",
+         0, NULL},
+        /* exemplars of series and with labels that are not stored */
+        {"a{b=\"1\",b=\"2\"} 1 1 # {} 1\na{b=\"1\",b=\"2\"} 2 2 # {} 2\nc 1 1 # {d=\"1\",d=\"2\"} 3\nc 2 2 # {} 4\n# "
+         "EOF\n",
+         "__name__=c 1@1000 2@2000 {}4@2000\n", 0, "line 1: invalid labels for series, duplicated"},
         {"{\"a.b\",\"c.d\"=\"x\"} 1 1\n{\"a.b\"} 2 2\n{__name__=\"x\"} 3 3\n# EOF\n",
          "__name__=a.b,c.d=x 1@1000\n__name__=a.b 2@2000\n__name__=x 3@3000\n", 0, NULL},
         {"a {b=\"c\"} 1 1\na 2 2\na {b=\"d\"} 3 3\n# EOF\n",
@@ -188,6 +212,9 @@ static void openmetrics(void **state)
         {"a 1 1 # x\n# EOF\n", "", 1, "an exemplar without labels"},
         {"a 1 1 # {a=\"b\"}\n# EOF\n", "", 1, "an exemplar's value"},
         {"a 1 1 # {a=\"b\"} 1 x\n# EOF\n", "", 1, "an exemplar's time"},
+        {"a 1 1 # {a=\"b\"} 1 1 1\na 2 2 # {a=\"c\"} 2\n# EOF\n", "__name__=a 2@2000 {a=c}2@2000\n", 1,
+         "line 1: an exemplar's time"},
+        {"a 1 1 # {a=\"b} 1\n# EOF\n", "", 1, "a label's value does not end"},
         {"# TYPE a nonsense\n# EOF\n", "", 1, "a type that is unknown"},
         {"# TYPE\n# EOF\n", "", 1, "a metric's name is expected"},
         {"# HELP a \xff\n# EOF\n", "# a unknown [] []\n", 1, "a text that is not UTF-8"},
@@ -226,7 +253,7 @@ static void samples_without_a_time_get_the_one_given(void **state)
 static void pieces_give_what_the_whole_gives(void **state)
 {
     static const char TEXT[] = "# TYPE a counter\n# HELP a h\na_total 1 1\na_total 2 2\nbad\na_total 3 3\n"
-                               "# TYPE b gauge\n# HELP b i\nb{c=\"d\"} 4 4\n# EOF\n";
+                               "# TYPE b gauge\n# HELP b i\nb{c=\"d\"} 4 4 # {e=\"f\"} 5\n# EOF\n";
     for (size_t piece = 1; piece < sizeof TEXT; piece++) {
         struct import_text reader = {.format = IMPORT_OPENMETRICS, .limits = &LIMITS, .time_ms = IMPORT_TIME_NEEDED};
         struct strbuf got;
@@ -250,25 +277,22 @@ static void pieces_give_what_the_whole_gives(void **state)
         assert_int_equal(reader.line, 10);
         assert_string_equal(strbuf_view(&got).ptr,
                             "__name__=a_total 1@1000\n# a counter [h] []\n__name__=a_total 2@2000\n"
-                            "__name__=a_total 3@3000\n__name__=b,c=d 4@4000\n# b gauge [i] []\n");
+                            "__name__=a_total 3@3000\n__name__=b,c=d 4@4000 {e=f}5@4000\n# b gauge [i] []\n");
         strbuf_release(&got);
     }
 }
 
-static void memory_has_an_end(void **state)
+static void expect_an_end(enum import_format format, struct str text, size_t cap_max)
 {
-    static const char LINE[] =
-        "{\"metric\":{\"__name__\":\"a\",\"b\":\"\\n\"},\"values\":[1,2],\"timestamps\":[1,2]}\n";
     bool refused = false;
-    for (size_t cap = 0; cap < 40000; cap += 512) {
+    for (size_t cap = 0; cap < cap_max; cap += 512) {
         struct arena arena;
         arena_init(&arena, cap);
-        struct import_text reader = {.format = IMPORT_JSON, .limits = &LIMITS, .time_ms = IMPORT_TIME_NEEDED};
+        struct import_text reader = {.format = format, .limits = &LIMITS, .time_ms = IMPORT_TIME_NEEDED};
         struct import_part part;
         struct error error = {0};
         size_t used;
-        enum status status = import_text_read(&reader, &arena, (struct str){LINE, sizeof LINE - 1}, true, SIZE_MAX,
-                                              &used, &part, &error);
+        enum status status = import_text_read(&reader, &arena, text, true, SIZE_MAX, &used, &part, &error);
         assert_true(status == OK ||
                     (status == E_TOO_LARGE && strstr(error.message, "import needs more than the allowed")));
         refused = refused || status != OK;
@@ -276,6 +300,14 @@ static void memory_has_an_end(void **state)
         arena_release(&arena);
     }
     assert_true(refused);
+}
+
+static void memory_has_an_end(void **state)
+{
+    expect_an_end(IMPORT_JSON,
+                  STR("{\"metric\":{\"__name__\":\"a\",\"b\":\"\\n\"},\"values\":[1,2],\"timestamps\":[1,2]}\n"),
+                  40000);
+    expect_an_end(IMPORT_OPENMETRICS, STR("a 1 1 # {b=\"c\"} 1\na 2 2 # {b=\"d\"} 2\n# EOF\n"), 60000);
 }
 
 static void formats_have_names_and_media_types(void **state)

@@ -22,20 +22,40 @@ static const struct write_limits NO_LIMITS = {0};
 #define POINT(text)  METRIC("{\"name\":\"m\",\"gauge\":{\"dataPoints\":[" text "]}}")
 #define VALUE(text)  POINT("{\"timeUnixNano\":5000000,\"asInt\":1,\"attributes\":[{\"key\":\"a\",\"value\":" text "}]}")
 
+static void print_labels(struct strbuf *out, struct labels labels)
+{
+    for (size_t k = 0; k < labels.n; k++)
+        strbuf_f(out, "%s" STR_FORMAT "=" STR_FORMAT, k ? "," : "", STR_ARG(labels.at[k].name),
+                 STR_ARG(labels.at[k].value));
+}
+
+static void print_exemplars(struct strbuf *out, const struct write_request *request, size_t series)
+{
+    for (size_t i = 0; i < request->exemplars_n; i++) {
+        const struct exemplar *is = &request->exemplars[i].is;
+        if (request->exemplars[i].series != series)
+            continue;
+        strbuf_cstr(out, " {");
+        print_labels(out, is->labels);
+        strbuf_f(out, "}%g@%lld", is->value, (long long)is->time_ms);
+    }
+}
+
 static void print_request(struct strbuf *out, const struct write_request *request)
 {
     for (size_t i = 0; i < request->series_n; i++) {
         const struct append_series *series = &request->series[i];
-        for (size_t k = 0; k < series->labels.n; k++)
-            strbuf_f(out, "%s" STR_FORMAT "=" STR_FORMAT, k ? "," : "", STR_ARG(series->labels.at[k].name),
-                     STR_ARG(series->labels.at[k].value));
+        print_labels(out, series->labels);
         for (size_t k = 0; k < series->samples_n; k++) {
             char text[FLOAT_TEXT_MAX];
             float_text_general(text, series->samples[k].value);
             strbuf_f(out, " %s@%lld", text, (long long)series->samples[k].time_ms);
         }
+        print_exemplars(out, request, i);
         strbuf_cstr(out, ";");
     }
+    if (request->invalid_exemplars + request->exemplars_skipped)
+        strbuf_f(out, "%zu invalid, %zu of gauges", request->invalid_exemplars, request->exemplars_skipped);
 }
 
 /* What becomes of a text, or why nothing does. */
@@ -104,6 +124,53 @@ static void forms_of_json_are_understood(void **state)
          "__name__=m,a=[1,\"x\"] 1@5;"},
         {VALUE("{\"kvlistValue\":{\"values\":[{\"key\":\"k\",\"value\":{\"boolValue\":true}}]}}"),
          "__name__=m,a={\"k\":true} 1@5;"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(ROWS); i++)
+        check(ROWS[i][0], ROWS[i][1]);
+}
+
+#define SUM(exemplars)                                                                                                 \
+    METRIC(                                                                                                            \
+        "{\"name\":\"m\",\"sum\":{\"aggregationTemporality\":2,\"dataPoints\":[{\"asInt\":1,\"exemplars\":[" exemplars \
+        "]}]}}")
+#define HISTOGRAM(bounds, exemplars)                                                                                   \
+    METRIC("{\"name\":\"m\",\"histogram\":{\"aggregationTemporality\":2,\"dataPoints\":[{\"bucketCounts\":[1,1,1],"    \
+           "\"explicitBounds\":" bounds ",\"exemplars\":[" exemplars "]}]}}")
+#define TRACE       "\"traceId\":\"0123456789abcdefFEDCBA9876543210\""
+#define SPAN        "\"spanId\":\"0123456789abcdef\""
+#define FILTERED(n) "\"filteredAttributes\":[{\"key\":\"a.b\",\"value\":{\"stringValue\":\"" n "\"}}]"
+#define SIXTY       "012345678901234567890123456789012345678901234567890123456789"
+#define LABEL_TRACE "trace_id=0123456789abcdeffedcba9876543210"
+#define LABEL_SPAN  "span_id=0123456789abcdef"
+
+static void exemplars_stay_with_their_series(void **state)
+{
+    static const char *const ROWS[][2] = {
+        {SUM("{\"timeUnixNano\":7999999,\"asDouble\":1.5," TRACE "," SPAN "," FILTERED("x") "}"),
+         "__name__=m 1@0 {a.b=x," LABEL_SPAN "," LABEL_TRACE "}1.5@7;"},
+        {SUM("{\"asInt\":-2},{\"asInt\":3,\"traceId\":\"\",\"spanId\":\"0000000000000000\"}"),
+         "__name__=m 1@0 {}-2@0 {}3@0;"},
+        /* 40 and 23 characters of ids, 3 of the attribute's name: 62 are left */
+        {SUM("{\"asInt\":1," TRACE "," SPAN "," FILTERED(SIXTY "\\u00e9\\u00e9") "}"),
+         "__name__=m 1@0 {a.b=" SIXTY "\xc3\xa9\xc3\xa9," LABEL_SPAN "," LABEL_TRACE "}1@0;"},
+        {SUM("{\"asInt\":1," TRACE "," SPAN "," FILTERED(SIXTY "012") "}"),
+         "__name__=m 1@0 {" LABEL_SPAN "," LABEL_TRACE "}1@0;"},
+        /* no value, a name twice */
+        {SUM("{" TRACE "},{\"asInt\":5},{\"asInt\":6," TRACE
+             ",\"filteredAttributes\":[{\"key\":\"trace_id\",\"value\":{\"intValue\":1}}]}"),
+         "__name__=m 1@0 {}5@0;2 invalid, 0 of gauges"},
+        {POINT("{\"asInt\":1,\"exemplars\":[{\"asInt\":1},{}]}"), "__name__=m 1@0;0 invalid, 2 of gauges"},
+        {HISTOGRAM("[1,2]", "{\"asInt\":2},{\"asInt\":3},{\"asDouble\":0.5},{\"asDouble\":1.5},{\"asInt\":1},"
+                            "{\"asDouble\":\"NaN\"},{\"asDouble\":\"Infinity\"}"),
+         "__name__=m_count 0@0;__name__=m_bucket,le=1 1@0 {}0.5@0 {}1@0;__name__=m_bucket,le=2 2@0 {}2@0 {}1.5@0;"
+         "__name__=m_bucket,le=+Inf 0@0 {}3@0 {}inf@0;1 invalid, 0 of gauges"},
+        {HISTOGRAM("[2,1]", "{\"asDouble\":1.5},{\"asDouble\":0.5}"),
+         "__name__=m_count 0@0;__name__=m_bucket,le=2 1@0 {}1.5@0;__name__=m_bucket,le=1 2@0 {}0.5@0;"
+         "__name__=m_bucket,le=+Inf 0@0;"},
+        {HISTOGRAM("[]", "{\"asInt\":1}"), "__name__=m_count 0@0;__name__=m_bucket,le=+Inf 0@0 {}1@0;"},
+        {METRIC("{\"name\":\"m\",\"exponentialHistogram\":{\"aggregationTemporality\":2,\"dataPoints\":["
+                "{\"exemplars\":[{\"asInt\":1}]},{\"count\":1,\"exemplars\":[{\"asInt\":2}]}]}}"),
+         "__name__=m {}1@0;1 invalid, 0 of gauges"},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(ROWS); i++)
         check(ROWS[i][0], ROWS[i][1]);
@@ -217,9 +284,9 @@ static void answers_say_what_was_not_stored(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(forms_of_json_are_understood),    cmocka_unit_test(what_is_wrong_is_named_with_its_field),
-        cmocka_unit_test(lists_may_lie_in_lists_so_often), cmocka_unit_test(texts_that_are_cut_off_are_refused),
-        cmocka_unit_test(answers_say_what_was_not_stored),
+        cmocka_unit_test(forms_of_json_are_understood),          cmocka_unit_test(exemplars_stay_with_their_series),
+        cmocka_unit_test(what_is_wrong_is_named_with_its_field), cmocka_unit_test(lists_may_lie_in_lists_so_often),
+        cmocka_unit_test(texts_that_are_cut_off_are_refused),    cmocka_unit_test(answers_say_what_was_not_stored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* remote/series_builder.c: see series_builder.h. */
 #include "remote/series_builder.h"
 
+#include "base/assert.h"
 #include "base/utf8.h"
 #include "remote/body.h"
 #include "remote/write_labels.h"
@@ -103,6 +104,7 @@ void series_builder_drop(struct series_builder *b)
 void series_builder_end(struct series_builder *b, size_t samples_n)
 {
     size_t labels_n = b->labels_n - b->open_label, histograms_n = b->histograms_n - b->request->histograms_n;
+    PRE(samples_n || histograms_n || b->exemplars_n == b->request->exemplars_n);
     if (!grow(b, &b->series, &b->series_capacity, b->series_n, 1, sizeof *b->series))
         return;
     b->why = labels_n ? write_labels_check(b->limits, b->request, b->labels + b->open_label, &labels_n)
@@ -148,7 +150,7 @@ void series_builder_metadata(struct series_builder *b, const struct metric_metad
 static bool next_run(const struct series_builder *b, struct built_series *rest, size_t *histogram,
                      size_t histograms_end, struct append_series *ret)
 {
-    const struct sample *samples = b->samples + rest->sample;
+    const struct sample *samples = b->samples ? b->samples + rest->sample : NULL; /* there may be histograms alone */
     size_t n = rest->samples_n;
     if (n == 0 && *histogram == histograms_end)
         return false;

@@ -100,7 +100,8 @@ static enum status write_name(struct export *export, const struct named *named, 
 {
     struct matcher matchers[MATCHERS_MAX + 1];
     size_t n = export->selector.matchers_n;
-    memcpy(matchers, export->selector.matchers, n * sizeof *matchers);
+    if (n)
+        memcpy(matchers, export->selector.matchers, n * sizeof *matchers);
     matchers[n] = (struct matcher){LABEL_METRIC_NAME, MATCH_EQUAL, named->name};
     return write_series(export, matchers, n + 1, reterr);
 }

@@ -228,7 +228,7 @@ struct raw_cursor;
 struct backend_stats {
     uint64_t series_n;
     uint64_t samples_n;
-    int64_t min_time_ms, max_time_ms; /* INT64_MAX, INT64_MIN when empty */
+    int64_t min_time_ms, max_time_ms; /* of samples that are stored; INT64_MAX, INT64_MIN when none is */
     uint64_t disk_bytes;
     uint64_t memory_bytes; /* the engine's own buffers, and the index of series */
     uint64_t recent_n;     /* of samples_n: still in the order they came, not yet in the layout for queries */
@@ -241,6 +241,7 @@ struct backend_stats {
     uint64_t dropped_partitions_n, dropped_samples_n, dropped_series_n, retention_failures_n;
     /* Of rollups: rows, about; and since the start transactions that made some, that failed to, and their time. */
     uint64_t rollup_rows_n, rollup_rounds_n, rollup_failures_n, rollup_spent_us;
+    int64_t rollup_min_time_ms; /* the oldest sample that they tell of; INT64_MAX: there are none */
 };
 
 /* How many series, values and bytes each label has: the figures of /api/v1/status/tsdb. */
@@ -273,6 +274,8 @@ struct backend {
     /* Some series has a label __type__ or __unit__, as plan_options.metadata_labels says: set before a sample of it can
      * be read, and never taken back. */
     atomic_bool metadata_labels;
+    /* Samples before it are gone, and fragments that read rollups alone are told of them; 0: of none. */
+    _Atomic int64_t raw_from_ms;
 };
 
 struct backend_ops {

@@ -252,4 +252,5 @@ void api_plan_for_store(struct plan_store *store, struct plan_options *options)
     options->has_histograms_arg = store;
     bool drops = options->version ? options->version >= METADATA_LABELS_SINCE : options->rule == WINDOW_LEFT_OPEN;
     options->metadata_labels = drops && atomic_load(&backend->metadata_labels);
+    options->raw_from_ms = atomic_load(&backend->raw_from_ms);
 }

@@ -221,6 +221,8 @@ static void set_retention_metrics(struct metrics *metrics, const struct backend_
 static void set_rollup_metrics(struct metrics *metrics, const struct backend_stats *stats)
 {
     metric_set(metrics, METRIC_ID_store_rollup_rows, (int64_t)stats->rollup_rows_n);
+    metric_set(metrics, METRIC_ID_store_rollup_oldest,
+               stats->rollup_min_time_ms == INT64_MAX ? 0 : stats->rollup_min_time_ms / 1000);
     metric_set(metrics, METRIC_ID_store_rollup_rounds, (int64_t)stats->rollup_rounds_n);
     metric_set(metrics, METRIC_ID_store_rollup_failures, (int64_t)stats->rollup_failures_n);
     metric_set(metrics, METRIC_ID_store_rollup_seconds, (int64_t)(stats->rollup_spent_us / 1000000));

@@ -84,6 +84,8 @@ static int explain(const struct config *config, struct arena *arena)
     if (read_grid(config, &grid, &range_ms, &error) != OK ||
         api_plan_options(config, NULL, &duckdb_capabilities, &options, &error) != OK)
         return cli_fail(CLI_USAGE, &error, NULL);
+    if (config->storage_rollups_retention_ms) /* to two hours, of a server whose newest sample is of now */
+        options.raw_from_ms = wall_clock_ms() - config->storage_retention_time_ms;
     options.bounds = (struct time_span){grid.start_ms, grid.start_ms + (range_ms < 0 ? 0 : range_ms)};
     struct query_text query;
     struct split split;

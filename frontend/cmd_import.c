@@ -2,7 +2,8 @@
  *
  * One thread reads and decodes, this one stores: each piece is one durable transaction, and how far the import came is
  * written down after it (import_state.h), so that the same command goes on there. The store takes samples of any age
- * here, and nothing is dropped for its age: what retention says is done by the server that opens the store next.
+ * here, but for those whose time rollups alone tell of, and nothing is dropped for its age: what retention says is done
+ * by the server that opens the store next.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -135,7 +136,7 @@ struct import {
     struct progress progress;
     int64_t saved_ms;
     uint64_t unmoved_n; /* stored since the last look at how much waits to be moved */
-    uint64_t read_n, written_n, known_n, refused_n, invalid_n, histograms_n, exemplars_n, bad_lines_n;
+    uint64_t read_n, written_n, known_n, refused_n, gone_n, invalid_n, histograms_n, exemplars_n, bad_lines_n;
     unsigned messages_n;
 };
 
@@ -199,7 +200,8 @@ static enum status store_piece(struct import *import, const char *source, struct
     import->read_n += decoded->samples_n + decoded->histograms_n + decoded->invalid_histograms + invalid;
     import->written_n += request.written;
     import->known_n += request.duplicates;
-    import->refused_n += ingest_refused(&request);
+    import->refused_n += ingest_refused(&request) - request.beyond_retention;
+    import->gone_n += request.beyond_retention;
     import->invalid_n += invalid;
     import->histograms_n += decoded->invalid_histograms;
     import->exemplars_n += ingest_exemplars_lost(decoded, &request);
@@ -411,6 +413,7 @@ static void print_summary(const struct import *import)
     strbuf_f(&out, "/s): %llu stored", (unsigned long long)import->written_n);
     print_count(&out, "stored before", import->known_n);
     print_count(&out, "refused: another value is stored for their time", import->refused_n);
+    print_count(&out, "refused: rollups alone are kept of their time", import->gone_n);
     print_count(&out, "with labels that cannot be stored", import->invalid_n);
     print_count(&out, "native histograms left out", import->histograms_n);
     print_count(&out, "exemplars not stored", import->exemplars_n);
@@ -440,7 +443,7 @@ static int run(struct import *import)
         import->backend->ops->close(import->backend);
     import_state_release(&import->state);
     arena_release(&import->arena);
-    bool all = !import->refused_n && !import->invalid_n && !import->bad_lines_n;
+    bool all = !import->refused_n && !import->gone_n && !import->invalid_n && !import->bad_lines_n;
     return code == CLI_OK && !all ? CLI_FAILED : code;
 }
 

@@ -94,6 +94,7 @@ static enum status retention_of(struct config *config, struct retention *ret, st
     *ret = (struct retention){.rules = rules,
                               .rules_n = config->retention_rules_n,
                               .time_ms = config->storage_retention_time_ms,
+                              .rollups_ms = config->storage_rollups_retention_ms,
                               .size_bytes = (uint64_t)config->storage_retention_size_bytes};
     return OK;
 }

@@ -1,4 +1,5 @@
-/* frontend/cmd_store.c: promsplit store: what a store holds, whether it is as it should be, and its compaction. */
+/* frontend/cmd_store.c: promsplit store: what a store holds, whether it is as it should be, its compaction, and letting
+ * go of rollups that outlive their samples. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +40,8 @@ static enum status stats(struct backend *backend, struct strbuf *out, struct err
         time_row(out, "oldest sample", s.min_time_ms);
         time_row(out, "newest sample", s.max_time_ms);
     }
+    if (s.rollup_min_time_ms != INT64_MAX)
+        time_row(out, "oldest in rollups", s.rollup_min_time_ms);
     row(out, "metadata entries", metadata->n);
     row(out, "bytes on disk", s.disk_bytes);
     row(out, "bytes in use", s.used_bytes);
@@ -51,6 +54,12 @@ static enum status compact(struct backend *backend, struct strbuf *out, struct e
     enum status status = duckdb_backend_compact(backend, reterr);
     if (status == OK)
         status = duckdb_backend_shrink(backend, reterr);
+    return status == OK ? stats(backend, out, reterr) : status;
+}
+
+static enum status forget_rollups(struct backend *backend, struct strbuf *out, struct error *reterr)
+{
+    enum status status = duckdb_backend_forget_rollups(backend, reterr);
     return status == OK ? stats(backend, out, reterr) : status;
 }
 
@@ -75,7 +84,7 @@ static enum status verify(struct backend *backend, struct strbuf *out, struct er
 static const struct {
     const char *name;
     enum status (*run)(struct backend *backend, struct strbuf *out, struct error *reterr);
-} actions[] = {{"stats", stats}, {"verify", verify}, {"compact", compact}};
+} actions[] = {{"stats", stats}, {"verify", verify}, {"compact", compact}, {"forget-rollups", forget_rollups}};
 
 static enum status run(const struct config *config, struct strbuf *out, struct error *reterr)
 {
@@ -90,7 +99,8 @@ static enum status run(const struct config *config, struct strbuf *out, struct e
     while (action < ARRAY_LENGTH(actions) && strcmp(actions[action].name, config->arguments[0]) != 0)
         action++;
     if (action == ARRAY_LENGTH(actions))
-        return error_set(reterr, E_BAD_DATA, "promsplit store does not know \"%s\": stats, verify or compact",
+        return error_set(reterr, E_BAD_DATA,
+                         "promsplit store does not know \"%s\": stats, verify, compact or forget-rollups",
                          config->arguments[0]);
     struct backend *backend;
     enum status status = cli_open_store(&options, &backend, reterr);

@@ -350,7 +350,8 @@ static enum status check_arguments(const struct config *config, enum command com
     case COMMAND_STORE:
         return config->arguments_n == 1
                    ? OK
-                   : error_set(reterr, E_BAD_DATA, "promsplit store wants one of stats, verify, compact");
+                   : error_set(reterr, E_BAD_DATA,
+                               "promsplit store wants one of stats, verify, compact, forget-rollups");
     default:
         return config->arguments_n == 0
                    ? OK
@@ -404,6 +405,40 @@ static enum status read_rollups(struct config *config, struct error *reterr)
     return status == OK ? OK : error_prefix(reterr, "--storage.rollups.match: ");
 }
 
+/* Rollups that outlive their samples: one age for these, one for those. */
+static enum status check_rollups_retention(const struct config *config, struct error *reterr)
+{
+    struct strbuf asked, raw;
+    if (config->storage_rollups_retention_ms == 0)
+        return OK;
+    if (config->rollups_n == 0)
+        return error_set(reterr, E_BAD_DATA, "--storage.rollups.retention needs --storage.rollups.levels");
+    if (config->storage_retention_time_ms == 0)
+        return error_set(reterr, E_BAD_DATA,
+                         "--storage.rollups.retention needs --storage.retention.time: samples that are kept for ever "
+                         "keep their rollups");
+    if (config->storage_retention_size_bytes > 0)
+        return error_set(reterr, E_BAD_DATA,
+                         "--storage.rollups.retention cannot be set with --storage.retention.size: a limit by size "
+                         "takes samples with their rollups");
+    if (config->retention_rules_n > 0)
+        return error_set(reterr, E_BAD_DATA,
+                         "--storage.rollups.retention cannot be set with storage.retention.rules: these say how long "
+                         "all of a series is kept");
+    if (config->storage_rollups_retention_ms >= config->storage_retention_time_ms)
+        return OK;
+    strbuf_init(&asked, 64);
+    strbuf_init(&raw, 64);
+    promql_print_duration(&asked, config->storage_rollups_retention_ms);
+    promql_print_duration(&raw, config->storage_retention_time_ms);
+    error_set(reterr, E_BAD_DATA,
+              "--storage.rollups.retention: %s asked, no less than --storage.retention.time, %s, is allowed",
+              strbuf_view(&asked).ptr, strbuf_view(&raw).ptr);
+    strbuf_release(&asked);
+    strbuf_release(&raw);
+    return E_BAD_DATA;
+}
+
 enum status config_parse(struct config *config, enum command command, int argc, char *const argv[],
                          struct error *reterr)
 {
@@ -431,7 +466,7 @@ enum status config_parse(struct config *config, enum command command, int argc, 
         status = config_file_read(config, r.given, reterr);
     if (status == OK)
         status = read_rollups(config, reterr);
-    return status;
+    return status == OK ? check_rollups_retention(config, reterr) : status;
 }
 
 void config_init(struct config *config)

@@ -77,9 +77,10 @@ static const char *command_usage(enum command command)
                "Writes the samples of the store of --storage.path, which no server may have open meanwhile, as\n"
                "JSON lines or OpenMetrics.\n";
     case COMMAND_STORE:
-        return "Usage: promsplit store [flags] stats|verify|compact\n\n"
+        return "Usage: promsplit store [flags] stats|verify|compact|forget-rollups\n\n"
                "Looks at the store of --storage.path, which no server may have open meanwhile: what it holds,\n"
-               "whether everything in it is as it should be, or brings all samples into the layout for queries.\n";
+               "whether everything in it is as it should be; or brings all samples into the layout for queries; or\n"
+               "lets go of the rollups that outlive their samples, and of series that have nothing else.\n";
     default:
         return "Usage: promsplit query [flags] EXPR\n\n"
                "Asks a running server and prints the answer as a table. A range query with --start, --end and\n"
@@ -231,7 +232,7 @@ void config_man_page(struct strbuf *out)
         ".B promsplit query\n[\\fIflags\\fR] \\fIEXPR\\fR\n.br\n"
         ".B promsplit import\n[\\fIflags\\fR] \\fISOURCE\\fR...\n.br\n"
         ".B promsplit export\n[\\fIflags\\fR]\n.br\n"
-        ".B promsplit store\n[\\fIflags\\fR] stats|verify|compact\n.br\n"
+        ".B promsplit store\n[\\fIflags\\fR] stats|verify|compact|forget\\-rollups\n.br\n"
         ".B promsplit \\-\\-version | \\-\\-help | help\n[\\fIcommand\\fR]\n"
         ".SH DESCRIPTION\n"
         "promsplit stands where a Prometheus server is expected. It stores what Prometheus remote\\-writes, takes\n"

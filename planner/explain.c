@@ -296,8 +296,31 @@ static void text_scan(struct strbuf *out, const struct scan_figures *scan)
     strbuf_f(out, "%" PRIu64 " recent samples, of which it needs %" PRIu64 "\n", scan->recent_n, scan->recent_needed_n);
 }
 
-static void text_fragment(struct strbuf *out, const struct fragment *fragment, const struct scan_figures *scan,
-                          uint32_t i)
+/* Whether it would read samples that are gone. */
+static bool reaches_behind(const struct fragment *fragment, const struct plan_options *options)
+{
+    return options->raw_from_ms && fragment->span.min_ms < options->raw_from_ms;
+}
+
+static void text_behind(struct strbuf *out, const struct fragment *fragment, const struct plan_options *options)
+{
+    if (!reaches_behind(fragment, options))
+        return;
+    section(out, "  behind");
+    strbuf_cstr(out, "samples before ");
+    print_time(out, options->raw_from_ms);
+    strbuf_cstr(out, " are gone: ");
+    if (fragment->rollup_ms) {
+        strbuf_cstr(out, "buckets of ");
+        promql_print_duration(out, fragment->rollup_ms);
+        strbuf_cstr(out, " answer there\n");
+    } else {
+        strbuf_cstr(out, "this task reads no rollups, and finds nothing there\n");
+    }
+}
+
+static void text_fragment(struct strbuf *out, const struct fragment *fragment, const struct plan_options *options,
+                          const struct scan_figures *scan, uint32_t i)
 {
     strbuf_f(out, "\nTask %-5u", i + 1);
     strbuf_str(out, fragment->promql);
@@ -311,6 +334,7 @@ static void text_fragment(struct strbuf *out, const struct fragment *fragment, c
     strbuf_cstr(out, "samples of ");
     print_span(out, fragment->span);
     strbuf_char(out, '\n');
+    text_behind(out, fragment, options);
     if (fragment->kind == FRAGMENT_RAW)
         return;
     if (fragment->rollup_ms) {
@@ -363,7 +387,7 @@ static void explain_text(struct strbuf *out, const struct split *split, const st
     text_head(out, split, options);
     text_tree(out, split, options);
     for (uint32_t i = 0; i < split->fragments_n; i++)
-        text_fragment(out, &split->fragments[i], scans ? &scans[i] : NULL, i);
+        text_fragment(out, &split->fragments[i], options, scans ? &scans[i] : NULL, i);
     strbuf_char(out, '\n');
     section(out, "Residual");
     if (split->direct) {
@@ -448,8 +472,8 @@ static void json_scan(struct strbuf *out, const struct scan_figures *scan)
              scan->chunks_n, scan->chunks_scanned_n, scan->chunks_needed_n, scan->recent_n, scan->recent_needed_n);
 }
 
-static void json_fragment(struct strbuf *out, const struct fragment *fragment, const struct scan_figures *scan,
-                          uint32_t i)
+static void json_fragment(struct strbuf *out, const struct fragment *fragment, const struct plan_options *options,
+                          const struct scan_figures *scan, uint32_t i)
 {
     strbuf_f(out, "{\"task\":%u,\"kind\":\"%s\",\"promql\":", i + 1, fragment->kind == FRAGMENT_GRID ? "grid" : "raw");
     strbuf_json(out, fragment->promql);
@@ -460,6 +484,10 @@ static void json_fragment(struct strbuf *out, const struct fragment *fragment, c
     strbuf_cstr(out, ",\"maxMs\":");
     strbuf_i64(out, fragment->span.max_ms);
     strbuf_char(out, '}');
+    if (reaches_behind(fragment, options)) {
+        strbuf_cstr(out, ",\"goneBeforeMs\":");
+        strbuf_i64(out, options->raw_from_ms);
+    }
     if (scan && fragment->kind == FRAGMENT_GRID)
         json_scan(out, scan);
     if (fragment->kind == FRAGMENT_GRID) {
@@ -500,7 +528,7 @@ static void explain_json(struct strbuf *out, const struct split *split, const st
     strbuf_cstr(out, "],\"tasks\":[");
     for (uint32_t i = 0; i < split->fragments_n; i++) {
         strbuf_cstr(out, i ? "," : "");
-        json_fragment(out, &split->fragments[i], scans ? &scans[i] : NULL, i);
+        json_fragment(out, &split->fragments[i], options, scans ? &scans[i] : NULL, i);
     }
     strbuf_f(out, "],\"direct\":%s,\"residual\":", split->direct ? "true" : "false");
     strbuf_init(&text, TREE_BYTES);

@@ -66,6 +66,7 @@ struct plan_options {
      * read them, and when. */
     const int64_t *rollups_ms;
     size_t rollups_n;
+    int64_t raw_from_ms; /* samples before it are gone, though rollups may tell of them, for explain; 0: none is */
     /* Steps of any one grid, inner ones included. Subqueries have many: not the API's 11 000 for range queries. */
     uint32_t points_max;
 

@@ -1,6 +1,7 @@
 /* backend/duckdb/catalogue_load.c: the catalogue out of the tables, when the database is opened. */
 #include "backend/duckdb/catalogue.h"
 #include "backend/duckdb/decode.h"
+#include "backend/duckdb/rollup.h"
 #include "backend/duckdb/stored_value.h"
 #include "base/assert.h"
 #include "base/float_text.h"
@@ -44,16 +45,16 @@ static enum status load_series(struct catalogue *c, struct connection *connectio
 
 static void note_samples(struct catalogue *c, duckdb_data_chunk chunk, struct totals *totals)
 {
-    const void *column[5];
+    const void *column[7];
     for (idx_t i = 0; i < ARRAY_LENGTH(column); i++)
         column[i] = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, i));
     const uint32_t *ids = column[0];
-    const int64_t *oldest = column[1], *newest = column[2], *counts = column[4];
+    const int64_t *oldest = column[1], *newest = column[2], *counts = column[4], *min = column[5], *max = column[6];
     const double *values = column[3];
     for (idx_t row = 0; row < duckdb_data_chunk_get_size(chunk); row++) {
         totals->samples_n += (uint64_t)counts[row];
-        totals->min_ms = oldest[row] < totals->min_ms ? oldest[row] : totals->min_ms;
-        totals->max_ms = newest[row] > totals->max_ms ? newest[row] : totals->max_ms;
+        totals->min_ms = counts[row] && min[row] < totals->min_ms ? min[row] : totals->min_ms;
+        totals->max_ms = counts[row] && max[row] > totals->max_ms ? max[row] : totals->max_ms;
         struct known_series *series = catalogue_at(c, ids[row]);
         if (!series)
             continue;
@@ -64,16 +65,24 @@ static void note_samples(struct catalogue *c, duckdb_data_chunk chunk, struct to
     }
 }
 
+/* What rollups alone tell of are no samples, but the series is there for it. */
 static enum status load_newest(struct catalogue *c, struct connection *connection, struct totals *totals,
                                struct error *reterr)
 {
     duckdb_result result;
-    enum status status =
-        engine_query(connection,
-                     "SELECT series, min(tmin), max(tmax), arg_max(newest, tmax), sum(n)::BIGINT FROM ("
-                     "SELECT series, tmin, tmax, value[n] AS newest, n FROM chunks UNION ALL "
-                     "SELECT series, ts, ts, value, 1 FROM recent) GROUP BY series",
-                     true, NULL, &result, reterr);
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "SELECT series, min(tmin), max(tmax), arg_max(newest, tmax), sum(n)::BIGINT, "
+                    "coalesce(min(tmin) FILTER (n > 0), 0), coalesce(max(tmax) FILTER (n > 0), 0) FROM ("
+                    "SELECT series, tmin, tmax, value[n] AS newest, n FROM chunks UNION ALL "
+                    "SELECT series, ts, ts, value, 1 FROM recent UNION ALL ");
+    enum status status = rollup_write_outliving(&sql, connection, "series, tmin, tmax, value[-1], 0", reterr);
+    sql_words(&sql, ") GROUP BY series");
+    if (status == OK)
+        status = sql_status(&sql, reterr);
+    if (status == OK)
+        status = engine_query(connection, strbuf_view(&sql.text).ptr, true, NULL, &result, reterr);
+    sql_release(&sql);
     if (status != OK)
         return status;
     duckdb_data_chunk chunk = NULL;

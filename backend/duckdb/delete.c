@@ -3,7 +3,9 @@
  * What is deleted is what was committed when the call began; samples that come while it runs stay. Chunks inside the
  * span go; those that reach over its ends are written anew without what lies in it, so that each still has all samples
  * of its series from tmin to tmax, and a series still has one chunk in a partition. As with a move, the new chunks
- * count once `moved` has their number (schema.h). All is one transaction of removal.h.
+ * count once `moved` has their number (schema.h). Of samples that are gone and rollups alone tell of, whole buckets go,
+ * of the longest level, at every level: they have no parts, and levels must not answer differently. All is one
+ * transaction of removal.h.
  */
 #include <unistd.h>
 
@@ -42,13 +44,19 @@ static enum status doom(struct removal *r, const struct series_query *query, str
 {
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT series, sum(n)::BIGINT AS n FROM (");
+    sql_words(&sql, "SELECT series, sum(n)::BIGINT AS n FROM (SELECT series, n FROM (");
     schema_counts(&sql, query->span, r->batch);
     sql_words(&sql, " UNION ALL ");
     schema_histograms(&sql, "series, 1 AS n", query->span, r->batch);
+    sql_words(&sql, ") WHERE n > 0");
+    if (rollup_may_outlive(r->store)) {
+        sql_words(&sql, " UNION ALL SELECT series, 0 FROM (");
+        rollup_write_alone(&sql, r->store->rollups.coarsest_ms, query->span);
+        sql_words(&sql, ")");
+    }
     sql_words(&sql, ") WHERE ");
     write_chosen(&sql, query);
-    sql_words(&sql, " GROUP BY series HAVING sum(n) > 0");
+    sql_words(&sql, " GROUP BY series");
     return removal_doom(r, &sql, reterr);
 }
 
@@ -117,16 +125,19 @@ static enum status delete_histograms(struct removal *r, struct time_span span, s
 
 static enum status take_out(struct removal *r, const struct series_query *query, struct error *reterr)
 {
-    r->cut_ms = query->span.min_ms;
-    enum status status = doom(r, query, reterr);
-    if (status != OK || r->samples_n == 0)
+    struct series_query touched = *query; /* no sample lies in what is more */
+    enum status status = rollup_touched(&r->store->rollups, r->connection, query->span, &touched.span, reterr);
+    r->cut_ms = touched.span.min_ms;
+    if (status == OK)
+        status = doom(r, &touched, reterr);
+    if (status != OK || r->doomed_n == 0)
         return status;
-    status = delete_inside(r, query->span, reterr);
+    status = delete_inside(r, touched.span, reterr);
     if (status == OK)
-        status = cut_ends(r, query->span, reterr);
+        status = cut_ends(r, touched.span, reterr);
     if (status == OK)
-        status = delete_recent(r, query->span, reterr);
-    return status == OK ? delete_histograms(r, query->span, reterr) : status;
+        status = delete_recent(r, touched.span, reterr);
+    return status == OK ? delete_histograms(r, touched.span, reterr) : status;
 }
 
 /* A move may be under way for seconds; the caller's patience is looked after meanwhile. */
@@ -155,9 +166,10 @@ enum status store_delete_series(struct backend *backend, const struct series_que
     status = removal_begin(&removal, store, cancel, reterr);
     if (status == OK)
         status = removal_end(&removal, take_out(&removal, query, reterr), reterr);
-    if (status == OK && removal.samples_n > 0) {
+    if (status == OK && removal.doomed_n > 0) {
         retention_look_again(store);
         compactor_checkpoint(store);
+        status = rollup_look(&store->rollups, c->connection, reterr);
     }
     pthread_mutex_unlock(&c->running);
     if (status == OK)

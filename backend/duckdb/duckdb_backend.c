@@ -96,6 +96,7 @@ static enum status store_stats(struct backend *backend, struct backend_stats *re
     stats.retention_failures_n = atomic_load_explicit(&store->retention.failures_n, memory_order_relaxed);
     stats.rollup_rounds_n = atomic_load_explicit(&store->rollups.rounds_n, memory_order_relaxed);
     stats.rollup_failures_n = atomic_load_explicit(&store->rollups.failures_n, memory_order_relaxed);
+    stats.rollup_min_time_ms = atomic_load(&store->rollups.oldest_ms);
     stats.rollup_spent_us = atomic_load_explicit(&store->rollups.spent_us, memory_order_relaxed);
     pthread_rwlock_rdlock(&store->writer.catalogue.lock);
     stats.memory_bytes += catalogue_bytes(&store->writer.catalogue);
@@ -209,6 +210,11 @@ enum status duckdb_backend_compact(struct backend *backend, struct error *reterr
 enum status duckdb_backend_shrink(struct backend *backend, struct error *reterr)
 {
     return shrink_run(store_of(backend), true, reterr);
+}
+
+enum status duckdb_backend_forget_rollups(struct backend *backend, struct error *reterr)
+{
+    return retention_forget_rollups(store_of(backend), reterr);
 }
 
 enum status duckdb_backend_retain(struct backend *backend, struct error *reterr)

@@ -16,7 +16,11 @@ struct retention_rule {
 struct retention {
     const struct retention_rule *rules; /* the first that matches a series says; stay until the store is closed */
     size_t rules_n;
-    int64_t time_ms;     /* of series that no rule matches; 0: kept for ever */
+    int64_t time_ms; /* of series that no rule matches; 0: kept for ever */
+    /* Rollups of samples that were dropped for their age stay until all of a partition is so much older than the newest
+     * sample; 0: they go with their samples. Else not less than time_ms, which is not 0, without rules or a size, and
+     * with rollups. */
+    int64_t rollups_ms;
     uint64_t size_bytes; /* the oldest partitions go, whatever the rules say, while there are more; 0: none do */
 };
 
@@ -46,7 +50,8 @@ struct duckdb_options {
     uint64_t slice_samples;     /* that a cursor on raw samples reads by one statement; 0: the default */
     bool bulk; /* for imports: samples of whole partitions become chunks at once; appends wait for moves */
     struct retention retention;
-    const struct rollup_settings *rollups; /* what others were kept goes; NULL: as the store has them */
+    const struct rollup_settings *rollups; /* what others were kept goes, unless it is
+                                              all that is left of samples, then E_BAD_DATA; NULL: as stored */
 };
 
 MUST_USE enum status duckdb_backend_open(const struct duckdb_options *options, struct backend **ret_backend,
@@ -62,9 +67,13 @@ MUST_USE enum status duckdb_backend_shrink(struct backend *backend, struct error
 /* Drops now what retention no longer keeps, which else happens soon after a partition is beyond it. For tests. */
 MUST_USE enum status duckdb_backend_retain(struct backend *backend, struct error *reterr);
 
+/* Takes out the rollups that are all that is left of samples, and series that have nothing else. For a command: what it
+ * lets go of cannot be made again. */
+MUST_USE enum status duckdb_backend_forget_rollups(struct backend *backend, struct error *reterr);
+
 /* Whether the tables hold what docs/storage.md promises. Nobody may write meanwhile: the rules are looked at one after
  * the other. */
-#define VERIFY_RULES_MAX 24
+#define VERIFY_RULES_MAX 32
 
 struct verify_rule {
     const char *text; /* what must hold; static */

@@ -121,9 +121,15 @@ static void write_named(struct sql *sql, const struct series_set *set)
     sql_words(sql, ") AND ");
 }
 
-/* The numbers of series with samples in the span, of all or of few; some more than once. */
-static void write_in_span(struct sql *sql, const struct series_set *set, struct time_span span)
+/* The numbers of series with samples in the span, or with buckets of samples that are gone, of all or of few; some more
+ * than once. */
+static void write_in_span(struct sql *sql, const struct duckdb_store *store, const struct series_set *set,
+                          struct time_span span)
 {
+    if (rollup_may_outlive(store)) {
+        rollup_write_alone(sql, store->rollups.finest_ms, span);
+        sql_words(sql, " UNION ALL ");
+    }
     sql_words(sql, "SELECT series FROM recent WHERE ");
     write_named(sql, set);
     sql_between(sql, "ts", span);
@@ -173,7 +179,7 @@ static enum status resolve(struct listing *l, struct error *reterr)
     struct connection *connection = NULL;
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
-    write_in_span(&sql, &l->doubtful, l->query->span);
+    write_in_span(&sql, l->store, &l->doubtful, l->query->span);
     enum status status = sql_status(&sql, reterr);
     if (status == OK)
         status = engine_acquire(&l->store->engine, l->cancel, &connection, reterr);

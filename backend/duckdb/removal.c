@@ -30,7 +30,8 @@ struct outcome {
     size_t newest_n;
     uint32_t *left; /* if cut_ms is set: all series that keep some */
     size_t left_n;
-    struct time_span bounds; /* of all that is left; INT64_MAX, INT64_MIN: nothing */
+    struct time_span bounds; /* of all samples that are left; INT64_MAX, INT64_MIN: nothing */
+    int64_t rolled_ms;       /* the oldest sample that is gone and rollups tell of, or INT64_MAX */
 };
 
 static enum status no_memory(struct error *reterr)
@@ -79,7 +80,7 @@ enum status removal_doom(struct removal *r, struct sql *chosen, struct error *re
     status = removal_change(r, &sql, NULL, reterr);
     duckdb_result rows;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT coalesce(sum(n), 0)::BIGINT FROM " REMOVAL_DOOMED);
+    sql_words(&sql, "SELECT coalesce(sum(n), 0)::BIGINT, count(*)::BIGINT FROM " REMOVAL_DOOMED);
     if (status == OK)
         status = engine_ask(r->connection, &sql, r->cancel, &rows, reterr);
     else
@@ -87,6 +88,7 @@ enum status removal_doom(struct removal *r, struct sql *chosen, struct error *re
     if (status != OK)
         return status;
     r->samples_n = (uint64_t)duckdb_value_int64(&rows, 0, 0);
+    r->doomed_n = (uint64_t)duckdb_value_int64(&rows, 1, 0);
     duckdb_destroy_result(&rows);
     return OK;
 }
@@ -117,6 +119,12 @@ static enum status find_remaining(struct removal *r, struct error *reterr)
     schema_within(&sql, r->batch);
     sql_words(&sql, " UNION ALL ");
     schema_histograms(&sql, "series, ts AS tmax", EVER, r->batch);
+    sql_words(&sql, " UNION ALL ");
+    enum status status = rollup_write_outliving(&sql, r->connection, "series, tmax", reterr);
+    if (status != OK) {
+        sql_release(&sql);
+        return status;
+    }
     sql_words(&sql, ") WHERE series IN (SELECT series FROM " REMOVAL_DOOMED ") GROUP BY series");
     return removal_change(r, &sql, NULL, reterr);
 }
@@ -154,9 +162,15 @@ static enum status find_newest(struct removal *r, struct outcome *o, struct erro
     schema_within(&sql, r->batch);
     sql_words(&sql, " UNION ALL ");
     schema_histograms(&sql, "series, ts, NULL, histogram", EVER, r->batch);
+    sql_words(&sql, " UNION ALL ");
+    enum status status = rollup_write_outliving(&sql, r->connection, "series, tmax, value[-1], NULL", reterr);
+    if (status != OK) {
+        sql_release(&sql);
+        return status;
+    }
     sql_words(&sql, ") USING (series, newest) WHERE newest < ");
     sql_i64(&sql, r->cut_ms);
-    enum status status = engine_ask(r->connection, &sql, r->cancel, &rows, reterr);
+    status = engine_ask(r->connection, &sql, r->cancel, &rows, reterr);
     if (status != OK)
         return status;
     o->newest = malloc(((size_t)duckdb_row_count(&rows) + 1) * sizeof *o->newest);
@@ -211,7 +225,19 @@ static enum status find_bounds(struct removal *r, struct outcome *o, struct erro
         return status;
     sql_init(&histograms, SQL_BYTES_MAX);
     schema_histograms(&histograms, "min(ts), max(ts)", EVER, r->batch);
-    return widen(r, &histograms, &o->bounds, reterr);
+    status = widen(r, &histograms, &o->bounds, reterr);
+    if (status != OK)
+        return status;
+    struct sql outliving;
+    struct time_span rolled = {INT64_MAX, INT64_MIN};
+    sql_init(&outliving, SQL_BYTES_MAX);
+    status = rollup_write_outliving(&outliving, r->connection, "min(tmin), max(tmax)", reterr);
+    if (status == OK)
+        status = widen(r, &outliving, &rolled, reterr);
+    else
+        sql_release(&outliving);
+    o->rolled_ms = rolled.min_ms;
+    return status;
 }
 
 static enum status look(struct removal *r, struct outcome *o, struct error *reterr)
@@ -316,8 +342,9 @@ static void settle(struct removal *r, const struct outcome *o)
     catalogue_remove(catalogue, o->gone, o->gone_n);
     r->series_n = o->gone_n;
     settle_totals(r, o);
+    int64_t oldest_ms = r->store->writer.totals.min_ms;
     if (r->old_ms != INT64_MIN)
-        catalogue_forget_before(catalogue, r->old_ms, r->store->writer.totals.min_ms);
+        catalogue_forget_before(catalogue, r->old_ms, o->rolled_ms < oldest_ms ? o->rolled_ms : oldest_ms);
     atomic_fetch_sub_explicit(&r->store->compactor.recent_n, r->recent_n, memory_order_relaxed);
 }
 
@@ -343,7 +370,7 @@ static enum status finish(struct removal *r, struct outcome *outcome, struct err
 enum status removal_end(struct removal *r, enum status so_far, struct error *reterr)
 {
     struct outcome outcome = {.gone = NULL};
-    bool any = so_far != OK || r->samples_n > 0;
+    bool any = so_far != OK || r->doomed_n > 0;
     if (so_far == OK && any)
         so_far = look(r, &outcome, reterr);
     if (so_far == OK && any) {

@@ -6,6 +6,10 @@
  * between two of them. A transaction deletes everything older than the end of its last partition, not only what it
  * counted, and appends refuse what is older than the retention: a late row does not stay behind.
  *
+ * Rollups that are kept longer than their samples stay behind when those go, in the same transaction, which also stores
+ * the horizon (rollup.h): raw samples and rollups, or rollups alone, never neither. Samples wait for their rollups to
+ * be made. What is older than the rollups' own age goes by partitions, too.
+ *
  * Size is that of the file's blocks in use and of the log. Deleted rows give their blocks back at the next checkpoint,
  * if no reader's old snapshot needs them, else at a later one; until then the table's own count of rows tells how much
  * of what is in use is already on its way out. What a partition holds is its share of the samples.
@@ -28,7 +32,8 @@ struct round {
     struct cancel *cancel;
     int64_t *until;
     size_t classes_n;
-    int64_t cap_ms; /* of all classes, in the transaction under way */
+    int64_t rollups_until_ms; /* of rollups that outlive their samples; INT64_MIN: none goes */
+    int64_t cap_ms;           /* of all classes, in the transaction under way */
     bool dropped;
 };
 
@@ -89,13 +94,18 @@ int64_t retention_suspect_ms(struct duckdb_store *store)
         if (time_ms && before(newest_ms, time_ms) > suspect_ms)
             suspect_ms = before(newest_ms, time_ms);
     }
+    int64_t raw_from_ms = atomic_load(&store->rollups.raw_from_ms);
+    if (raw_from_ms != ROLLUP_NEVER && raw_from_ms > suspect_ms)
+        suspect_ms = raw_from_ms;
     return suspect_ms;
 }
 
 int64_t retention_oldest_ms(struct duckdb_store *store, struct labels labels)
 {
     int64_t time_ms = class_time_ms(&store->retention.keep, class_of(store, labels));
-    return time_ms ? before(store->writer.totals.max_ms, time_ms) : INT64_MIN;
+    int64_t oldest_ms = time_ms ? before(store->writer.totals.max_ms, time_ms) : INT64_MIN;
+    int64_t raw_from_ms = atomic_load(&store->rollups.raw_from_ms);
+    return raw_from_ms != ROLLUP_NEVER && raw_from_ms > oldest_ms ? raw_from_ms : oldest_ms;
 }
 
 /* --- one transaction --- */
@@ -179,7 +189,9 @@ static enum status take_out(struct removal *r, const struct round *round, struct
     write_old(&chunks, round, "tmin");
     status = removal_change(r, &chunks, NULL, reterr);
     if (status == OK)
-        status = forget_rollups(r, round, reterr);
+        status = round->store->retention.keep.rollups_ms
+                     ? rollup_outlive(r->connection, round->cap_ms, r->cancel, reterr)
+                     : forget_rollups(r, round, reterr);
     if (status != OK)
         return status;
     sql_init(&recent, SQL_BYTES_MAX);
@@ -198,13 +210,19 @@ static enum status drop(struct round *round, int64_t last, size_t partitions_n, 
 {
     struct retention_state *state = &round->store->retention;
     struct removal r;
+    struct duckdb_store *store = round->store;
+    bool outlived = state->keep.rollups_ms > 0;
     round->cap_ms = partitions_span(last + 1, last + 1).min_ms;
-    enum status status = removal_begin(&r, round->store, round->cancel, reterr);
+    if (outlived && round->cap_ms > atomic_load(&store->rollups.raw_from_ms))
+        atomic_store(&store->rollups.raw_from_ms, round->cap_ms); /* if this fails: what is so old is refused anyway */
+    enum status status = removal_begin(&r, store, round->cancel, reterr);
     r.old_ms = round->cap_ms;
     if (status == OK)
         status = removal_end(&r, take_out(&r, round, reterr), reterr);
     if (status != OK)
         return status;
+    if (outlived)
+        atomic_store(&store->backend.raw_from_ms, round->cap_ms);
     round->dropped = round->dropped || r.samples_n > 0;
     atomic_fetch_add_explicit(&state->partitions_n, partitions_n, memory_order_relaxed);
     atomic_fetch_add_explicit(&state->samples_n, r.samples_n, memory_order_relaxed);
@@ -294,22 +312,76 @@ static int64_t latest_until(const struct round *round)
     return latest;
 }
 
-/* Fills `until`; when the next partition of any class will be beyond goes to *ret_due_ms. */
+/* The beginning of the partition that is time_ms old; *due_ms becomes no later than when the next one is. */
+static int64_t bound_of(int64_t newest_ms, int64_t time_ms, int64_t *due_ms)
+{
+    int64_t part = partition_of(before(newest_ms, time_ms)), due;
+    if (!__builtin_add_overflow(partitions_span(part + 1, part + 1).min_ms, time_ms, &due) && due < *due_ms)
+        *due_ms = due;
+    return partitions_span(part, part).min_ms;
+}
+
+/* Fills `until`; when the next partition of any class will be beyond, or rollups, goes to *ret_due_ms. */
 static void find_bounds(struct round *round, int64_t newest_ms, int64_t *ret_due_ms)
 {
     const struct retention *keep = &round->store->retention.keep;
     *ret_due_ms = INT64_MAX;
     for (size_t i = 0; i < round->classes_n; i++) {
-        int64_t time_ms = class_time_ms(keep, i), due_ms;
-        round->until[i] = INT64_MIN;
-        if (time_ms == 0)
-            continue;
-        int64_t part = partition_of(before(newest_ms, time_ms));
-        round->until[i] = partitions_span(part, part).min_ms;
-        if (!__builtin_add_overflow(partitions_span(part + 1, part + 1).min_ms, time_ms, &due_ms) &&
-            due_ms < *ret_due_ms)
-            *ret_due_ms = due_ms;
+        int64_t time_ms = class_time_ms(keep, i);
+        round->until[i] = time_ms ? bound_of(newest_ms, time_ms, ret_due_ms) : INT64_MIN;
     }
+    round->rollups_until_ms = keep->rollups_ms ? bound_of(newest_ms, keep->rollups_ms, ret_due_ms) : INT64_MIN;
+}
+
+/* Before which time samples may go, if their rollups are to stay: there must be some first. */
+static enum status limit_cap(struct round *round, bool *ret_held, struct error *reterr)
+{
+    struct duckdb_store *store = round->store;
+    int64_t settled_ms;
+    *ret_held = false;
+    if (store->retention.keep.rollups_ms == 0 || round->cap_ms == INT64_MIN)
+        return OK;
+    enum status status =
+        rollup_settled(store->compactor.connection, writer_totals(&store->writer).batch, &settled_ms, reterr);
+    if (status != OK)
+        return status;
+    *ret_held = settled_ms < round->cap_ms;
+    round->cap_ms = *ret_held ? settled_ms : round->cap_ms;
+    return OK;
+}
+
+/* Takes out what rollups tell of samples before until_ms that are gone. */
+static enum status take_out_rollups(struct removal *r, int64_t until_ms, struct error *reterr)
+{
+    int64_t raw_from_ms;
+    struct sql doomed;
+    enum status status = rollup_horizon(r->connection, &raw_from_ms, reterr);
+    if (status != OK)
+        return status;
+    until_ms = until_ms < raw_from_ms ? until_ms : raw_from_ms;
+    if (until_ms == ROLLUP_NEVER)
+        return OK;
+    r->old_ms = until_ms;
+    sql_init(&doomed, SQL_BYTES_MAX);
+    sql_words(&doomed, "SELECT series, 0::BIGINT AS n FROM (");
+    rollup_write_alone(&doomed, r->store->rollups.coarsest_ms, (struct time_span){INT64_MIN, until_ms - 1});
+    sql_words(&doomed, ") GROUP BY series");
+    status = removal_doom(r, &doomed, reterr);
+    return status == OK && r->doomed_n > 0 ? rollup_forget(r->connection, until_ms, "", r->cancel, reterr) : status;
+}
+
+static enum status drop_rollups(struct round *round, int64_t until_ms, struct error *reterr)
+{
+    struct duckdb_store *store = round->store;
+    struct removal r;
+    enum status status = removal_begin(&r, store, round->cancel, reterr);
+    if (status == OK)
+        status = removal_end(&r, take_out_rollups(&r, until_ms, reterr), reterr);
+    if (status != OK)
+        return status;
+    round->dropped = round->dropped || r.doomed_n > 0;
+    atomic_fetch_add_explicit(&store->retention.series_n, r.series_n, memory_order_relaxed);
+    return rollup_look(&store->rollups, store->compactor.connection, reterr);
 }
 
 static enum status drop_by_age(struct round *round, struct error *reterr)
@@ -317,15 +389,22 @@ static enum status drop_by_age(struct round *round, struct error *reterr)
     struct retention_state *state = &round->store->retention;
     int64_t newest_ms = writer_totals(&round->store->writer).max_ms, due_ms;
     struct old_partitions found = {.at = NULL};
+    bool held;
     if (newest_ms < atomic_load_explicit(&state->due_ms, memory_order_relaxed))
         return OK;
     find_bounds(round, newest_ms, &due_ms);
     round->cap_ms = latest_until(round);
-    enum status status = round->cap_ms == INT64_MIN ? OK : find_partitions(round, &found, reterr);
+    enum status status = limit_cap(round, &held, reterr);
+    if (status == OK && round->cap_ms != INT64_MIN)
+        status = find_partitions(round, &found, reterr);
     if (status == OK)
         status = drop_first(round, &found, found.n, reterr);
     free(found.at);
     if (status == OK)
+        status = atomic_load(&round->store->rollups.oldest_ms) < round->rollups_until_ms
+                     ? drop_rollups(round, round->rollups_until_ms, reterr)
+                     : OK;
+    if (status == OK && !held)
         atomic_store_explicit(&state->due_ms, due_ms, memory_order_relaxed);
     return status;
 }
@@ -413,9 +492,24 @@ enum status retention_run(struct duckdb_store *store, struct error *reterr)
     return status;
 }
 
+enum status retention_forget_rollups(struct duckdb_store *store, struct error *reterr)
+{
+    struct round round = {.store = store, .cancel = &store->compactor.cancel};
+    pthread_mutex_lock(&store->compactor.running);
+    enum status status = drop_rollups(&round, INT64_MAX, reterr);
+    if (status == OK)
+        status = rollup_settle_horizon(store, reterr);
+    if (status == OK && round.dropped)
+        compactor_checkpoint(store);
+    pthread_mutex_unlock(&store->compactor.running);
+    return status;
+}
+
 enum status retention_init(struct duckdb_store *store, const struct retention *keep, struct error *reterr)
 {
     enum status status = OK;
+    PRE(keep->rollups_ms == 0 ||
+        (keep->time_ms > 0 && keep->rollups_ms >= keep->time_ms && keep->rules_n == 0 && keep->size_bytes == 0));
     store->retention.keep = *keep;
     retention_look_again(store);
     for (size_t i = 0; status == OK && i < keep->rules_n; i++) {

@@ -6,6 +6,7 @@
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "base/assert.h"
+#include "base/float_text.h"
 
 #define FRESH_ROLLUPS "fresh_rollups" /* temporary: rows about to be stored */
 
@@ -13,8 +14,6 @@
 #define SPAN_MS_MAX (ROLLUP_SPAN_BUCKETS * PARTITION_MS)
 
 #define LISTS "ts, value, weight, sum_ts, sum_value, sum_weight"
-
-#define NEVER (-INT64_MAX) /* of a store that has no rollups yet; it can be written as a number */
 
 static const struct time_span EVER = {INT64_MIN, INT64_MAX};
 
@@ -110,9 +109,11 @@ static void write_key(struct sql *sql, const struct rollup_settings *settings)
 static void write_row(struct sql *sql, const struct rollup_settings *settings)
 {
     sql_words(sql, "INSERT INTO rolled SELECT ");
-    sql_i64(sql, NEVER);
+    sql_i64(sql, ROLLUP_NEVER);
     sql_words(sql, settings->selectors_n ? ", true, " : ", false, ");
     write_key(sql, settings);
+    sql_words(sql, ", ");
+    sql_i64(sql, ROLLUP_NEVER);
 }
 
 /* In a transaction: nothing is made yet. */
@@ -153,44 +154,211 @@ static enum status compare(struct connection *connection, const struct rollup_se
     return OK;
 }
 
-enum status rollup_init(struct duckdb_store *store, const struct rollup_settings *settings, struct error *reterr)
-{
-    struct connection *connection = store->compactor.connection;
-    enum status status = OK;
-    bool same = true;
-    store->rollups.catalogue = &store->writer.catalogue;
-    for (size_t i = 0; settings && status == OK && i < settings->selectors_n; i++) {
-        status = match_check(&store->regex, settings->selectors[i].matchers, settings->selectors[i].matchers_n, reterr);
-        if (status != OK)
-            error_prefix(reterr, "rollup rule %zu: ", i + 1);
-    }
-    if (settings && status == OK)
-        status = compare(connection, settings, &same, reterr);
-    if (status != OK || same)
-        return status;
-    status = engine_begin(connection, reterr);
-    return status == OK ? engine_end(connection, begin_anew(connection, settings, reterr), reterr) : status;
-}
-
 /* What the table rolled says. */
 struct rolled {
     bool is_on, selective; /* selective: not all series have rollups */
-    int64_t until_ms;
+    int64_t until_ms, raw_from_ms;
 };
 
 static enum status rolled_get(struct connection *connection, struct rolled *ret_rolled, struct error *reterr)
 {
     duckdb_result rows;
-    enum status status = engine_query(connection, "SELECT until, selective FROM rolled", false, NULL, &rows, reterr);
+    enum status status =
+        engine_query(connection, "SELECT until, selective, raw_from FROM rolled", false, NULL, &rows, reterr);
     if (status != OK)
         return status;
-    *ret_rolled = (struct rolled){.is_on = duckdb_row_count(&rows) > 0};
+    *ret_rolled = (struct rolled){.is_on = duckdb_row_count(&rows) > 0, .raw_from_ms = ROLLUP_NEVER};
     if (ret_rolled->is_on) {
         ret_rolled->until_ms = duckdb_value_int64(&rows, 0, 0);
         ret_rolled->selective = duckdb_value_boolean(&rows, 1, 0);
+        ret_rolled->raw_from_ms = duckdb_value_int64(&rows, 2, 0);
     }
     duckdb_destroy_result(&rows);
     return OK;
+}
+
+/* --- what cannot be made again --- */
+
+static enum status find_levels(struct rollups *rollups, struct connection *connection, struct error *reterr)
+{
+    duckdb_result rows;
+    enum status status =
+        engine_query(connection, "SELECT coalesce(min(level), 0), coalesce(max(level), 0) FROM rollup_levels, rolled",
+                     false, NULL, &rows, reterr);
+    if (status != OK)
+        return status;
+    rollups->finest_ms = duckdb_value_int64(&rows, 0, 0);
+    rollups->coarsest_ms = duckdb_value_int64(&rows, 1, 0);
+    duckdb_destroy_result(&rows);
+    return OK;
+}
+
+/* A text made by the statement. */
+static enum status ask_text(struct connection *connection, struct sql *sql, struct strbuf *out, struct error *reterr)
+{
+    duckdb_result rows;
+    enum status status = engine_ask(connection, sql, NULL, &rows, reterr);
+    if (status != OK)
+        return status;
+    char *text = duckdb_row_count(&rows) > 0 ? duckdb_value_varchar(&rows, 0, 0) : NULL;
+    strbuf_cstr(out, text ? text : "");
+    duckdb_free(text);
+    duckdb_destroy_result(&rows);
+    return strbuf_status(out, "the settings of rollups", reterr);
+}
+
+/* "1h and 5m of all series" */
+static enum status describe(struct connection *connection, const char *levels, const char *key, struct strbuf *out,
+                            struct error *reterr)
+{
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "SELECT coalesce(string_agg(CASE WHEN level = 3600000 THEN '1h' ELSE (level // 60000) || 'm' END, "
+                    "' and ' ORDER BY level DESC), 'none') FROM (");
+    sql_words(&sql, levels);
+    sql_words(&sql, ")");
+    enum status status = ask_text(connection, &sql, out, reterr);
+    sql_init(&sql, SQL_BYTES_MAX);
+    /* The key has a selector's text in quotes, of which those inside are doubled. */
+    sql_words(&sql, "SELECT CASE WHEN settings LIKE '%''%' THEN ' of series that match ' || "
+                    "replace(regexp_extract(settings, '''(.*)''', 1), '''''', '''') ELSE ' of all series' END FROM (");
+    sql_words(&sql, key);
+    sql_words(&sql, ")");
+    if (status == OK)
+        return ask_text(connection, &sql, out, reterr);
+    sql_release(&sql);
+    return status;
+}
+
+static enum status describe_asked(struct connection *connection, const struct rollup_settings *settings,
+                                  struct strbuf *out, struct error *reterr)
+{
+    struct sql levels, key;
+    if (settings->levels_n == 0) {
+        strbuf_cstr(out, "none");
+        return OK;
+    }
+    sql_init(&levels, SQL_BYTES_MAX);
+    sql_init(&key, SQL_BYTES_MAX);
+    write_levels(&levels, settings);
+    sql_words(&key, "SELECT ");
+    write_key(&key, settings);
+    sql_words(&key, " AS settings");
+    enum status status = sql_status(&key, reterr);
+    if (status == OK)
+        status = describe(connection, strbuf_view(&levels.text).ptr, strbuf_view(&key.text).ptr, out, reterr);
+    sql_release(&levels);
+    sql_release(&key);
+    return status;
+}
+
+static enum status refuse_loss(struct connection *connection, const struct rollup_settings *settings, bool same,
+                               int64_t raw_from_ms, struct error *reterr)
+{
+    struct strbuf stored, asked;
+    char from[32];
+    time_text_json(from, raw_from_ms);
+    strbuf_init(&stored, SQL_BYTES_MAX);
+    strbuf_init(&asked, SQL_BYTES_MAX);
+    enum status status =
+        describe(connection, "SELECT level FROM rollup_levels", "SELECT settings FROM rolled", &stored, reterr);
+    if (status == OK)
+        status = describe_asked(connection, settings, &asked, reterr);
+    if (status == OK && same)
+        status = error_set(reterr, E_BAD_DATA,
+                           "rollups alone tell of samples before %s, and would be dropped without "
+                           "--storage.rollups.retention: set it, or let them go with: promsplit store forget-rollups",
+                           from);
+    else if (status == OK)
+        status = error_set(reterr, E_BAD_DATA,
+                           "rollups alone tell of samples before %s; they are %s, while --storage.rollups.levels and "
+                           "--storage.rollups.match ask for %s, which can no longer be made there: take the former "
+                           "settings, or let them go with: promsplit store forget-rollups",
+                           from, strbuf_view(&stored).ptr, strbuf_view(&asked).ptr);
+    strbuf_release(&stored);
+    strbuf_release(&asked);
+    return status;
+}
+
+enum status rollup_settle_horizon(struct duckdb_store *store, struct error *reterr)
+{
+    struct connection *connection = store->compactor.connection;
+    struct rolled rolled;
+    duckdb_result rows;
+    enum status status = rolled_get(connection, &rolled, reterr);
+    if (status == OK && rolled.raw_from_ms != ROLLUP_NEVER) {
+        status = engine_query(connection,
+                              "SELECT count(*) FROM (SELECT 1 FROM rollups, rolled WHERE tmin < raw_from LIMIT 1)",
+                              false, NULL, &rows, reterr);
+        bool any = status == OK && duckdb_value_int64(&rows, 0, 0) > 0;
+        if (status == OK)
+            duckdb_destroy_result(&rows);
+        struct sql sql;
+        sql_init(&sql, SQL_BYTES_MAX);
+        sql_words(&sql, "UPDATE rolled SET raw_from = ");
+        sql_i64(&sql, ROLLUP_NEVER);
+        if (status == OK && !any)
+            status = engine_alter(connection, &sql, NULL, NULL, reterr);
+        else
+            sql_release(&sql);
+        rolled.raw_from_ms = any ? rolled.raw_from_ms : ROLLUP_NEVER;
+    }
+    if (status != OK)
+        return status;
+    atomic_store(&store->rollups.raw_from_ms, rolled.raw_from_ms);
+    atomic_store(&store->backend.raw_from_ms, rolled.raw_from_ms == ROLLUP_NEVER ? 0 : rolled.raw_from_ms);
+    return OK;
+}
+
+static enum status take_settings(struct duckdb_store *store, const struct rollup_settings *settings,
+                                 struct error *reterr)
+{
+    struct connection *connection = store->compactor.connection;
+    int64_t raw_from_ms = atomic_load(&store->rollups.raw_from_ms);
+    bool same;
+    enum status status = compare(connection, settings, &same, reterr);
+    if (status != OK)
+        return status;
+    if (raw_from_ms != ROLLUP_NEVER && (!same || store->retention.keep.rollups_ms == 0))
+        return refuse_loss(connection, settings, same, raw_from_ms, reterr);
+    if (same)
+        return OK;
+    status = engine_begin(connection, reterr);
+    return status == OK ? engine_end(connection, begin_anew(connection, settings, reterr), reterr) : status;
+}
+
+enum status rollup_look(struct rollups *rollups, struct connection *connection, struct error *reterr)
+{
+    duckdb_result rows;
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "SELECT min(tmin) FROM rollups WHERE level = ");
+    sql_i64(&sql, rollups->coarsest_ms);
+    enum status status = engine_ask(connection, &sql, NULL, &rows, reterr);
+    if (status != OK)
+        return status;
+    atomic_store(&rollups->oldest_ms, duckdb_value_is_null(&rows, 0, 0) ? INT64_MAX : duckdb_value_int64(&rows, 0, 0));
+    duckdb_destroy_result(&rows);
+    return OK;
+}
+
+enum status rollup_init(struct duckdb_store *store, const struct rollup_settings *settings, struct error *reterr)
+{
+    struct rollups *rollups = &store->rollups;
+    enum status status = OK;
+    rollups->catalogue = &store->writer.catalogue;
+    for (size_t i = 0; settings && status == OK && i < settings->selectors_n; i++) {
+        status = match_check(&store->regex, settings->selectors[i].matchers, settings->selectors[i].matchers_n, reterr);
+        if (status != OK)
+            error_prefix(reterr, "rollup rule %zu: ", i + 1);
+    }
+    if (status == OK)
+        status = rollup_settle_horizon(store, reterr);
+    if (status == OK && settings)
+        status = take_settings(store, settings, reterr);
+    if (status == OK)
+        status = find_levels(rollups, store->compactor.connection, reterr);
+    return status == OK ? rollup_look(rollups, store->compactor.connection, reterr) : status;
 }
 
 /* --- changing rows --- */
@@ -358,6 +526,111 @@ static enum status delete_rows(struct connection *connection, const char *column
     return engine_alter(connection, &sql, cancel, NULL, reterr);
 }
 
+enum status rollup_settled(struct connection *connection, uint64_t batch, int64_t *ret_until_ms, struct error *reterr)
+{
+    struct sql sql;
+    duckdb_result rows;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "SELECT least(until, (SELECT coalesce(min(ts), 9223372036854775807) FROM recent WHERE ");
+    schema_within(&sql, batch);
+    sql_words(&sql, ")) FROM rolled");
+    enum status status = engine_ask(connection, &sql, NULL, &rows, reterr);
+    if (status != OK)
+        return status;
+    int64_t settled_ms = duckdb_row_count(&rows) > 0 ? duckdb_value_int64(&rows, 0, 0) : ROLLUP_NEVER;
+    duckdb_destroy_result(&rows);
+    int64_t part = partition_of(settled_ms);
+    *ret_until_ms = partitions_span(part, part).min_ms;
+    return OK;
+}
+
+enum status rollup_outlive(struct connection *connection, int64_t raw_from_ms, struct cancel *cancel,
+                           struct error *reterr)
+{
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "UPDATE rolled SET raw_from = greatest(raw_from, ");
+    sql_i64(&sql, raw_from_ms);
+    sql_words(&sql, ")");
+    return engine_alter(connection, &sql, cancel, NULL, reterr);
+}
+
+/* The ends of the bucket (k * level, (k + 1) * level] that has the time; itself at the ends of all time. */
+static struct time_span bucket_of(int64_t time_ms, int64_t level_ms)
+{
+    if (time_ms < ROLLUP_NEVER + level_ms || time_ms > INT64_MAX - level_ms)
+        return (struct time_span){time_ms, time_ms};
+    int64_t after = (time_ms - 1) % level_ms;
+    int64_t first_ms = time_ms - (after < 0 ? after + level_ms : after);
+    return (struct time_span){first_ms, first_ms + level_ms - 1};
+}
+
+enum status rollup_horizon(struct connection *connection, int64_t *ret_raw_from_ms, struct error *reterr)
+{
+    struct rolled rolled;
+    enum status status = rolled_get(connection, &rolled, reterr);
+    if (status == OK)
+        *ret_raw_from_ms = rolled.raw_from_ms;
+    return status;
+}
+
+enum status rollup_touched(const struct rollups *rollups, struct connection *connection, struct time_span span,
+                           struct time_span *ret_touched, struct error *reterr)
+{
+    int64_t raw_from_ms, level_ms = rollups->coarsest_ms;
+    enum status status = rollup_horizon(connection, &raw_from_ms, reterr);
+    if (status != OK)
+        return status;
+    *ret_touched = span;
+    if (raw_from_ms == ROLLUP_NEVER || span.min_ms >= raw_from_ms || span.min_ms > span.max_ms)
+        return OK;
+    ret_touched->min_ms = bucket_of(span.min_ms, level_ms).min_ms;
+    if (span.max_ms < raw_from_ms) {
+        int64_t end_ms = bucket_of(span.max_ms, level_ms).max_ms;
+        ret_touched->max_ms = end_ms < raw_from_ms ? end_ms : raw_from_ms - 1;
+    }
+    return OK;
+}
+
+void rollup_write_alone(struct sql *sql, int64_t level_ms, struct time_span span)
+{
+    struct time_span whole = {bucket_of(span.min_ms, level_ms).min_ms, bucket_of(span.max_ms, level_ms).max_ms};
+    sql_words(sql, "SELECT series FROM rollups, rolled WHERE level = ");
+    sql_i64(sql, level_ms);
+    sql_words(sql, " AND tmin < raw_from AND move <= (SELECT move FROM moved) AND ");
+    sql_meets(sql, whole);
+    sql_words(sql, " AND len(list_filter(ts, lambda t: t < raw_from AND ");
+    sql_between(sql, "t", whole);
+    sql_words(sql, ")) > 0");
+}
+
+bool rollup_may_outlive(const struct duckdb_store *store)
+{
+    return store->rollups.coarsest_ms > 0 &&
+           (store->retention.keep.rollups_ms > 0 || atomic_load(&store->rollups.raw_from_ms) != ROLLUP_NEVER);
+}
+
+enum status rollup_write_outliving(struct sql *sql, struct connection *connection, const char *columns,
+                                   struct error *reterr)
+{
+    duckdb_result rows;
+    enum status status =
+        engine_query(connection,
+                     "SELECT coalesce(max(raw_from), -9223372036854775807), coalesce(max(level), 0) FROM rolled, "
+                     "rollup_levels",
+                     false, NULL, &rows, reterr);
+    if (status != OK)
+        return status;
+    sql_words(sql, "SELECT ");
+    sql_words(sql, columns);
+    sql_words(sql, " FROM rollups WHERE tmin < ");
+    sql_i64(sql, duckdb_value_int64(&rows, 0, 0)); /* the engine passes over what lies later, if it is a number */
+    sql_words(sql, " AND level = ");
+    sql_i64(sql, duckdb_value_int64(&rows, 1, 0));
+    duckdb_destroy_result(&rows);
+    return OK;
+}
+
 enum status rollup_forget(struct connection *connection, int64_t until_ms, const char *chosen, struct cancel *cancel,
                           struct error *reterr)
 {
@@ -386,6 +659,7 @@ enum status rollup_retreat(struct connection *connection, int64_t min_ms, struct
     enum status status = rolled_get(connection, &rolled, reterr);
     if (status != OK || !rolled.is_on || min_ms >= rolled.until_ms)
         return status;
+    PRE(min_ms >= rolled.raw_from_ms); /* append refuses what is older */
     status = delete_rows(connection, "tmin", " >= ", min_ms, "", NULL, reterr);
     if (status == OK)
         status = take_out(connection, (struct time_span){min_ms, INT64_MAX}, "", NULL, reterr);
@@ -446,6 +720,7 @@ enum status rollup_advance(struct duckdb_store *store, int64_t limit_ms, bool *r
     struct rollups *rollups = &store->rollups;
     struct rolled rolled;
     int64_t began_us = engine_clock_us();
+    bool any = false;
     enum status status;
     *ret_more = false;
     while ((status = rolled_get(c->connection, &rolled, reterr)) == OK && rolled.is_on && rolled.until_ms < limit_ms) {
@@ -460,7 +735,10 @@ enum status rollup_advance(struct duckdb_store *store, int64_t limit_ms, bool *r
         if (status != OK)
             break;
         atomic_fetch_add_explicit(&rollups->rounds_n, 1, memory_order_relaxed);
+        any = true;
     }
+    if (status == OK && any)
+        status = rollup_look(rollups, c->connection, reterr);
     atomic_fetch_add_explicit(&rollups->spent_us, (uint64_t)(engine_clock_us() - began_us), memory_order_relaxed);
     if (status != OK)
         atomic_fetch_add_explicit(&rollups->failures_n, 1, memory_order_relaxed);

@@ -60,6 +60,8 @@ static const char *const ADDITIONS[] = {
     "sum_weight BIGINT[] NOT NULL, move BIGINT NOT NULL)",
     /* One row if there are rollups: chunks that begin before `until` have them, of series that the settings choose. */
     "CREATE TABLE IF NOT EXISTS rolled (until BIGINT NOT NULL, selective BOOLEAN NOT NULL, settings VARCHAR NOT NULL)",
+    /* The horizon: samples before it are gone, and rollups alone tell of them. */
+    "ALTER TABLE rolled ADD COLUMN IF NOT EXISTS raw_from BIGINT DEFAULT -9223372036854775807",
     "CREATE VIEW IF NOT EXISTS rollup_levels AS SELECT 0::BIGINT AS level WHERE false",
     "CREATE MACRO IF NOT EXISTS rollup_series() AS TABLE SELECT series FROM series",
     /* Native histograms, in the form of remote/native_histogram.h, as they came; never in chunks. One row per (series,

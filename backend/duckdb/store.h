@@ -198,7 +198,9 @@ MUST_USE enum status shrink_run(struct duckdb_store *store, bool quiet, struct e
 MUST_USE enum status retention_init(struct duckdb_store *store, const struct retention *keep, struct error *reterr);
 MUST_USE enum status retention_run(struct duckdb_store *store, struct error *reterr); /* drops what is due, now */
 bool retention_due(struct duckdb_store *store);
-void retention_look_again(struct duckdb_store *store); /* the newest sample may be an older one now */
+MUST_USE enum status retention_forget_rollups(struct duckdb_store *store,
+                                              struct error *reterr); /* that outlive samples */
+void retention_look_again(struct duckdb_store *store);               /* the newest sample may be an older one now */
 int64_t retention_oldest_ms(struct duckdb_store *store, struct labels labels); /* that is taken; INT64_MIN: any */
 int64_t retention_suspect_ms(struct duckdb_store *store);                      /* for older ones that is to be asked */
 

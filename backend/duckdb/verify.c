@@ -17,9 +17,10 @@ static const struct {
      "SELECT count(*) FROM series WHERE metric = '' OR map_keys(labels) <> list_sort(list_distinct(map_keys(labels))) "
      "OR "
      "len(list_filter(map_values(labels), lambda v: v = '')) > 0"},
-    {"every series has a sample",
+    {"every series has a sample, or rollups that outlive its samples",
      "SELECT count(*) FROM series ANTI JOIN (SELECT series FROM stored_chunks UNION ALL SELECT series FROM recent "
-     "UNION ALL SELECT series FROM histograms) USING (series)"},
+     "UNION ALL SELECT series FROM histograms UNION ALL SELECT series FROM rollups, rolled WHERE tmin < raw_from) "
+     "USING (series)"},
     {"every chunk is of a series that exists, under its metric",
      "SELECT count(*) FROM stored_chunks ANTI JOIN series USING (series, metric)"},
     {"every chunk is filed under its metric's key",
@@ -42,7 +43,35 @@ static const struct {
     {"samples outside chunks are later than the chunk of their partition",
      "SELECT count(*) FROM recent JOIN (SELECT series, tmin // " PART " AS part, tmax FROM stored_chunks) AS old ON "
      "old.series = recent.series AND old.part = recent.ts // " PART " WHERE recent.ts <= old.tmax"},
-    {"every rollup is that of its chunks, and none lacks",
+    {"no sample is as old as those that are gone and rollups tell of",
+     "SELECT (SELECT count(*) FROM stored_chunks, rolled WHERE tmin < raw_from) + (SELECT count(*) FROM recent, rolled "
+     "WHERE ts < raw_from) + (SELECT count(*) FROM histograms, rolled WHERE ts < raw_from)"},
+    {"rollups are made up to where samples are gone, which is a partition's beginning",
+     "SELECT count(*) FROM rolled WHERE raw_from > -9223372036854775807 AND (raw_from > until OR "
+     "(raw_from > 0 AND raw_from % " PART " <> 0))"},
+    {"every rollup is of a series that exists, under its metric and that one's key",
+     "SELECT (SELECT count(*) FROM rollups ANTI JOIN series USING (series, metric)) + (SELECT count(*) FROM rollups "
+     "WHERE metric_key <> md5_number_lower(metric))"},
+    {"every rollup's lists are as long as each other and in order, and lie in its span",
+     "SELECT count(*) FROM rollups WHERE len(ts) = 0 OR len(value) <> len(ts) OR len(weight) <> len(ts) OR "
+     "len(sum_value) <> len(sum_ts) OR len(sum_weight) <> len(sum_ts) OR ts <> list_sort(ts) OR "
+     "len(list_distinct(ts)) <> len(ts) OR sum_ts <> list_sort(sum_ts) OR len(list_distinct(sum_ts)) <> len(sum_ts) OR "
+     "ts[1] <> tmin OR ts[-1] <> tmax OR sum_ts[1] < tmin OR sum_ts[-1] > tmax OR list_min(weight) < 1 OR "
+     "tmin // greatest(" PART ", level * 24) <> span OR tmax // greatest(" PART ", level * 24) <> span"},
+    {"no series has two rollups of a level in a span",
+     "SELECT count(*) FROM (SELECT 1 FROM rollups GROUP BY level, span, series HAVING count(*) > 1)"},
+    {"all levels tell the same of samples that are gone",
+     "WITH levels AS (SELECT count(*) AS n FROM rollup_levels), told AS (SELECT level, series, tmin // 86400000 AS "
+     "day, "
+     "list_filter(ts, lambda t: t < raw_from) AS times, list_sum(weight[1:len(times)]) AS n, "
+     "list_sum(sum_weight[1:len(list_filter(sum_ts, lambda t: t < raw_from))]) AS sum_n FROM rollups, rolled WHERE "
+     "tmin < raw_from), days AS (SELECT level, series, day, min(times[1]) AS first, max(times[-1]) AS last, sum(n) AS "
+     "n, "
+     "sum(sum_n) AS sum_n FROM told GROUP BY level, series, day) SELECT count(*) FROM (SELECT 1 FROM days, levels "
+     "GROUP "
+     "BY series, day, levels.n HAVING count(*) <> levels.n OR count(DISTINCT (first, last, days.n)) > 1 OR "
+     "bool_or(days.n <> sum_n))"},
+    {"every rollup of chunks is that of its chunks, and none lacks",
      "WITH thinned AS (SELECT level, series, tmin // greatest(" PART ", level * 24) AS span, "
      "prom_thin_edges(ts, value, level) AS edges, prom_thin_sums(ts, value, level) AS sums FROM chunks, rollup_levels "
      "WHERE tmin < (SELECT max(until) FROM rolled) AND series IN (SELECT series FROM rollup_series())), "
@@ -54,13 +83,17 @@ static const struct {
      "wanted AS (SELECT level, series, span, list_select(ts, sorted) AS ts, list_select(value, sorted) AS value, "
      "list_select(weight, sorted) AS weight, list_select(sum_ts, sums_sorted) AS sum_ts, list_select(sum_value, "
      "sums_sorted) AS "
-     "sum_value, list_select(sum_weight, sums_sorted) AS sum_weight FROM places) "
-     "SELECT count(*) FROM wanted FULL JOIN rollups AS stored ON wanted.level = stored.level AND "
+     "sum_value, list_select(sum_weight, sums_sorted) AS sum_weight FROM places), "
+     "cut AS (SELECT rollups.*, len(list_filter(ts, lambda t: t < raw_from)) + 1 AS first, "
+     "len(list_filter(sum_ts, lambda t: t < raw_from)) + 1 AS sum_first FROM rollups, rolled), "
+     "stored AS (SELECT level, series, span, ts[first:] AS ts, value[first:] AS value, weight[first:] AS weight, "
+     "sum_ts[sum_first:] AS sum_ts, sum_value[sum_first:] AS sum_value, sum_weight[sum_first:] AS sum_weight FROM cut "
+     "WHERE first <= len(ts)) "
+     "SELECT count(*) FROM wanted FULL JOIN stored ON wanted.level = stored.level AND "
      "wanted.series = stored.series AND wanted.span = stored.span WHERE wanted.ts IS DISTINCT FROM stored.ts OR "
      "wanted.value IS DISTINCT FROM stored.value OR wanted.weight IS DISTINCT FROM stored.weight OR "
      "wanted.sum_ts IS DISTINCT FROM stored.sum_ts OR wanted.sum_value IS DISTINCT FROM stored.sum_value OR "
-     "wanted.sum_weight IS DISTINCT FROM stored.sum_weight OR stored.tmin IS DISTINCT FROM wanted.ts[1] OR "
-     "stored.tmax IS DISTINCT FROM wanted.ts[-1]"},
+     "wanted.sum_weight IS DISTINCT FROM stored.sum_weight"},
     {"every rollup is of a move that is done",
      "SELECT count(*) FROM rollups WHERE move > (SELECT max(move) FROM moved)"},
     {"every native histogram is of a series that exists",

@@ -1,4 +1,5 @@
-"""Rollups through their life: made, read, followed by late samples, lost to kill -9 never, thrown away with their settings."""
+"""Rollups through their life: made, read, followed by late samples, lost to kill -9 never, thrown away with their settings; and
+kept longer than their samples."""
 import os
 import subprocess
 import threading
@@ -7,7 +8,7 @@ from fixture import T0, T0_S, until
 from lib import dataset
 from lib.processes import PROMSPLIT
 from lib.wire import float_bits
-from test_7_retention import HOUR_MS, HOURS, Case, counters
+from test_7_retention import DROPPED, HOUR_MS, HOURS, Case, counters
 
 ROWS, ROUNDS = "promsplit_store_rollup_rows", "promsplit_store_rollup_rounds_total"
 LEVELS = "--storage.rollups.levels=1m,5m,1h"
@@ -95,3 +96,173 @@ class Rollups(Case):
         self.near(self.answers(promsplit.api), self.answers(plain.api))
         self.verify(promsplit)
         self.near(self.answers(promsplit.api), self.answers(plain.api))
+
+
+class Outliving(Case):
+    """Samples of 5 h, rollups of 9 h and longer, against a server that keeps all samples and one that dropped its own."""
+    AGES = ("--storage.retention.time=5h", "--storage.rollups.retention=1000h")
+    BEHIND = T0 + 8 * HOUR_MS  # what was dropped of 14 hours: down to a multiple of two
+
+    def asked(self, api, start, steps, queries=QUERIES):
+        answers = [api.query_range(query, T0_S + start, T0_S + HOURS * 3600, step) for query in queries for step in steps]
+        for answer in answers:
+            self.assertEqual(answer.status, 200, answer)
+        return [sorted(answer.json()["data"]["result"], key=lambda s: str(s["metric"])) for answer in answers]
+
+    def same(self, a, b):
+        for x, y in zip(a, b, strict=True):
+            self.assertEqual([s["metric"] for s in x], [s["metric"] for s in y])
+            for s, t in zip(x, y):
+                self.assertEqual([p[0] for p in s["values"]], [p[0] for p in t["values"]])
+                for p, q in zip(s["values"], t["values"]):
+                    self.assertAlmostEqual(float(p[1]), float(q[1]), delta=1e-12 * abs(float(p[1])))
+
+    def store(self, promsplit, *words):
+        path = f"--storage.path={os.path.join(promsplit.directory, 'data')}"
+        return subprocess.run([PROMSPLIT, "store", path, *words], capture_output=True, text=True)
+
+    def fresh(self, name, *flags):
+        promsplit, _ = self.stage.pair(name, self.prometheus, flags=flags)
+        dataset.load(promsplit.api, counters())
+        return promsplit
+
+    def outlived(self, name):
+        """With series that have rollups alone: of the first hour."""
+        promsplit = self.fresh(name, LEVELS, "--web.enable-admin-api")
+        until(lambda: promsplit.api.metric(ROUNDS), 40, "rollups")
+        self.restart(promsplit, *self.AGES)
+        until(lambda: promsplit.api.metric(DROPPED), 40, "a drop")
+        return promsplit
+
+    def series(self, api, start_s, end_s):
+        found = api.get("/api/v1/series", match='hits_total{job="old"}', start=start_s, end=end_s).json()["data"]
+        return len(found)
+
+    def by_buckets(self, api):
+        """Averages of closed windows are none of these."""
+        return self.asked(api, 3600, (3600, 300), [query for query in QUERIES if "avg" not in query])
+
+    def by_samples(self, api):
+        return self.asked(api, 77, (420,)) + self.asked(api, 3600, (3600, 300), [query for query in QUERIES if "avg" in query])
+
+    def check(self, api, all_samples, dropped):
+        self.same(self.by_buckets(api), all_samples)
+        self.same(self.by_samples(api), dropped[0])
+        self.assertEqual(api.metric("promsplit_store_series"), 11)
+        self.assertEqual(self.series(api, T0_S, T0_S + 3600), 1)
+        self.assertEqual(self.series(api, T0_S + 7200, T0_S + HOURS * 3600), 0)
+        self.assertEqual(self.values(api, "job"), ["j0", "j1", "old"])
+        self.assertEqual(self.raw(api), dropped[1])
+        self.assertEqual(api.metric("promsplit_store_oldest_sample_timestamp_seconds"), self.BEHIND // 1000)
+        self.assertEqual(api.metric("promsplit_store_rollup_oldest_timestamp_seconds"), T0_S)
+
+    def test_whole_buckets_are_answered_as_before(self):
+        plain = self.fresh("all")
+        all_samples = self.by_buckets(plain.api)
+        gone = self.fresh("gone")
+        self.restart(gone, self.AGES[0])
+        until(lambda: gone.api.metric(DROPPED), 40, "a drop")
+        dropped = (self.by_samples(gone.api), self.raw(gone.api))
+        promsplit = self.outlived("outlived")
+        api = promsplit.api
+        self.check(api, all_samples, dropped)
+        promsplit.kill()
+        promsplit.start()
+        promsplit.wait_for("/-/ready")
+        self.check(api, all_samples, dropped)
+        self.refuses_what_is_behind(promsplit)
+        self.explains(api)
+        self.assertEqual(promsplit.stop(), 0)
+        said = self.store(promsplit, "verify")
+        self.assertEqual(said.returncode, 0, said.stdout + said.stderr)
+        self.assertIn("oldest in rollups", self.store(promsplit, "stats").stdout)
+        promsplit.start()
+        promsplit.wait_for("/-/ready")
+        self.check(api, all_samples, dropped)
+
+    def refuses_what_is_behind(self, promsplit):
+        api, labels = promsplit.api, {"__name__": "hits_total", "job": "old", "instance": "gone"}
+        answer = api.write([(labels, [(T0 + 5 * HOUR_MS, float_bits(7.0))])])
+        self.assertEqual(answer.status, 400, answer)
+        self.assertIn(b"out of bounds", answer.body)
+        self.assertEqual(promsplit.stop(), 0)
+        path = os.path.join(promsplit.directory, "late.om")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f'hits_total{{job="old",instance="gone"}} 7 {T0_S + 5 * 3600}\n# EOF\n')
+        said = subprocess.run([PROMSPLIT, "import", f"--storage.path={os.path.join(promsplit.directory, 'data')}", path],
+                              capture_output=True, text=True)
+        self.assertEqual(said.returncode, 1, said)
+        self.assertIn("0 stored, 1 refused: rollups alone are kept of their time", said.stderr)
+        self.assertIn("out of bounds", said.stderr)
+        promsplit.start()
+        promsplit.wait_for("/-/ready")
+
+    def explains(self, api):
+        ask = dict(start=T0_S, end=T0_S + HOURS * 3600, step=3600)
+        text = api.get("/api/v1/explain", format="text", query=QUERIES[0], **ask).body.decode()
+        self.assertRegex(text, r"behind +samples before \S+ are gone: buckets of 1h answer there")
+        text = api.get("/api/v1/explain", format="text", query="hits_total", **ask).body.decode()
+        self.assertIn("this task reads no rollups, and finds nothing there", text)
+        (task,) = api.get("/api/v1/explain", query=QUERIES[0], **ask).json()["data"]["tasks"]
+        self.assertEqual(task["goneBeforeMs"], self.BEHIND)
+
+    def test_deletion_takes_buckets(self):
+        promsplit = self.outlived("deleted")
+        ask = ('count_over_time(hits_total{instance="i0"}[1h])', T0_S + 3600, T0_S + 5 * 3600, 3600)
+
+        def counts():
+            (series,) = promsplit.api.query_range(*ask).json()["data"]["result"]
+            return [int(value[1]) for value in series["values"]]
+
+        full = counts()
+        self.assertEqual(len(full), 5)
+        begin = T0_S + 2 * 3600 + 600
+        answer = promsplit.api.post("/api/v1/admin/tsdb/delete_series", match='{instance="i0"}', start=begin, end=begin + 60)
+        self.assertEqual(answer.status, 204)
+        # closed windows: a bucket's last sample is the next window's first, too
+        self.assertEqual(counts(), [full[0], full[1], 1, full[3] - 1, full[4]])
+        self.assertEqual(promsplit.api.post("/api/v1/admin/tsdb/delete_series", match='{job="old"}').status, 204)
+        self.assertEqual(self.values(promsplit.api, "job"), ["j0", "j1"])
+        self.verify(promsplit)
+
+    def verify(self, promsplit):
+        self.assertEqual(promsplit.stop(), 0)
+        said = self.store(promsplit, "verify")
+        self.assertEqual(said.returncode, 0, said.stdout + said.stderr)
+
+    def test_other_settings_do_not_lose_them(self):
+        promsplit = self.outlived("settings")
+        self.assertEqual(promsplit.stop(), 0)
+        command = list(promsplit.command)
+
+        def refused(words, taken, *flags):
+            promsplit.command[:] = [flag for flag in command if flag not in taken] + list(flags)
+            with self.assertRaisesRegex(Exception, words):
+                promsplit.start()
+
+        refused("ask for 1h of all series", (LEVELS,), "--storage.rollups.levels=1h")
+        refused("ask for 1h and 5m and 1m of series that match .job=.j1..", (), '--storage.rollups.match={job="j1"}')
+        refused("ask for none", (LEVELS, self.AGES[1]))
+        refused("would be dropped without --storage.rollups.retention", (self.AGES[1],))
+        self.assertEqual(self.store(promsplit, "compact").returncode, 0)
+        promsplit.command[:] = command
+        promsplit.start()
+        promsplit.wait_for("/-/ready")
+        self.assertEqual(self.values(promsplit.api, "job"), ["j0", "j1", "old"])
+        self.assertEqual(promsplit.stop(), 0)
+        self.assertEqual(self.store(promsplit, "forget-rollups").returncode, 0)
+        promsplit.command[:] = [flag for flag in command if flag not in (LEVELS, self.AGES[1])]
+        promsplit.start()
+        promsplit.wait_for("/-/ready")
+        self.assertEqual(self.values(promsplit.api, "job"), ["j0", "j1"])
+
+    def test_rollups_have_an_age_of_their_own(self):
+        promsplit = self.outlived("aged")
+        self.assertEqual(promsplit.stop(), 0)
+        promsplit.command[promsplit.command.index(self.AGES[1])] = "--storage.rollups.retention=9h"
+        promsplit.start()
+        promsplit.wait_for("/-/ready")
+        until(lambda: promsplit.api.metric("promsplit_store_dropped_series_total"), 40, "a series without rollups")
+        self.assertEqual(promsplit.api.metric("promsplit_store_rollup_oldest_timestamp_seconds"), T0_S + 4 * 3600)
+        self.assertEqual(self.values(promsplit.api, "job"), ["j0", "j1"])
+        self.verify(promsplit)

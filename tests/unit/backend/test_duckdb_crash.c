@@ -11,6 +11,9 @@
  * retention cut at the beginning of a partition, no later than it may, the same for all series; and the rules that the
  * tables keep hold (verify), above all that rollups are those of the chunks.
  *
+ * Then the same with rollups that outlive the samples retention drops: of a series that loses nothing else there are
+ * always either, never neither and never both.
+ *
  * PROMSPLIT_KILLS=200 asks for so many kills; PROMSPLIT_SEED repeats a run's moments, as far as a clock can.
  */
 #include <inttypes.h>
@@ -31,6 +34,7 @@
 #include "tests/unit/backend/random.h"
 
 #define KILLS         12
+#define KILLS_OUTLIVE 6
 #define MOVES         2 /* done by each child of those that live longer */
 #define SERIES        40
 #define SHRINK_EVERY  16
@@ -38,7 +42,8 @@
 #define SAMPLE_MS     5000  /* between samples: partitions fill in some rounds */
 #define BATCH         2500  /* samples a series and round, at most */
 #define PARTITION_MS  INT64_C(7200000)
-#define KEEP_MS       (8 * PARTITION_MS)
+#define KEEP_PARTS    8
+#define KEEP_OUTLIVED 2
 #define LATE          4                           /* samples of a series and round that come late */
 #define LATE_MS       (INT64_C(2000) * SAMPLE_MS) /* by so much at most */
 #define CUT_FIRST     2                           /* of the series that deletions cut pieces out of */
@@ -46,6 +51,8 @@
 #define ROUNDS_MAX    20000
 #define EXEMPLARS_MAX 20     /* a round has one of series 1, whose value is its number */
 #define HISTOGRAMS    SERIES /* one more series, of a native histogram a round, which is its number */
+
+static int64_t keep_ms; /* of samples */
 
 /* --- what a round does is fixed by its number, so that the parent knows what to look for --- */
 
@@ -79,7 +86,7 @@ static enum deletion round_deletion(uint32_t round, int64_t now_ms, struct time_
 {
     struct random r = random_from(round + UINT64_C(1000003));
     uint64_t choice = random_below(&r, 8);
-    int64_t back_ms = (int64_t)random_below(&r, (uint64_t)KEEP_MS), length_ms = (int64_t)random_below(&r, 20000000);
+    int64_t back_ms = (int64_t)random_below(&r, (uint64_t)keep_ms), length_ms = (int64_t)random_below(&r, 20000000);
     *ret_first = (uint32_t)random_below(&r, round + 1);
     *ret_span = (struct time_span){now_ms - back_ms, now_ms - back_ms + length_ms};
     return choice == 0 ? CUT : choice == 1 ? WIPE_NEW : NO_DELETION;
@@ -144,7 +151,8 @@ static void tell_or_exit(struct backend *backend, int acknowledge, uint32_t roun
 
 static const struct rollup_settings ROLLUPS = {.levels_ms = {3600000, 300000, 60000}, .levels_n = 3};
 
-static void write_until_killed(const char *directory, uint32_t first_round, int64_t time_ms, int acknowledge)
+static void write_until_killed(const char *directory, bool outlive, uint32_t first_round, int64_t time_ms,
+                               int acknowledge)
 {
     struct duckdb_options options = {.directory = directory,
                                      .threads = 2,
@@ -154,7 +162,7 @@ static void write_until_killed(const char *directory, uint32_t first_round, int6
                                      .exemplars_max = EXEMPLARS_MAX,
                                      .out_of_order_window_ms = LATE_MS + INT64_C(1) * BATCH * SAMPLE_MS,
                                      .rollups = &ROLLUPS,
-                                     .retention = {.time_ms = KEEP_MS}};
+                                     .retention = {.time_ms = keep_ms, .rollups_ms = outlive ? INT64_MAX / 2 : 0}};
     struct backend *backend = NULL;
     if (duckdb_backend_open(&options, &backend, NULL) != OK)
         _exit(1);
@@ -184,6 +192,7 @@ static void write_until_killed(const char *directory, uint32_t first_round, int6
 /* --- the model --- */
 
 struct model {
+    bool outlive; /* rollups their samples */
     uint32_t rounds;
     int64_t now_ms;
     int64_t round_end_ms[ROUNDS_MAX];
@@ -317,6 +326,7 @@ static bool is_as_modelled(struct fixture *f, const struct model *m, int series,
     return right;
 }
 
+/* Those of before cut_ms have no samples, but rollups if there are any. */
 static bool new_series_are_as_modelled(struct fixture *f, const struct model *m, int64_t cut_ms)
 {
     static bool listed[ROUNDS_MAX];
@@ -334,7 +344,7 @@ static bool new_series_are_as_modelled(struct fixture *f, const struct model *m,
     }
     series_list_free(list);
     for (uint32_t round = 0; round < m->rounds; round++)
-        right = right && listed[round] == (m->round_end_ms[round] >= cut_ms && !m->wiped[round]);
+        right = right && listed[round] == ((m->outlive || m->round_end_ms[round] >= cut_ms) && !m->wiped[round]);
     return right;
 }
 
@@ -377,7 +387,7 @@ static int64_t find_cut_ms(struct fixture *f, const struct model *m)
     int64_t first_ms = read.at[i].time_ms, cut_ms = first_ms / PARTITION_MS * PARTITION_MS;
     free(read.at);
     assert_true(first_ms == SAMPLE_MS || first_ms == cut_ms + (SAMPLE_MS - cut_ms % SAMPLE_MS) % SAMPLE_MS);
-    assert_true(cut_ms <= m->now_ms - KEEP_MS || cut_ms == 0);
+    assert_true(cut_ms <= m->now_ms - keep_ms || cut_ms == 0);
     return cut_ms;
 }
 
@@ -391,6 +401,36 @@ static bool has_one_more(struct fixture *f, const struct model *m)
         return false;
     assert_int_equal(newest_ms, m->now_ms + (int64_t)round_samples(m->rounds) * SAMPLE_MS);
     return true;
+}
+
+static double ask_number(struct fixture *f, const char *sql)
+{
+    struct fragment fragment = fragment_of(&f->arena, sql, (struct grid){0, 1, 1}, false, false, "");
+    struct grid_result *result = run_ok(f, &fragment);
+    assert_int_equal(result->series_n, 1);
+    double number = result->series[0].values[0];
+    grid_result_free(result);
+    return number;
+}
+
+/* Of a series that nobody deletes from, rollups count what is gone, exactly. */
+static void check_outliving(struct fixture *f, const struct model *m, int64_t cut_ms)
+{
+    static const char *const LEVELS_MS[] = {"3600000", "300000", "60000"};
+    struct samples_read all = modelled_samples(m, false, INT64_MIN), left = modelled_samples(m, false, cut_ms);
+    for (size_t i = 0; i < sizeof LEVELS_MS / sizeof *LEVELS_MS; i++) {
+        char sql[500];
+        snprintf(sql, sizeof sql,
+                 "SELECT [coalesce(sum(list_sum(weight[1:len(list_filter(ts, lambda t: t < raw_from))])), 0)::DOUBLE] "
+                 "AS value FROM rollups, rolled WHERE tmin < raw_from AND level = %s AND series = (SELECT series FROM "
+                 "series WHERE labels['i'] = '1')",
+                 LEVELS_MS[i]);
+        double counted = ask_number(f, sql);
+        if (counted != (double)(all.n - left.n))
+            fail_msg("%g samples behind in rollups, %zu were there", counted, all.n - left.n);
+    }
+    free(all.at);
+    free(left.at);
 }
 
 /* Brings the model to what is stored, and compares. `deleted`: so was the deletion of the last acknowledged round. */
@@ -409,6 +449,8 @@ static void check(struct fixture *f, struct model *m, bool deleted)
     }
     assert_true(right);
     expect_rules(f);
+    if (m->outlive)
+        check_outliving(f, m, cut_ms);
     struct time_span span;
     uint32_t first;
     print_message("%u rounds, to %" PRId64 " min, from %" PRId64 " min%s%s\n", m->rounds, m->now_ms / 60000,
@@ -427,7 +469,7 @@ static bool live_and_die(struct fixture *f, struct model *m, struct random *r, b
     assert_true(child >= 0);
     if (child == 0) {
         close(pipe_ends[0]);
-        write_until_killed(f->directory, m->rounds, m->now_ms, pipe_ends[1]);
+        write_until_killed(f->directory, m->outlive, m->rounds, m->now_ms, pipe_ends[1]);
     }
     close(pipe_ends[1]);
     struct told told = {.moves_n = 0};
@@ -455,14 +497,17 @@ static bool live_and_die(struct fixture *f, struct model *m, struct random *r, b
     return deleted;
 }
 
-static void test_acknowledged_rounds_survive(void **state)
+static void survive(bool outlive, int kills)
 {
     const char *kills_text = getenv("PROMSPLIT_KILLS"), *seed_text = getenv("PROMSPLIT_SEED");
-    int kills = kills_text ? atoi(kills_text) : KILLS;
+    kills = kills_text ? atoi(kills_text) : kills;
     uint64_t seed = seed_text ? strtoull(seed_text, NULL, 10) : (uint64_t)getpid();
     static struct model model;
     struct fixture f;
     struct random r = random_from(seed);
+    memset(&model, 0, sizeof model);
+    model.outlive = outlive;
+    keep_ms = (outlive ? KEEP_OUTLIVED : KEEP_PARTS) * PARTITION_MS;
     print_message("%d kills, PROMSPLIT_SEED=%" PRIu64 "\n", kills, seed);
     fixture_init_on_disk(&f);
     fixture_close(&f);
@@ -487,8 +532,21 @@ static void test_acknowledged_rounds_survive(void **state)
     fixture_release(&f);
 }
 
+static void test_acknowledged_rounds_survive(void **state)
+{
+    survive(false, KILLS);
+}
+
+static void test_rollups_outlive_samples(void **state)
+{
+    survive(true, KILLS_OUTLIVE);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_acknowledged_rounds_survive)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_acknowledged_rounds_survive),
+        cmocka_unit_test(test_rollups_outlive_samples),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

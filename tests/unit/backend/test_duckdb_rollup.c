@@ -1,9 +1,13 @@
 /* tests/unit/backend/test_duckdb_rollup.c: rollups change what a query costs and nothing else. A store that keeps them
  * and one that does not are given the same writes, late ones and deletions among them; after each round the first one's
- * rollups are those of its chunks (verify), and queries that may read them answer as those of the other one. */
+ * rollups are those of its chunks (verify), and queries that may read them answer as those of the other one. The same
+ * holds where samples were dropped and their rollups kept, for queries that read rollups; others find what a store
+ * finds that has dropped both. */
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -39,6 +43,13 @@ static void reopen(struct fixture *f)
 }
 
 /* --- queries --- */
+
+static void retain(struct fixture *f)
+{
+    struct error error;
+    if (duckdb_backend_retain(f->backend, &error) != OK)
+        fail_msg("%s", error.message);
+}
 
 static struct grid_result *ask(struct fixture *f, const char *promql, struct grid grid, enum window_rule rule,
                                int64_t *ret_rollup_ms)
@@ -84,8 +95,15 @@ static void expect_same_result(const char *promql, const struct grid_result *a, 
     }
 }
 
-/* Every function, with windows that a level divides and windows that none does. */
-static void expect_same_answers(struct fixture *raw, struct fixture *rolled, struct random *seed, unsigned *of_level)
+struct question {
+    char promql[200];
+    struct grid grid;
+    enum window_rule rule;
+    bool exact;
+};
+
+/* Every function, with windows that a level divides and windows that none does; of the hours from first_h on. */
+static struct question random_question(struct random *seed, int64_t first_h, uint64_t hours)
 {
     static const char *const FUNCTIONS[] = {
         "rate",          "increase",        "delta",          "resets",          "min_over_time",
@@ -95,23 +113,36 @@ static void expect_same_answers(struct fixture *raw, struct fixture *rolled, str
     static const char *const WINDOWS[] = {"1m", "3m", "5m", "10m", "1h", "2h", "26h", "90s"};
     static const char *const OFFSETS[] = {"", "", " offset 1m", " offset 1h", " offset 7s"};
     static const int64_t STEPS_MS[] = {MINUTE, 5 * MINUTE, HOUR, HOUR, 7 * MINUTE, 61000};
+    const char *function = FUNCTIONS[random_below(seed, ARRAY_LENGTH(FUNCTIONS))];
+    struct question q = {.exact = strncmp(function, "sum", 3) != 0 && strncmp(function, "avg", 3) != 0};
+    snprintf(q.promql, sizeof q.promql, "%s(%s[%s]%s)", function,
+             SELECTORS[random_below(seed, ARRAY_LENGTH(SELECTORS))], WINDOWS[random_below(seed, ARRAY_LENGTH(WINDOWS))],
+             OFFSETS[random_below(seed, ARRAY_LENGTH(OFFSETS))]);
+    int64_t step_ms = STEPS_MS[random_below(seed, ARRAY_LENGTH(STEPS_MS))];
+    int64_t start_ms = ((int64_t)random_below(seed, hours) + first_h) * HOUR;
+    start_ms += random_below(seed, 2) ? (int64_t)random_below(seed, 12) * 5 * MINUTE : 0;
+    start_ms += random_below(seed, 8) == 0 ? 1 : 0;
+    q.grid = (struct grid){start_ms, step_ms, 1 + (uint32_t)random_below(seed, 50)};
+    q.rule = random_below(seed, 2) ? WINDOW_CLOSED : WINDOW_LEFT_OPEN;
+    return q;
+}
+
+/* Which level a store with all of them reads, as an index of of_level. */
+static size_t level_index(int64_t rollup_ms)
+{
+    return rollup_ms == 0 ? 0 : rollup_ms == MINUTE ? 1 : rollup_ms == HOUR ? 3 : 2;
+}
+
+static void expect_same_answers(struct fixture *raw, struct fixture *rolled, struct random *seed, unsigned *of_level)
+{
     for (int i = 0; i < 60; i++) {
-        const char *function = FUNCTIONS[random_below(seed, ARRAY_LENGTH(FUNCTIONS))];
-        char promql[200];
-        snprintf(
-            promql, sizeof promql, "%s(%s[%s]%s)", function, SELECTORS[random_below(seed, ARRAY_LENGTH(SELECTORS))],
-            WINDOWS[random_below(seed, ARRAY_LENGTH(WINDOWS))], OFFSETS[random_below(seed, ARRAY_LENGTH(OFFSETS))]);
-        int64_t step_ms = STEPS_MS[random_below(seed, ARRAY_LENGTH(STEPS_MS))];
-        int64_t start_ms = ((int64_t)random_below(seed, 40) - 6) * HOUR;
-        start_ms += random_below(seed, 2) ? (int64_t)random_below(seed, 12) * 5 * MINUTE : 0;
-        start_ms += random_below(seed, 8) == 0 ? 1 : 0;
-        struct grid grid = {start_ms, step_ms, 1 + (uint32_t)random_below(seed, 50)};
-        enum window_rule rule = random_below(seed, 2) ? WINDOW_CLOSED : WINDOW_LEFT_OPEN;
+        struct question q = random_question(seed, -6, 40);
         int64_t raw_ms, rollup_ms;
-        struct grid_result *a = ask(raw, promql, grid, rule, &raw_ms), *b = ask(rolled, promql, grid, rule, &rollup_ms);
+        struct grid_result *a = ask(raw, q.promql, q.grid, q.rule, &raw_ms);
+        struct grid_result *b = ask(rolled, q.promql, q.grid, q.rule, &rollup_ms);
         assert_int_equal(raw_ms, 0);
-        of_level[rollup_ms == 0 ? 0 : rollup_ms == MINUTE ? 1 : rollup_ms == HOUR ? 3 : 2]++;
-        expect_same_result(promql, a, b, strncmp(function, "sum", 3) != 0 && strncmp(function, "avg", 3) != 0);
+        of_level[level_index(rollup_ms)]++;
+        expect_same_result(q.promql, a, b, q.exact);
         grid_result_free(a);
         grid_result_free(b);
     }
@@ -131,7 +162,9 @@ static double random_value(struct random *seed, double before)
     }
 }
 
-static void append_to_all(struct fixture *stores[], size_t stores_n, struct random *seed, int64_t *now_ms)
+/* Nothing before oldest_ms. */
+static void append_to_all(struct fixture *stores[], size_t stores_n, struct random *seed, int64_t *now_ms,
+                          int64_t oldest_ms)
 {
     static struct sample samples[BATCH_N];
     struct append_series series[24];
@@ -143,6 +176,7 @@ static void append_to_all(struct fixture *stores[], size_t stores_n, struct rand
         int64_t step_ms = 1 + (int64_t)random_below(seed, random_below(seed, 4) ? 20000 : 200000);
         int64_t at_ms = late ? (int64_t)random_below(seed, (uint64_t)(*now_ms + 10 * HOUR)) - 5 * HOUR : *now_ms;
         size_t run = 1 + random_below(seed, late ? 20 : 400);
+        at_ms = at_ms < oldest_ms ? oldest_ms : at_ms;
         struct sample *first = samples + used;
         double value = 0;
         for (size_t i = 0; i < run; i++, at_ms += step_ms) {
@@ -185,7 +219,7 @@ static void rollups_change_no_answer(void **state)
     begin(&raw, NULL);
     begin(&rolled, &ALL_LEVELS);
     for (int round = 0; round < 14; round++) {
-        append_to_all(stores, 2, &seed, &now_ms);
+        append_to_all(stores, 2, &seed, &now_ms, INT64_MIN);
         if (random_below(&seed, 3) == 0)
             compact(&rolled);
         if (random_below(&seed, 5) == 0)
@@ -274,7 +308,7 @@ static void retention_takes_rollups(void **state)
     fixture_close(&f);
     f.retention.time_ms = 5 * HOUR;
     fixture_open(&f);
-    assert_int_equal(duckdb_backend_retain(f.backend, NULL), OK);
+    retain(&f);
     expect_rules(&f);
     assert_int_equal(count(&f, "samples"), 360); /* from 4 h on: a partition goes when all of it is too old */
     assert_int_equal(count(&f, "rollups WHERE tmin < 14400000"), 0);
@@ -282,12 +316,379 @@ static void retention_takes_rollups(void **state)
     fixture_release(&f);
 }
 
+/* --- rollups that outlive their samples --- */
+
+static int64_t floor_to(int64_t time_ms, int64_t length_ms)
+{
+    int64_t over = time_ms % length_ms;
+    return time_ms - (over < 0 ? over + length_ms : over);
+}
+
+/* What is deleted from `rolled` behind its horizon takes whole buckets with it, which are samples of `raw`. */
+static void delete_alike(struct fixture *raw, struct fixture *rolled, struct fixture *dropped, struct random *seed,
+                         int64_t now_ms)
+{
+    struct expr_selector selector = selector_of(&raw->arena, random_below(seed, 2) ? "s=1" : "__name__=m0 s=2");
+    int64_t from_ms = (int64_t)random_below(seed, (uint64_t)(now_ms + 6 * HOUR)) - 5 * HOUR;
+    struct time_span span = {from_ms, from_ms + (int64_t)random_below(seed, 6 * HOUR)}, touched = span;
+    int64_t raw_from_ms = atomic_load(&rolled->backend->raw_from_ms);
+    if (raw_from_ms && span.min_ms < raw_from_ms)
+        touched.min_ms = floor_to(span.min_ms - 1, HOUR) + 1;
+    if (raw_from_ms && span.max_ms < raw_from_ms) {
+        touched.max_ms = floor_to(span.max_ms - 1, HOUR) + HOUR;
+        touched.max_ms = touched.max_ms < raw_from_ms ? touched.max_ms : raw_from_ms - 1;
+    }
+    struct series_query query = {.selectors = &selector, .selectors_n = 1, .span = span};
+    uint64_t deleted;
+    assert_int_equal(rolled->backend->ops->delete_series(rolled->backend, &query, NULL, &deleted, NULL), OK);
+    assert_int_equal(dropped->backend->ops->delete_series(dropped->backend, &query, NULL, &deleted, NULL), OK);
+    query.span = touched;
+    assert_int_equal(raw->backend->ops->delete_series(raw->backend, &query, NULL, &deleted, NULL), OK);
+}
+
+static void outliving_rollups_answer_as_samples_did(void **state)
+{
+    struct fixture raw, rolled, dropped;
+    struct fixture *stores[] = {&raw, &rolled, &dropped};
+    struct random seed = random_from(11);
+    int64_t now_ms = -6 * HOUR, horizon_ms = 0;
+    unsigned of_level[4] = {0}, moved_on = 0;
+    begin(&raw, NULL);
+    begin(&rolled, &ALL_LEVELS);
+    begin(&dropped, NULL);
+    rolled.retention = (struct retention){.time_ms = 9 * HOUR, .rollups_ms = 1000 * HOUR};
+    dropped.retention = (struct retention){.time_ms = 9 * HOUR};
+    reopen(&rolled);
+    reopen(&dropped);
+    for (int round = 0; round < 18; round++) {
+        int64_t newest_ms = stats_of(&rolled).samples_n ? stats_of(&rolled).max_time_ms : INT64_MIN + 9 * HOUR;
+        append_to_all(stores, 3, &seed, &now_ms, newest_ms - 9 * HOUR);
+        if (random_below(&seed, 4) == 0)
+            delete_alike(&raw, &rolled, &dropped, &seed, now_ms);
+        compact(&rolled);
+        retain(&rolled);
+        compact(&dropped);
+        retain(&dropped);
+        if (random_below(&seed, 6) == 0)
+            reopen(&rolled);
+        expect_rules(&rolled);
+        int64_t raw_from_ms = atomic_load(&rolled.backend->raw_from_ms);
+        moved_on += raw_from_ms > horizon_ms;
+        horizon_ms = raw_from_ms;
+        assert_int_equal(stats_of(&rolled).samples_n, stats_of(&dropped).samples_n);
+        assert_int_equal(stats_of(&rolled).min_time_ms, stats_of(&dropped).min_time_ms);
+        assert_int_equal(stats_of(&rolled).max_time_ms, stats_of(&dropped).max_time_ms);
+        assert_int_equal(stats_of(&rolled).series_n, stats_of(&raw).series_n);
+        for (int i = 0; i < 60; i++) {
+            struct question q = random_question(&seed, -6, 40);
+            int64_t rollup_ms, none_ms;
+            struct grid_result *b = ask(&rolled, q.promql, q.grid, q.rule, &rollup_ms);
+            struct grid_result *a = ask(rollup_ms ? &raw : &dropped, q.promql, q.grid, q.rule, &none_ms);
+            of_level[level_index(rollup_ms)]++;
+            expect_same_result(q.promql, a, b, q.exact);
+            grid_result_free(a);
+            grid_result_free(b);
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(of_level); i++)
+        if (of_level[i] < 15)
+            fail_msg("%u queries read level %zu", of_level[i], i);
+    assert_true(moved_on > 5);
+    fixture_release(&raw);
+    fixture_release(&rolled);
+    fixture_release(&dropped);
+}
+
+static const struct retention SHORT = {.time_ms = 5 * HOUR, .rollups_ms = 30 * HOUR};
+
+/* Ten hours of series a, of which rollups are left: b came 10 h later. */
+static void begin_behind(struct fixture *f)
+{
+    begin(f, &ALL_LEVELS);
+    f->retention = SHORT;
+    reopen(f);
+    fill(f, "a");
+    APPEND(f, "b", {20 * HOUR, 1});
+    compact(f);
+    retain(f);
+    expect_rules(f);
+    assert_int_equal(atomic_load(&f->backend->raw_from_ms), 10 * HOUR); /* to the end of what was dropped */
+}
+
+/* For something else than serving: settings and retention are not told. Its fragments are still planned with rollups.
+ */
+static void reopen_for_command(struct fixture *f)
+{
+    fixture_close(f);
+    f->retention = (struct retention){.time_ms = 0};
+    f->rollups = NULL;
+    fixture_open(f);
+    f->rollups = &ALL_LEVELS;
+}
+
+static size_t listed(struct fixture *f, struct time_span span)
+{
+    struct expr_selector selector = selector_of(&f->arena, "__name__=a");
+    struct series_query query = {.selectors = &selector, .selectors_n = 1, .span = span};
+    struct series_list *list;
+    struct string_list *names;
+    assert_int_equal(f->backend->ops->series(f->backend, &query, NULL, &list, NULL), OK);
+    assert_int_equal(f->backend->ops->label_values(f->backend, LABEL_METRIC_NAME, &query, NULL, &names, NULL), OK);
+    size_t n = list->n;
+    assert_int_equal(names->n, n);
+    series_list_free(list);
+    string_list_free(names);
+    return n;
+}
+
+static const char *counted(struct fixture *f, const char *promql, struct grid grid)
+{
+    int64_t level_ms;
+    struct grid_result *result = ask(f, promql, grid, WINDOW_LEFT_OPEN, &level_ms);
+    const char *text = result_text(&f->arena, result);
+    grid_result_free(result);
+    return text;
+}
+
+static void expect_only_rollups_of_a(struct fixture *f)
+{
+    assert_int_equal(count(f, "samples"), 1);
+    assert_int_equal(stats_of(f).series_n, 2);
+    assert_int_equal(stats_of(f).samples_n, 1);
+    assert_int_equal(stats_of(f).min_time_ms, 20 * HOUR);
+    assert_int_equal(stats_of(f).rollup_min_time_ms, 0);
+    assert_int_equal(listed(f, (struct time_span){INT64_MIN, INT64_MAX}), 1);
+    assert_int_equal(listed(f, (struct time_span){2 * HOUR + 1, 2 * HOUR + 2}), 1); /* its minute has one */
+    assert_int_equal(listed(f, (struct time_span){11 * HOUR, 30 * HOUR}), 0);
+    assert_string_equal(counted(f, "count_over_time(a[1h])", (struct grid){HOUR, HOUR, 12}),
+                        ": 60 60 60 60 60 60 60 60 60 59 - -\n");
+    assert_string_equal(counted(f, "count_over_time(a[5m])", (struct grid){590 * MINUTE, 5 * MINUTE, 4}),
+                        ": 5 5 4 -\n");
+    assert_string_equal(counted(f, "count_over_time(a[90s])", (struct grid){HOUR, HOUR, 12}), "");
+    assert_string_equal(counted(f, "changes(a[1h])", (struct grid){HOUR, HOUR, 12}), "");
+}
+
+static void series_of_rollups_alone_stay(void **state)
+{
+    struct fixture f;
+    begin_behind(&f);
+    expect_only_rollups_of_a(&f);
+    reopen(&f);
+    expect_only_rollups_of_a(&f);
+    reopen_for_command(&f);
+    retain(&f);
+    expect_only_rollups_of_a(&f);
+    f.retention = SHORT;
+    reopen(&f);
+    expect_only_rollups_of_a(&f);
+    APPEND(&f, "b", {37 * HOUR + 59 * MINUTE, 1}); /* rollups of before 6 h are too old */
+    compact(&f);
+    retain(&f);
+    expect_rules(&f);
+    assert_int_equal(stats_of(&f).rollup_min_time_ms, 6 * HOUR);
+    assert_string_equal(counted(&f, "count_over_time(a[1h])", (struct grid){5 * HOUR, HOUR, 3}), ": - 1 60\n");
+    assert_int_equal(listed(&f, (struct time_span){INT64_MIN, 6 * HOUR - 1}), 0);
+    APPEND(&f, "b", {40 * HOUR, 1});
+    compact(&f);
+    retain(&f);
+    expect_rules(&f);
+    assert_int_equal(stats_of(&f).series_n, 1);
+    assert_int_equal(listed(&f, (struct time_span){INT64_MIN, INT64_MAX}), 0);
+    fixture_release(&f);
+}
+
+static void nothing_is_written_behind(void **state)
+{
+    struct fixture f;
+    begin_behind(&f);
+    for (int round = 0; round < 3; round++) {
+        struct append_request late = APPEND(&f, "a", {3 * HOUR + 1, 9}, {10 * HOUR - 1, 9});
+        struct append_request new = APPEND(&f, "c", {-5 * HOUR, 9}, {3 * HOUR + 1, 9}, {10 * HOUR - 1, 9});
+        assert_int_equal(late.beyond_retention, 2);
+        assert_int_equal(new.beyond_retention, 3);
+        assert_int_equal(late.written + new.written, 0);
+        assert_non_null(strstr(new.refused.message, "out of bounds"));
+        compact(&f);
+        expect_rules(&f);
+        expect_only_rollups_of_a(&f);
+        f.bulk = round == 0; /* as an import does */
+        reopen_for_command(&f);
+    }
+    struct append_request ahead = APPEND(&f, "a", {10 * HOUR, 5});
+    assert_int_equal(ahead.written, 1);
+    fill(&f, "d");
+    assert_int_equal(stats_of(&f).series_n, 2);
+    compact(&f);
+    expect_rules(&f);
+    assert_string_equal(counted(&f, "count_over_time(a[2h])", (struct grid){9 * HOUR, HOUR, 7}),
+                        ": 120 120 60 - - - -\n");
+    fixture_release(&f);
+}
+
+static void deletions_take_whole_buckets(void **state)
+{
+    struct fixture f;
+    begin_behind(&f);
+    struct expr_selector selector = selector_of(&f.arena, "__name__=a");
+    struct series_query query = {
+        .selectors = &selector, .selectors_n = 1, .span = {2 * HOUR + 10 * MINUTE, 3 * HOUR + 1}};
+    uint64_t deleted;
+    assert_int_equal(f.backend->ops->delete_series(f.backend, &query, NULL, &deleted, NULL), OK);
+    assert_int_equal(deleted, 0); /* no sample is left to count */
+    expect_rules(&f);
+    for (int round = 0; round < 2; round++) {
+        assert_string_equal(counted(&f, "count_over_time(a[1h])", (struct grid){2 * HOUR, HOUR, 4}), ": 60 - - 60\n");
+        assert_string_equal(counted(&f, "count_over_time(a[1h])", (struct grid){2 * HOUR, 30 * MINUTE, 7}),
+                            ": 60 30 - - - 30 60\n"); /* of another level */
+        assert_int_equal(listed(&f, (struct time_span){2 * HOUR + 1, 4 * HOUR}), 0);
+        assert_int_equal(listed(&f, (struct time_span){2 * HOUR, 4 * HOUR}), 1);
+        reopen(&f);
+    }
+    query.span = (struct time_span){INT64_MIN, INT64_MAX};
+    assert_int_equal(f.backend->ops->delete_series(f.backend, &query, NULL, &deleted, NULL), OK);
+    expect_rules(&f);
+    assert_int_equal(stats_of(&f).series_n, 1);
+    assert_int_equal(stats_of(&f).rollup_min_time_ms, 20 * HOUR);
+    fixture_release(&f);
+}
+
+static void expect_no_start(struct fixture *f, const char *words)
+{
+    struct duckdb_options options = {
+        .directory = f->directory, .connections_max = 2, .retention = f->retention, .rollups = f->rollups};
+    struct error error;
+    struct backend *backend;
+    assert_int_equal(duckdb_backend_open(&options, &backend, &error), E_BAD_DATA);
+    if (!strstr(error.message, words))
+        fail_msg("%s", error.message);
+}
+
+static void what_cannot_be_made_again_stays(void **state)
+{
+    struct fixture f;
+    begin_behind(&f);
+    fixture_close(&f);
+    struct expr_selector of_a = selector_of(&f.arena, "__name__=a job!=it's");
+    const struct rollup_settings fewer = {.levels_ms = {HOUR}, .levels_n = 1}, none = {.levels_n = 0};
+    const struct rollup_settings chosen = {.levels_ms = {HOUR}, .levels_n = 1, .selectors = &of_a, .selectors_n = 1};
+    f.rollups = &fewer;
+    expect_no_start(&f, "tell of samples before 36000; they are 1h and 5m and 1m of all series, while "
+                        "--storage.rollups.levels and --storage.rollups.match ask for 1h of all series, which");
+    f.rollups = &chosen;
+    expect_no_start(&f, "ask for 1h of series that match {__name__=\"a\",job!=\"it's\"}, which");
+    f.retention = (struct retention){.time_ms = 5 * HOUR};
+    f.rollups = &none;
+    expect_no_start(&f, "ask for none, which");
+    f.rollups = &ALL_LEVELS;
+    expect_no_start(&f, "would be dropped without --storage.rollups.retention");
+    f.rollups = NULL;
+    fixture_open(&f);
+    reopen_for_command(&f);
+    expect_only_rollups_of_a(&f);
+    assert_int_equal(duckdb_backend_forget_rollups(f.backend, NULL), OK);
+    assert_int_equal(stats_of(&f).series_n, 1);
+    assert_int_equal(stats_of(&f).rollup_min_time_ms, 20 * HOUR);
+    expect_rules(&f);
+    f.rollups = &chosen;
+    reopen(&f);
+    compact(&f);
+    expect_rules(&f);
+    assert_int_equal(APPEND(&f, "a", {3 * HOUR, 1}).written, 1); /* nothing is there that it could harm */
+    fixture_release(&f);
+}
+
+struct moving_on {
+    struct fixture *f;
+    atomic_bool done;
+    size_t drops_n;
+};
+
+static void *move_on(void *arg)
+{
+    struct moving_on *m = arg;
+    struct append_series series = {labels_of(&m->f->arena, "b"), NULL, 1};
+    for (int64_t h = 11; h <= 26; h++) {
+        struct sample sample = {h * HOUR, 1};
+        series.samples = &sample;
+        struct append_request request = {.series = &series, .series_n = 1};
+        int64_t before_ms = atomic_load(&m->f->backend->raw_from_ms);
+        if (m->f->backend->ops->append(m->f->backend, &request, 1, NULL) != OK ||
+            duckdb_backend_compact(m->f->backend, NULL) != OK || duckdb_backend_retain(m->f->backend, NULL) != OK)
+            break;
+        m->drops_n += atomic_load(&m->f->backend->raw_from_ms) > before_ms;
+    }
+    atomic_store(&m->done, true);
+    return NULL;
+}
+
+static void readers_see_no_drop(void **state)
+{
+    static const char *const QUERIES[] = {"count_over_time(a[1h])", "increase(a[1h])", "sum_over_time(a[5m])"};
+    struct fixture f;
+    begin(&f, &ALL_LEVELS);
+    f.retention = (struct retention){.time_ms = 5 * HOUR, .rollups_ms = 1000 * HOUR};
+    reopen(&f);
+    fill(&f, "a");
+    const char *before[ARRAY_LENGTH(QUERIES)];
+    for (size_t i = 0; i < ARRAY_LENGTH(QUERIES); i++)
+        before[i] = counted(&f, QUERIES[i], (struct grid){HOUR, HOUR, 11});
+    struct moving_on m = {.f = &f};
+    pthread_t thread;
+    struct fixture reader = f; /* the store is one, the texts are each thread's own */
+    arena_init(&reader.arena, SIZE_MAX);
+    assert_int_equal(pthread_create(&thread, NULL, move_on, &m), 0);
+    do {
+        for (size_t i = 0; i < ARRAY_LENGTH(QUERIES); i++)
+            assert_string_equal(counted(&reader, QUERIES[i], (struct grid){HOUR, HOUR, 11}), before[i]);
+    } while (!atomic_load(&m.done));
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(m.drops_n > 3);
+    assert_int_equal(listed(&f, (struct time_span){0, HOUR}), 1);
+    expect_rules(&f);
+    arena_release(&reader.arena);
+    fixture_release(&f);
+}
+
+/* Samples wait for their rollups, and series that have none do not outlive theirs. */
+static void samples_wait_for_rollups(void **state)
+{
+    struct fixture f;
+    struct expr_selector of_a = {.matchers = NULL};
+    begin(&f, NULL);
+    of_a = selector_of(&f.arena, "__name__=a");
+    const struct rollup_settings chosen = {.levels_ms = {HOUR}, .levels_n = 1, .selectors = &of_a, .selectors_n = 1};
+    f.rollups = &chosen;
+    f.retention = SHORT;
+    struct sample samples[600];
+    for (size_t i = 0; i < ARRAY_LENGTH(samples); i++)
+        samples[i] = (struct sample){(int64_t)i * MINUTE, (double)i};
+    append(&f, "a", samples, ARRAY_LENGTH(samples));
+    append(&f, "z", samples, ARRAY_LENGTH(samples));
+    compact(&f);
+    append(&f, "b", samples, 1); /* recent, of the oldest partition */
+    APPEND(&f, "a", {20 * HOUR, 1});
+    reopen(&f);
+    retain(&f);
+    assert_int_equal(stats_of(&f).dropped_samples_n, 0);
+    compact(&f);
+    retain(&f);
+    assert_int_equal(stats_of(&f).dropped_samples_n, 1201);
+    assert_int_equal(stats_of(&f).dropped_series_n, 2);
+    expect_rules(&f);
+    assert_string_equal(counted(&f, "count_over_time(a[1h])", (struct grid){HOUR, HOUR, 11}),
+                        ": 60 60 60 60 60 60 60 60 60 59 -\n");
+    assert_string_equal(counted(&f, "count_over_time(z[1h])", (struct grid){HOUR, HOUR, 11}), "");
+    fixture_release(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rollups_change_no_answer),
-        cmocka_unit_test(settings_take_effect),
-        cmocka_unit_test(retention_takes_rollups),
+        cmocka_unit_test(rollups_change_no_answer),     cmocka_unit_test(settings_take_effect),
+        cmocka_unit_test(retention_takes_rollups),      cmocka_unit_test(outliving_rollups_answer_as_samples_did),
+        cmocka_unit_test(series_of_rollups_alone_stay), cmocka_unit_test(nothing_is_written_behind),
+        cmocka_unit_test(deletions_take_whole_buckets), cmocka_unit_test(what_cannot_be_made_again_stays),
+        cmocka_unit_test(readers_see_no_drop),          cmocka_unit_test(samples_wait_for_rollups),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -132,6 +132,22 @@ static void rollup_levels_come_longest_first(void **state)
     config_release(&config);
 }
 
+static void rollups_may_outlive_samples(void **state)
+{
+    static const char *const LINES[] = {
+        "--storage.rollups.levels=1h|--storage.retention.time=15d|--storage.rollups.retention=1y",
+        "--storage.rollups.levels=1h|--storage.retention.time=15d|--storage.rollups.retention=15d",
+        "--storage.rollups.levels=1h|--storage.retention.time=15d|--storage.rollups.retention=0"};
+    static const int64_t KEPT_D[] = {365, 15, 0};
+    for (size_t i = 0; i < ARRAY_LENGTH(LINES); i++) {
+        struct config config;
+        struct error error = {0};
+        assert_int_equal(parse_line(&config, COMMAND_SERVE, LINES[i], &error), OK);
+        assert_int_equal(config.storage_rollups_retention_ms, KEPT_D[i] * 86400000);
+        config_release(&config);
+    }
+}
+
 static void bad_command_lines(void **state)
 {
     static const struct {
@@ -161,6 +177,17 @@ static void bad_command_lines(void **state)
         {COMMAND_EXPLAIN, "--storage.rollups.levels=5m,1h,60m|up", "--storage.rollups.levels: 60m is given twice"},
         {COMMAND_SERVE, "--storage.rollups.match=a b",
          "--storage.rollups.match: 1:3: parse error: unexpected identifier \"b\""},
+        {COMMAND_SERVE, "--storage.rollups.retention=1y", "--storage.rollups.retention needs --storage.rollups.levels"},
+        {COMMAND_SERVE, "--storage.rollups.retention=1y|--storage.rollups.levels=1h",
+         "--storage.rollups.retention needs --storage.retention.time: samples that are kept for ever keep their "
+         "rollups"},
+        {COMMAND_SERVE, "--storage.rollups.retention=10d|--storage.rollups.levels=1h|--storage.retention.time=15d",
+         "--storage.rollups.retention: 10d asked, no less than --storage.retention.time, 15d, is allowed"},
+        {COMMAND_SERVE,
+         "--storage.rollups.retention=1y|--storage.rollups.levels=1h|--storage.retention.time=15d|"
+         "--storage.retention.size=1GB",
+         "--storage.rollups.retention cannot be set with --storage.retention.size: a limit by size takes samples with "
+         "their rollups"},
         {COMMAND_SERVE, "--web.page=maybe", "--web.page: \"maybe\" is not true or false"},
         {COMMAND_SERVE, "--no-query.timeout", "unknown flag --no-query.timeout; did you mean --query.timeout?"},
         {COMMAND_SERVE, "--web.threads=2|--web.threads=3", "--web.threads is given twice"},
@@ -351,6 +378,14 @@ static void retention_rules_are_read_and_shown(void **state)
     strbuf_release(&yaml);
     config_release(&config);
     config_release(&again);
+    assert_int_equal(
+        parse_file(&config, text, sizeof text - 1,
+                   "|--storage.rollups.levels=1h|--storage.retention.time=1d|--storage.rollups.retention=2d", &error,
+                   path),
+        E_BAD_DATA);
+    assert_string_equal(error.message, "--storage.rollups.retention cannot be set with storage.retention.rules: these "
+                                       "say how long all of a series is kept");
+    config_release(&config);
 }
 
 static void help_names_every_flag_of_its_command_and_no_other(void **state)
@@ -397,6 +432,7 @@ int main(void)
         cmocka_unit_test(good_command_lines),
         cmocka_unit_test(arguments_are_what_is_no_flag),
         cmocka_unit_test(rollup_levels_come_longest_first),
+        cmocka_unit_test(rollups_may_outlive_samples),
         cmocka_unit_test(bad_command_lines),
         cmocka_unit_test(good_files),
         cmocka_unit_test(bad_files),

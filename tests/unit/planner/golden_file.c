@@ -88,6 +88,8 @@ static bool read_option(struct golden_case *c, struct str line)
         c->options.rollups_n = ARRAY_LENGTH(LEVELS_MS);
         return str_eq(value, STR("all"));
     }
+    if (option_is(line, STR("gone-before"), &value))
+        return promql_parse_duration(value, &c->options.raw_from_ms);
     if (option_is(line, STR("backend"), &value)) {
         c->options.can = str_eq(value, STR("basic")) ? &basic_capabilities : &full_capabilities;
         return str_eq(value, STR("basic")) || str_eq(value, STR("full"));

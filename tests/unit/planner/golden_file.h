@@ -7,8 +7,9 @@
  *     … the explained plan, up to the next ===
  *
  * Lines before the first case are comments. Options: range (start end step in seconds), time (seconds), windows
- * (left-open, closed), lookback, subquery-step, push, rollups (all: of 1m, 5m and 1h), backend (full, basic), tasks
- * (limit), points (limit), format (text, json, dot).
+ * (left-open, closed), lookback, subquery-step, push, rollups (all: of 1m, 5m and 1h), gone-before
+ * (a duration from 1970 on: when samples begin), backend (full, basic), tasks (limit), points (limit), format (text,
+ * json, dot).
  */
 #ifndef PROMSPLIT_TESTS_GOLDEN_FILE_H
 #define PROMSPLIT_TESTS_GOLDEN_FILE_H

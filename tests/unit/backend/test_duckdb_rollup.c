@@ -331,6 +331,8 @@ static void delete_alike(struct fixture *raw, struct fixture *rolled, struct fix
     struct expr_selector selector = selector_of(&raw->arena, random_below(seed, 2) ? "s=1" : "__name__=m0 s=2");
     int64_t from_ms = (int64_t)random_below(seed, (uint64_t)(now_ms + 6 * HOUR)) - 5 * HOUR;
     struct time_span span = {from_ms, from_ms + (int64_t)random_below(seed, 6 * HOUR)}, touched = span;
+    compact(rolled);
+    retain(rolled); /* now, and not between this look and the deletion */
     int64_t raw_from_ms = atomic_load(&rolled->backend->raw_from_ms);
     if (raw_from_ms && span.min_ms < raw_from_ms)
         touched.min_ms = floor_to(span.min_ms - 1, HOUR) + 1;
@@ -362,7 +364,9 @@ static void outliving_rollups_answer_as_samples_did(void **state)
     reopen(&dropped);
     for (int round = 0; round < 18; round++) {
         int64_t newest_ms = stats_of(&rolled).samples_n ? stats_of(&rolled).max_time_ms : INT64_MIN + 9 * HOUR;
-        append_to_all(stores, 3, &seed, &now_ms, newest_ms - 9 * HOUR);
+        int64_t taken_ms = newest_ms - 9 * HOUR; /* a deletion may have brought that behind the horizon */
+        taken_ms = horizon_ms && horizon_ms > taken_ms ? horizon_ms : taken_ms;
+        append_to_all(stores, 3, &seed, &now_ms, taken_ms);
         if (random_below(&seed, 4) == 0)
             delete_alike(&raw, &rolled, &dropped, &seed, now_ms);
         compact(&rolled);

@@ -23,7 +23,7 @@
 #include "planner/sql.h"
 
 #define SLICE_SAMPLES       (1u << 22) /* 64 MB */
-#define CHUNK_SLICE_SAMPLES (1u << 23) /* 100 MB at most, as chunks; of scrapes a fourth of that */
+#define CHUNK_SLICE_SAMPLES (1u << 24) /* 200 MB at most, as chunks; of scrapes a third of that */
 #define BLOCK_SAMPLES       8192u
 #define BLOCK_HISTOGRAMS    1024u
 #define CURSOR_BYTES_MAX    ((size_t)1 << 30) /* labels of all its series */

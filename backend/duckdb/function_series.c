@@ -194,6 +194,17 @@ static void labels_of(duckdb_function_info info, duckdb_data_chunk input, duckdb
     duckdb_list_vector_set_size(output, used);
 }
 
+/* Both read the catalogue on threads of the engine, which whoever closes the store is to know of. */
+static void on_metric_of(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
+{
+    HANDED_OVER(metric_of(info, input, output));
+}
+
+static void on_labels_of(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
+{
+    HANDED_OVER(labels_of(info, input, output));
+}
+
 /* --- registering --- */
 
 static enum status register_table(struct connection *connection, const char *name, const char *parameters,
@@ -236,8 +247,8 @@ enum status functions_register_series(const struct series_functions *functions, 
     if (status == OK)
         status = register_table(connection, "series_named", "s", bind_name, functions, reterr);
     if (status == OK)
-        status = register_scalar(connection, "metric_of", "s", metric_of, functions, reterr);
+        status = register_scalar(connection, "metric_of", "s", on_metric_of, functions, reterr);
     if (status == OK)
-        status = register_scalar(connection, "labels_of", "M", labels_of, functions, reterr);
+        status = register_scalar(connection, "labels_of", "M", on_labels_of, functions, reterr);
     return status;
 }

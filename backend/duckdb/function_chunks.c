@@ -75,11 +75,13 @@ static void xor_chunks(duckdb_function_info info, duckdb_data_chunk input, duckd
     free(bytes);
 }
 
+ENGINE_CALLS_SCALAR(xor_chunks)
+
 enum status functions_register_chunks(struct connection *connection, struct error *reterr)
 {
     enum status status = OK;
     duckdb_scalar_function scalar = function_scalar_new("prom_xor_chunks", "IDii", "B");
-    duckdb_scalar_function_set_function(scalar, xor_chunks);
+    duckdb_scalar_function_set_function(scalar, on_xor_chunks);
     if (duckdb_register_scalar_function(connection->handle, scalar) != DuckDBSuccess)
         status = error_set(reterr, E_STORE, "the storage engine refuses prom_xor_chunks");
     duckdb_destroy_scalar_function(&scalar);

@@ -153,6 +153,8 @@ static void element(duckdb_function_info info, duckdb_data_chunk input, duckdb_v
 
 /* --- registering --- */
 
+ENGINE_CALLS_SCALAR(element)
+
 static bool add_to_set(duckdb_scalar_function_set set, const char *name, struct element_call call)
 {
     struct element_call *copy = malloc(sizeof *copy);
@@ -161,7 +163,7 @@ static bool add_to_set(duckdb_scalar_function_set set, const char *name, struct 
     *copy = call;
     duckdb_scalar_function scalar = function_scalar_new(name, call.operands, "D");
     duckdb_scalar_function_set_extra_info(scalar, copy, free);
-    duckdb_scalar_function_set_function(scalar, element);
+    duckdb_scalar_function_set_function(scalar, on_element);
     duckdb_state added = duckdb_add_scalar_function_to_set(set, scalar);
     duckdb_destroy_scalar_function(&scalar);
     return added == DuckDBSuccess;

@@ -318,6 +318,11 @@ static void map_without(duckdb_function_info info, duckdb_data_chunk input, duck
 
 /* --- registering --- */
 
+ENGINE_CALLS_SCALAR(window_over_grid)
+ENGINE_CALLS_SCALAR(generate)
+ENGINE_CALLS_SCALAR(label_value)
+ENGINE_CALLS_SCALAR(map_without)
+
 static enum status register_one(struct connection *connection, const char *name, const char *parameters,
                                 const char *result, duckdb_scalar_function_t function, const void *extra,
                                 struct error *reterr)
@@ -338,16 +343,16 @@ enum status functions_register_scalar(struct connection *connection, struct erro
         duckdb_scalar_function_t function;
         const void *extra;
     } FUNCTIONS[] = {
-        {"prom_repeat", "Di", "D", generate, &REPEAT},  {"prom_constant", "di", "D", generate, &CONSTANT},
-        {"prom_time", "iii", "D", generate, &TIME},     {"prom_label", "Ms", "s", label_value, NULL},
-        {"prom_without", "MS", "M", map_without, NULL},
+        {"prom_repeat", "Di", "D", on_generate, &REPEAT},  {"prom_constant", "di", "D", on_generate, &CONSTANT},
+        {"prom_time", "iii", "D", on_generate, &TIME},     {"prom_label", "Ms", "s", on_label_value, NULL},
+        {"prom_without", "MS", "M", on_map_without, NULL},
     };
     enum status status = OK;
     for (int i = 0; status == OK && i < KERNEL_MAX; i++) {
         char name[64], parameters[16];
         snprintf(name, sizeof name, "prom_%s_grid", window_kernels[i].name);
         snprintf(parameters, sizeof parameters, "Diiiiiib%s", window_kernels[i].parameters);
-        status = register_one(connection, name, parameters, "D", window_over_grid, &window_kernels[i], reterr);
+        status = register_one(connection, name, parameters, "D", on_window_over_grid, &window_kernels[i], reterr);
     }
     for (size_t i = 0; status == OK && i < ARRAY_LENGTH(FUNCTIONS); i++)
         status = register_one(connection, FUNCTIONS[i].name, FUNCTIONS[i].parameters, FUNCTIONS[i].result,

@@ -194,18 +194,10 @@ static void labels_of(duckdb_function_info info, duckdb_data_chunk input, duckdb
     duckdb_list_vector_set_size(output, used);
 }
 
-/* Both read the catalogue on threads of the engine, which whoever closes the store is to know of. */
-static void on_metric_of(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
-{
-    HANDED_OVER(metric_of(info, input, output));
-}
-
-static void on_labels_of(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
-{
-    HANDED_OVER(labels_of(info, input, output));
-}
-
 /* --- registering --- */
+
+ENGINE_CALLS_SCALAR(metric_of)
+ENGINE_CALLS_SCALAR(labels_of)
 
 static enum status register_table(struct connection *connection, const char *name, const char *parameters,
                                   duckdb_table_function_bind_t bind, const struct series_functions *functions,

@@ -110,6 +110,8 @@ static void thin_runs(duckdb_function_info info, duckdb_data_chunk input, duckdb
     scratch_release(&scratch);
 }
 
+ENGINE_CALLS_SCALAR(thin_runs)
+
 enum status functions_register_thin(struct connection *connection, struct error *reterr)
 {
     static const enum thin_kind KINDS[] = {THIN_EDGES, THIN_SUMS};
@@ -118,7 +120,7 @@ enum status functions_register_thin(struct connection *connection, struct error 
     for (size_t i = 0; status == OK && i < ARRAY_LENGTH(KINDS); i++) {
         duckdb_scalar_function scalar = function_scalar_new(NAMES[i], "IDi", "W");
         duckdb_scalar_function_set_extra_info(scalar, (void *)&KINDS[i], NULL);
-        duckdb_scalar_function_set_function(scalar, thin_runs);
+        duckdb_scalar_function_set_function(scalar, on_thin_runs);
         if (duckdb_register_scalar_function(connection->handle, scalar) != DuckDBSuccess)
             status = error_set(reterr, E_STORE, "the storage engine refuses %s", NAMES[i]);
         duckdb_destroy_scalar_function(&scalar);

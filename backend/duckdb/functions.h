@@ -83,7 +83,7 @@ MUST_USE enum status functions_register_series(const struct series_functions *fu
 
 /* What the engine calls on its own threads, with a thread sanitizer told of the hand-over (engine.h): on_init,
  * on_update, on_combine and on_destroy around state_init and so on of the same file, and on_X around a finalize
- * function X. */
+ * function X or a scalar one. */
 #define HANDED_OVER(call)                                                                                              \
     do {                                                                                                               \
         ENGINE_TAKES();                                                                                                \
@@ -115,6 +115,12 @@ MUST_USE enum status functions_register_series(const struct series_functions *fu
                               idx_t count, idx_t offset)                                                               \
     {                                                                                                                  \
         HANDED_OVER(finalize(info, states, result, count, offset));                                                    \
+    }
+
+#define ENGINE_CALLS_SCALAR(function)                                                                                  \
+    static void on_##function(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)                \
+    {                                                                                                                  \
+        HANDED_OVER(function(info, input, output));                                                                    \
     }
 
 /* SQL types by letter: i BIGINT, u UINTEGER, d DOUBLE, b BOOLEAN, s VARCHAR, I BIGINT[], D DOUBLE[], S VARCHAR[], M

@@ -100,21 +100,13 @@ static void write_taken(struct sql *sql, const struct partitions *p)
 }
 
 /* The new rows as runs, then each behind the chunk that it continues: rows of recent are later than the chunk of their
- * series and partition, since append joins the samples that would not be to the chunk at once (late.c). Both lists of a
- * group have its rows in the same order, whatever it is, and are sorted by the one of times: list(… ORDER BY …) takes
- * ten times as long. */
+ * series and partition, since append joins the samples that would not be to the chunk at once (late.c). */
 static void write_fresh_chunks(struct sql *sql, const struct partitions *p)
 {
     struct time_span span = span_of(p);
-    sql_words(sql, "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS
-                   " AS WITH fresh AS MATERIALIZED (SELECT series, part, tmin, tmax, "
-                   "list_select(ts, places) AS ts, list_select(value, places) AS value "
-                   "FROM (SELECT *, list_grade_up(ts) AS places FROM (SELECT series, ");
-    partition_write(sql, "ts");
-    sql_words(sql,
-              " AS part, min(ts) AS tmin, max(ts) AS tmax, list(ts) AS ts, list(value) AS value FROM recent WHERE ");
-    write_taken(sql, p);
-    sql_words(sql, " GROUP BY series, part))), old AS (SELECT series, ");
+    sql_words(sql, "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS " AS WITH fresh AS MATERIALIZED (");
+    schema_recent_runs(sql, span, p->batch);
+    sql_words(sql, "), old AS (SELECT series, ");
     partition_write(sql, "tmin");
     sql_words(sql, " AS part, tmin, ts, value FROM chunks WHERE ");
     sql_between(sql, "tmin", span);

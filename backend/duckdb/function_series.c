@@ -196,6 +196,11 @@ static void labels_of(duckdb_function_info info, duckdb_data_chunk input, duckdb
 
 /* --- registering --- */
 
+static void on_matching_give(duckdb_function_info info, duckdb_data_chunk output)
+{
+    HANDED_OVER(matching_give(info, output));
+}
+
 ENGINE_CALLS_SCALAR(metric_of)
 ENGINE_CALLS_SCALAR(labels_of)
 
@@ -214,7 +219,7 @@ static enum status register_table(struct connection *connection, const char *nam
     duckdb_table_function_set_extra_info(table, (void *)functions, NULL);
     duckdb_table_function_set_bind(table, bind);
     duckdb_table_function_set_init(table, matching_init);
-    duckdb_table_function_set_function(table, matching_give);
+    duckdb_table_function_set_function(table, on_matching_give);
     duckdb_state registered = duckdb_register_table_function(connection->handle, table);
     duckdb_destroy_table_function(&table);
     return registered == DuckDBSuccess ? OK : error_set(reterr, E_STORE, "the storage engine refuses %s", name);

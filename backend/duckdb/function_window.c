@@ -268,8 +268,8 @@ static bool state_take(duckdb_function_info info, const struct window_kernel *ke
         whole.start_ms = window_end(grid, reach.whole);
         whole.steps = (uint32_t)steps;
         struct window_parameters parameters = state->parameters;
-        parameters.scratch = malloc(run.n * sizeof *parameters.scratch);
-        if (!parameters.scratch) {
+        parameters.scratch = kernel->ranks ? malloc(run.n * sizeof *parameters.scratch) : NULL;
+        if (kernel->ranks && !parameters.scratch) {
             function_refuse_size(info, state->budget, run.n * sizeof *parameters.scratch);
             return false;
         }

@@ -4,27 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/duckdb/partition.h"
 #include "backend/duckdb/raw_slice.h"
 #include "backend/duckdb/schema.h"
 #include "base/assert.h"
 #include "planner/sql.h"
 
 /* --- reading --- */
-
-/* Rows of recent as runs: both lists of a group have its rows in the same order, and are sorted by the one of times. */
-static void write_recent_runs(struct sql *sql, struct time_span span, uint64_t batch)
-{
-    sql_words(sql, "SELECT series, tmin, list_select(ts, places) AS ts, list_select(value, places) AS value FROM "
-                   "(SELECT *, list_grade_up(ts) AS places FROM "
-                   "(SELECT series, min(ts) AS tmin, list(ts) AS ts, list(value) AS value FROM recent WHERE ");
-    sql_between(sql, "ts", span);
-    sql_words(sql, " AND ");
-    schema_within(sql, batch);
-    sql_words(sql, " GROUP BY series, ");
-    partition_write(sql, "ts");
-    sql_words(sql, "))");
-}
 
 static void write_query(struct sql *sql, uint32_t number, struct time_span span, uint64_t batch)
 {
@@ -34,9 +19,9 @@ static void write_query(struct sql *sql, uint32_t number, struct time_span span,
     sql_i64(sql, span.max_ms);
     sql_words(sql, ") FROM (SELECT series, tmin, ts, value FROM chunks WHERE ");
     sql_meets(sql, span);
-    sql_words(sql, " UNION ALL ");
-    write_recent_runs(sql, span, batch);
-    sql_words(sql, ") JOIN temp.main." RAW_SLICE_TABLE " USING (series) WHERE slice = ");
+    sql_words(sql, " UNION ALL SELECT series, tmin, ts, value FROM (");
+    schema_recent_runs(sql, span, batch);
+    sql_words(sql, ")) JOIN temp.main." RAW_SLICE_TABLE " USING (series) WHERE slice = ");
     sql_i64(sql, number);
 }
 

@@ -1,8 +1,8 @@
 /* backend/duckdb/raw_histograms.c: see raw_histograms.h. */
 #include "backend/duckdb/raw_histograms.h"
-#include "backend/duckdb/raw_slice.h"
 
 #include "backend/duckdb/decode.h"
+#include "backend/duckdb/raw_slice.h"
 #include "backend/duckdb/schema.h"
 
 void histogram_piece_release(struct histogram_piece *piece)

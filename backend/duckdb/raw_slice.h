@@ -5,7 +5,7 @@
  * are merged. Each statement decodes most chunks there are, since series in label order lie anywhere among them; so
  * slices are as large as memory for them can be spared.
  *
- * While a slice is handed out, a thread reads the next one: of an answer's time, half is decoding and half is encoding.
+ * While a slice is handed out, a thread reads the next one: decoding takes about as long as what is done with samples.
  * It works on the cursor's connection, which nothing else may use meanwhile: slices_settle waits for it.
  *
  * Memory: two slices, the second from the second one on. Threads: one caller.

@@ -1,6 +1,7 @@
 /* backend/duckdb/schema.c: see schema.h. */
 #include "backend/duckdb/schema.h"
 
+#include "backend/duckdb/partition.h"
 #include "backend/duckdb/rollup.h"
 #include "base/assert.h"
 
@@ -136,6 +137,20 @@ void schema_counts(struct sql *sql, struct time_span span, uint64_t batch)
     sql_between(sql, "ts", span);
     sql_words(sql, " AND ");
     schema_within(sql, batch);
+}
+
+void schema_recent_runs(struct sql *sql, struct time_span span, uint64_t batch)
+{
+    sql_words(sql,
+              "SELECT series, part, tmin, tmax, list_select(ts, places) AS ts, list_select(value, places) AS value "
+              "FROM (SELECT *, list_grade_up(ts) AS places FROM (SELECT series, ");
+    partition_write(sql, "ts");
+    sql_words(sql,
+              " AS part, min(ts) AS tmin, max(ts) AS tmax, list(ts) AS ts, list(value) AS value FROM recent WHERE ");
+    sql_between(sql, "ts", span);
+    sql_words(sql, " AND ");
+    schema_within(sql, batch);
+    sql_words(sql, " GROUP BY series, part))");
 }
 
 void schema_histograms(struct sql *sql, const char *columns, struct time_span span, uint64_t batch)

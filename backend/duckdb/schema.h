@@ -41,6 +41,11 @@ void schema_within(struct sql *sql, uint64_t batch);
  * the span's ends are looked into. */
 void schema_counts(struct sql *sql, struct time_span span, uint64_t batch);
 
+/* "SELECT series, part, tmin, tmax, ts, value": recent rows in the span, of that batch or before, as runs of a series
+ * and partition. Both lists of a group have its rows in the same order, whatever it is, and are sorted by the one of
+ * times: list(… ORDER BY …) takes ten times as long. */
+void schema_recent_runs(struct sql *sql, struct time_span span, uint64_t batch);
+
 /* "SELECT <columns>" of the native histograms in the span, of that batch or before. */
 void schema_histograms(struct sql *sql, const char *columns, struct time_span span, uint64_t batch);
 

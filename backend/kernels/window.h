@@ -43,7 +43,7 @@ struct samples {
  *   quantile_over_time             number[0] the quantile
  *   predict_linear                 number[0] seconds ahead; shift_ms: from a window's end to the evaluation's time
  *   double_exponential_smoothing   number[0] smoothing factor, number[1] trend factor
- * scratch: room for one number per sample, which quantile_over_time and mad_over_time need. */
+ * scratch: room for one number per sample, if the kernel ranks. */
 struct window_parameters {
     double number[2];
     int64_t shift_ms;
@@ -61,6 +61,7 @@ struct window_kernel {
     const char *name;       /* "rate"; "last" is the instant selector */
     bool sees_markers;      /* false: call window_drop_markers first */
     bool weighs;            /* over a thinned run it needs the weights */
+    bool ranks;             /* it needs scratch */
     const char *parameters; /* as in window.def */
     /* Fills values[0 … steps-1] and (steps + 63) / 64 words of presence bits; returns how many are present. Values of
      * absent steps are 0. */

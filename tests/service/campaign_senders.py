@@ -19,12 +19,9 @@ sys.path.insert(0, HERE)
 
 from fixture import until  # noqa: E402
 from lib import target  # noqa: E402
-from lib.processes import ROOT, Server, Stage, free_port, prometheus_binary  # noqa: E402
+from lib.processes import Stage, free_port, prometheus_binary  # noqa: E402
 from lib.report import Report  # noqa: E402
-from test_8_senders import lost, samples_of, scrape_config  # noqa: E402
-
-VMAGENT = os.path.join(ROOT, ".deps", "victoria-metrics-sid", "usr", "bin", "vmagent")
-
+from test_8_senders import VMAGENT, lost, samples_of, scrape_config, vmagent  # noqa: E402
 
 class Sender:
     """A Prometheus that scrapes, sends and is upstream."""
@@ -69,16 +66,7 @@ class Agent:
         self.name, self.served = name, []
         self.target = target.Target(self._serve)
         self.promsplit, _ = stage.pair(f"promsplit-{name}", prometheus_binary("2.42"))
-        directory = os.path.join(stage.directory, name)
-        os.mkdir(directory)
-        with open(os.path.join(directory, "scrape.yml"), "w") as file:
-            file.write(f"global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: t\n  static_configs:\n"
-                       f"  - {{targets: ['127.0.0.1:{self.target.port}'], labels: {{instance: one}}}}\n")
-        port = free_port()
-        self.agent = Server(name, [VMAGENT, f"-promscrape.config={directory}/scrape.yml", f"-httpListenAddr=127.0.0.1:{port}",
-                                   f"-remoteWrite.tmpDataPath={directory}/data", "-remoteWrite.flushInterval=200ms",
-                                   "-enableMetadata", f"-remoteWrite.url={self.promsplit.api.url}/api/v1/write"],
-                            directory, port, health="/health").start()
+        self.agent = vmagent(stage, self.target, self.promsplit, "1s")
 
     def _serve(self, now_s):
         self.served.append(int(now_s * 1000) % 10_000_000)

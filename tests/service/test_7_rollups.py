@@ -16,23 +16,29 @@ QUERIES = ("sum by (job) (rate(hits_total[1h]))", "sum(increase(hits_total[10m])
            "avg(avg_over_time(hits_total[1h]))", "count_over_time(hits_total[5m])", "resets(hits_total[2h])")
 
 
+def sorted_results(case, answers):
+    """Of answers that are all good."""
+    for answer in answers:
+        case.assertEqual(answer.status, 200, answer)
+    return [sorted(answer.json()["data"]["result"], key=lambda s: str(s["metric"])) for answer in answers]
+
+
+def near(case, a, b):
+    """The same, but for the last bits of averages."""
+    for x, y in zip(a, b, strict=True):
+        case.assertEqual([s["metric"] for s in x], [s["metric"] for s in y])
+        for s, t in zip(x, y):
+            case.assertEqual([p[0] for p in s["values"]], [p[0] for p in t["values"]])
+            for p, q in zip(s["values"], t["values"]):
+                case.assertAlmostEqual(float(p[1]), float(q[1]), delta=1e-12 * abs(float(p[1])))
+
+
 class Rollups(Case):
     def answers(self, api):
         """On grids of whole hours, of five minutes, and on one that no rollup can answer."""
         asked = [api.query_range(query, T0_S + 3600 + shift, T0_S + HOURS * 3600, step)
                  for query in QUERIES for step, shift in ((3600, 0), (300, 300), (420, 77))]
-        for answer in asked:
-            self.assertEqual(answer.status, 200, answer)
-        return [sorted(answer.json()["data"]["result"], key=lambda s: str(s["metric"])) for answer in asked]
-
-    def near(self, a, b):
-        """The same, but for the last bits of averages."""
-        for x, y in zip(a, b, strict=True):
-            self.assertEqual([s["metric"] for s in x], [s["metric"] for s in y])
-            for s, t in zip(x, y):
-                self.assertEqual([p[0] for p in s["values"]], [p[0] for p in t["values"]])
-                for p, q in zip(s["values"], t["values"]):
-                    self.assertAlmostEqual(float(p[1]), float(q[1]), delta=1e-12 * abs(float(p[1])))
+        return sorted_results(self, asked)
 
     def verify(self, promsplit):
         """By the stopped store's own rules; the server runs again afterwards."""
@@ -54,7 +60,7 @@ class Rollups(Case):
         self.assertEqual((self.kinds(api), api.metric(ROWS)), (0, 0))
         self.restart(promsplit, LEVELS)
         until(lambda: api.metric(ROUNDS), 40, "rollups")
-        self.near(self.answers(api), before)
+        near(self, self.answers(api), before)
         self.assertEqual(self.kinds(api), 2 * (len(QUERIES) - 1))  # two grids; averages of closed windows read samples
         self.verify(promsplit)
 
@@ -93,9 +99,9 @@ class Rollups(Case):
             promsplit.start()
             promsplit.wait_for("/-/ready")
             dataset.load(promsplit.api, [(labels, cut[len(cut) // 2 :])])  # what was stored already is no conflict
-        self.near(self.answers(promsplit.api), self.answers(plain.api))
+        near(self, self.answers(promsplit.api), self.answers(plain.api))
         self.verify(promsplit)
-        self.near(self.answers(promsplit.api), self.answers(plain.api))
+        near(self, self.answers(promsplit.api), self.answers(plain.api))
 
 
 class Outliving(Case):
@@ -105,17 +111,7 @@ class Outliving(Case):
 
     def asked(self, api, start, steps, queries=QUERIES):
         answers = [api.query_range(query, T0_S + start, T0_S + HOURS * 3600, step) for query in queries for step in steps]
-        for answer in answers:
-            self.assertEqual(answer.status, 200, answer)
-        return [sorted(answer.json()["data"]["result"], key=lambda s: str(s["metric"])) for answer in answers]
-
-    def same(self, a, b):
-        for x, y in zip(a, b, strict=True):
-            self.assertEqual([s["metric"] for s in x], [s["metric"] for s in y])
-            for s, t in zip(x, y):
-                self.assertEqual([p[0] for p in s["values"]], [p[0] for p in t["values"]])
-                for p, q in zip(s["values"], t["values"]):
-                    self.assertAlmostEqual(float(p[1]), float(q[1]), delta=1e-12 * abs(float(p[1])))
+        return sorted_results(self, answers)
 
     def store(self, promsplit, *words):
         path = f"--storage.path={os.path.join(promsplit.directory, 'data')}"
@@ -146,8 +142,8 @@ class Outliving(Case):
         return self.asked(api, 77, (420,)) + self.asked(api, 3600, (3600, 300), [query for query in QUERIES if "avg" in query])
 
     def check(self, api, all_samples, dropped):
-        self.same(self.by_buckets(api), all_samples)
-        self.same(self.by_samples(api), dropped[0])
+        near(self, self.by_buckets(api), all_samples)
+        near(self, self.by_samples(api), dropped[0])
         self.assertEqual(api.metric("promsplit_store_series"), 11)
         self.assertEqual(self.series(api, T0_S, T0_S + 3600), 1)
         self.assertEqual(self.series(api, T0_S + 7200, T0_S + HOURS * 3600), 0)

@@ -12,6 +12,7 @@ V2 = {
     "Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request",
     "X-Prometheus-Remote-Write-Version": "2.0.0",
 }
+VMAGENT = os.path.join(ROOT, ".deps", "victoria-metrics-sid", "usr", "bin", "vmagent")
 OF_TARGET = '{__name__=~"target_.*"}'
 LOSSES = (  # of a sender; labels differ by version, so all lines of a name count
     "prometheus_remote_storage_samples_failed_total",
@@ -33,6 +34,20 @@ remote_write:
 """
 
 
+def vmagent(stage, target, promsplit, interval):
+    """One that scrapes the target and sends to promsplit."""
+    directory = os.path.join(stage.directory, "vmagent")
+    os.mkdir(directory)
+    with open(os.path.join(directory, "scrape.yml"), "w") as file:
+        file.write(f"global: {{scrape_interval: {interval}}}\nscrape_configs:\n- job_name: t\n  static_configs:\n"
+                   f"  - {{targets: ['127.0.0.1:{target.port}'], labels: {{instance: one}}}}\n")
+    port = free_port()
+    return Server("vmagent", [VMAGENT, f"-promscrape.config={directory}/scrape.yml", f"-httpListenAddr=127.0.0.1:{port}",
+                              f"-remoteWrite.tmpDataPath={directory}/data", "-remoteWrite.flushInterval=200ms",
+                              "-enableMetadata", f"-remoteWrite.url={promsplit.api.url}/api/v1/write"],
+                  directory, port, health="/health").start()
+
+
 def samples_of(api, window="1m", at=None):
     """{labels without those of senders: {time in ms: value}} of the target, as that server has them."""
     answer = api.query(f"{OF_TARGET}[{window}]", at or time.time())
@@ -45,10 +60,10 @@ def samples_of(api, window="1m", at=None):
     return out
 
 
-def lost(api):
-    """What the sender says it lost."""
+def lost(api, *names):
+    """What the sender says it lost: of those metrics, or of samples and metadata."""
     lines = api.get("/metrics").body.decode().splitlines()
-    return {line for line in lines if line.startswith(LOSSES) and float(line.rpartition(" ")[2]) > 0}
+    return {line for line in lines if line.startswith(names or LOSSES) and float(line.rpartition(" ")[2]) > 0}
 
 
 class Sender(ServiceCase):
@@ -187,9 +202,8 @@ class ExemplarSender(ServiceCase):
 
     def test_all_exemplars_arrive(self):
         until(self.has_all, 30, "what the sender has")
-        names = ("prometheus_remote_storage_exemplars_failed_total", "prometheus_remote_storage_exemplars_dropped_total")
-        lines = self.upstream.api.get("/metrics").body.decode().splitlines()
-        self.assertEqual([x for x in lines if x.startswith(names) and float(x.rpartition(" ")[2]) > 0], [])
+        self.assertEqual(lost(self.upstream.api, "prometheus_remote_storage_exemplars_failed_total",
+                              "prometheus_remote_storage_exemplars_dropped_total"), set())
         self.promsplit.kill()
         self.promsplit.start()
         until(self.has_all, 30, "what the sender has, after kill -9")
@@ -426,22 +440,12 @@ class Vmagent(ServiceCase):
     """It begins with a protocol of its own, which is refused, and goes on with remote write 1.0."""
 
     def test_every_sample_arrives(self):
-        binary = os.path.join(ROOT, ".deps", "victoria-metrics-sid", "usr", "bin", "vmagent")
-        if not os.access(binary, os.X_OK):
+        if not os.access(VMAGENT, os.X_OK):
             self.skipTest("no vmagent in .deps/victoria-metrics-sid")
         target = Target()
         self.addCleanup(target.close)
         promsplit, _ = self.stage.pair("promsplit", self.prometheus)
-        directory = os.path.join(self.stage.directory, "vmagent")
-        os.mkdir(directory)
-        with open(os.path.join(directory, "scrape.yml"), "w") as file:
-            file.write(f"global: {{scrape_interval: 200ms}}\nscrape_configs:\n- job_name: t\n  static_configs:\n"
-                       f"  - {{targets: ['127.0.0.1:{target.port}'], labels: {{instance: one}}}}\n")
-        port = free_port()
-        agent = Server("vmagent", [binary, f"-promscrape.config={directory}/scrape.yml", f"-httpListenAddr=127.0.0.1:{port}",
-                                   f"-remoteWrite.tmpDataPath={directory}/data", "-remoteWrite.flushInterval=200ms",
-                                   "-enableMetadata", f"-remoteWrite.url={promsplit.api.url}/api/v1/write"],
-                       directory, port, health="/health").start()
+        agent = vmagent(self.stage, target, promsplit, "200ms")
         self.addCleanup(agent.kill)
         api = promsplit.api
         until(lambda: min(map(len, samples_of(api).values()), default=0) > 15, 12, "samples")

@@ -14,27 +14,9 @@
 #include "base/float_text.h"
 #include "backend/metric_type.h"
 #include "remote/import_text.h"
+#include "request_text.h"
 
 static const struct write_limits LIMITS = {.labels_max = 4, .label_name_max_bytes = 20, .label_value_max_bytes = 30};
-
-static void print_labels(struct strbuf *out, struct labels labels)
-{
-    for (size_t k = 0; k < labels.n; k++)
-        strbuf_f(out, "%s" STR_FORMAT "=" STR_FORMAT, k ? "," : "", STR_ARG(labels.at[k].name),
-                 STR_ARG(labels.at[k].value));
-}
-
-static void print_exemplars(struct strbuf *out, const struct write_request *request, size_t series)
-{
-    for (size_t i = 0; i < request->exemplars_n; i++) {
-        const struct exemplar *is = &request->exemplars[i].is;
-        if (request->exemplars[i].series != series)
-            continue;
-        strbuf_cstr(out, " {");
-        print_labels(out, is->labels);
-        strbuf_f(out, "}%g@%" PRId64, is->value, is->time_ms);
-    }
-}
 
 static void print_part(struct strbuf *out, const struct import_part *part)
 {

@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "base/float_text.h"
 #include "remote/otlp.h"
+#include "request_text.h"
 
 static const struct write_limits NO_LIMITS = {0};
 
@@ -21,25 +22,6 @@ static const struct write_limits NO_LIMITS = {0};
 #define METRIC(text) "{\"resourceMetrics\":[{\"scopeMetrics\":[{\"metrics\":[" text "]}]}]}"
 #define POINT(text)  METRIC("{\"name\":\"m\",\"gauge\":{\"dataPoints\":[" text "]}}")
 #define VALUE(text)  POINT("{\"timeUnixNano\":5000000,\"asInt\":1,\"attributes\":[{\"key\":\"a\",\"value\":" text "}]}")
-
-static void print_labels(struct strbuf *out, struct labels labels)
-{
-    for (size_t k = 0; k < labels.n; k++)
-        strbuf_f(out, "%s" STR_FORMAT "=" STR_FORMAT, k ? "," : "", STR_ARG(labels.at[k].name),
-                 STR_ARG(labels.at[k].value));
-}
-
-static void print_exemplars(struct strbuf *out, const struct write_request *request, size_t series)
-{
-    for (size_t i = 0; i < request->exemplars_n; i++) {
-        const struct exemplar *is = &request->exemplars[i].is;
-        if (request->exemplars[i].series != series)
-            continue;
-        strbuf_cstr(out, " {");
-        print_labels(out, is->labels);
-        strbuf_f(out, "}%g@%lld", is->value, (long long)is->time_ms);
-    }
-}
 
 static void print_request(struct strbuf *out, const struct write_request *request)
 {

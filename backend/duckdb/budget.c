@@ -3,14 +3,34 @@
 
 #include <stdlib.h>
 
-/* In front of the memory, which keeps malloc's alignment. */
-struct budget_piece {
-    struct budget_piece *before, *after; /* on its shelf */
-    uint64_t epoch;
-    uint64_t bytes;
+/* States are made by the hundred thousand, with a few hundred bytes each, and go all at once: pieces are cut off a slab
+ * one behind the other, and the slab goes with the last of them. Where an address sanitizer is to see each piece, none
+ * shares. */
+#ifdef __SANITIZE_ADDRESS__
+#    define SHARED_MAX_BYTES 0u
+#else
+#    define SHARED_MAX_BYTES (16u << 10) /* larger pieces have a slab of their own */
+#endif
+#define SLAB_BYTES (64u << 10) /* of one that is shared, less its head */
+
+struct budget_slab {
+    struct budget_slab *before, *after; /* on its shelf */
+    struct budget_shelf *shelf;
+    uint64_t epoch;           /* of all its pieces */
+    uint64_t bytes, used;     /* behind the head; used: under the shelf's lock */
+    _Atomic uint64_t holders; /* its pieces, and the shelf as long as pieces are cut off it */
+    uint64_t unused;
 };
 
-_Static_assert(sizeof(struct budget_piece) % _Alignof(max_align_t) == 0, "memory behind the head is aligned");
+/* In front of the memory, which keeps malloc's alignment. */
+struct budget_piece {
+    struct budget_slab *slab;
+    uint64_t unused;
+};
+
+#define ALIGNED(bytes) (((bytes) + _Alignof(max_align_t) - 1) / _Alignof(max_align_t) * _Alignof(max_align_t))
+_Static_assert(sizeof(struct budget_slab) == ALIGNED(sizeof(struct budget_slab)), "pieces behind the head are aligned");
+_Static_assert(sizeof(struct budget_piece) == ALIGNED(sizeof(struct budget_piece)), "memory of a piece is aligned");
 
 void budget_init(struct budget *budget, uint64_t max_bytes)
 {
@@ -40,53 +60,100 @@ void budget_give_back(struct budget *budget, uint64_t bytes)
     atomic_fetch_sub_explicit(&budget->used_bytes, bytes, memory_order_relaxed);
 }
 
-static struct budget_shelf *shelf_of(struct budget *budget, const struct budget_piece *piece)
+/* --- slabs: all under their shelf's lock --- */
+
+/* With one holder: whoever made it. */
+static struct budget_slab *slab_new(struct budget *budget, struct budget_shelf *shelf, size_t bytes)
 {
-    uint64_t hash = (uint64_t)(uintptr_t)piece * UINT64_C(0x9e3779b97f4a7c15);
-    return &budget->shelves[hash >> 59];
+    if (!budget_take(budget, sizeof(struct budget_slab) + bytes))
+        return NULL;
+    struct budget_slab *slab = malloc(sizeof *slab + bytes);
+    if (!slab) {
+        budget_give_back(budget, sizeof *slab + bytes);
+        return NULL;
+    }
+    *slab = (struct budget_slab){
+        .after = shelf->first, .shelf = shelf, .epoch = atomic_load(&budget->epoch), .bytes = bytes, .holders = 1};
+    if (shelf->first)
+        shelf->first->before = slab;
+    shelf->first = slab;
+    return slab;
 }
 
-_Static_assert(BUDGET_SHELVES == 1 << (64 - 59), "a shelf for each hash");
+static void slab_free(struct budget *budget, struct budget_slab *slab)
+{
+    *(slab->before ? &slab->before->after : &slab->shelf->first) = slab->after;
+    if (slab->after)
+        slab->after->before = slab->before;
+    budget_give_back(budget, sizeof *slab + slab->bytes);
+    free(slab);
+}
+
+/* True: that was the last one, and the caller frees the slab. */
+static bool slab_let_go(struct budget_slab *slab)
+{
+    return atomic_fetch_sub_explicit(&slab->holders, 1, memory_order_acq_rel) == 1;
+}
+
+/* The slab to cut off, or NULL. One that only the shelf holds begins anew. */
+static struct budget_slab *slab_with_room(struct budget *budget, struct budget_shelf *shelf, size_t bytes)
+{
+    struct budget_slab *slab = shelf->current;
+    if (slab && slab->epoch == atomic_load(&budget->epoch)) {
+        if (atomic_load_explicit(&slab->holders, memory_order_acquire) == 1)
+            slab->used = 0;
+        if (slab->bytes - slab->used >= bytes)
+            return slab;
+    }
+    if (slab && slab_let_go(slab))
+        slab_free(budget, slab);
+    return shelf->current = slab_new(budget, shelf, SLAB_BYTES);
+}
+
+/* --- pieces --- */
+
+/* A thread's own, unless there are more threads than shelves. */
+static struct budget_shelf *shelf_of_thread(struct budget *budget)
+{
+    static _Atomic unsigned threads_n;
+    static _Thread_local unsigned number;
+    if (number == 0)
+        number = atomic_fetch_add_explicit(&threads_n, 1, memory_order_relaxed) % BUDGET_SHELVES + 1;
+    return &budget->shelves[number - 1];
+}
 
 void *budget_alloc(struct budget *budget, size_t bytes)
 {
-    if (bytes > SIZE_MAX - sizeof(struct budget_piece) || !budget_take(budget, sizeof(struct budget_piece) + bytes))
+    if (bytes > SIZE_MAX / 2)
         return NULL;
-    struct budget_piece *piece = malloc(sizeof *piece + bytes);
-    if (!piece) {
-        budget_give_back(budget, sizeof *piece + bytes);
-        return NULL;
-    }
-    struct budget_shelf *shelf = shelf_of(budget, piece);
-    *piece = (struct budget_piece){.epoch = atomic_load(&budget->epoch), .bytes = sizeof *piece + bytes};
+    bytes = sizeof(struct budget_piece) + ALIGNED(bytes);
+    struct budget_shelf *shelf = shelf_of_thread(budget);
     pthread_mutex_lock(&shelf->lock);
-    piece->after = shelf->first;
-    if (shelf->first)
-        shelf->first->before = piece;
-    shelf->first = piece;
+    struct budget_slab *slab = bytes <= SHARED_MAX_BYTES ? slab_with_room(budget, shelf, bytes) : NULL;
+    if (slab)
+        atomic_fetch_add_explicit(&slab->holders, 1, memory_order_relaxed);
+    else
+        slab = slab_new(budget, shelf, bytes);
+    struct budget_piece *piece = slab ? (struct budget_piece *)((char *)(slab + 1) + slab->used) : NULL;
+    if (piece) {
+        piece->slab = slab;
+        slab->used += bytes;
+    }
     pthread_mutex_unlock(&shelf->lock);
-    return piece + 1;
-}
-
-/* Under the shelf's lock. */
-static void take_off(struct budget_shelf *shelf, const struct budget_piece *piece)
-{
-    *(piece->before ? &piece->before->after : &shelf->first) = piece->after;
-    if (piece->after)
-        piece->after->before = piece->before;
+    return piece ? piece + 1 : NULL;
 }
 
 void budget_free(struct budget *budget, void *memory)
 {
     if (!memory)
         return;
-    struct budget_piece *piece = (struct budget_piece *)memory - 1;
-    struct budget_shelf *shelf = shelf_of(budget, piece);
+    struct budget_slab *slab = ((struct budget_piece *)memory - 1)->slab;
+    if (!slab_let_go(slab))
+        return;
+    struct budget_shelf *shelf = slab->shelf;
     pthread_mutex_lock(&shelf->lock);
-    take_off(shelf, piece);
+    slab_free(budget, slab);
     pthread_mutex_unlock(&shelf->lock);
-    budget_give_back(budget, piece->bytes);
-    free(piece);
 }
 
 void budget_sweep(struct budget *budget, uint64_t epoch)
@@ -94,13 +161,13 @@ void budget_sweep(struct budget *budget, uint64_t epoch)
     for (size_t i = 0; i < BUDGET_SHELVES; i++) {
         struct budget_shelf *shelf = &budget->shelves[i];
         pthread_mutex_lock(&shelf->lock);
-        for (struct budget_piece *piece = shelf->first, *after; piece; piece = after) {
-            after = piece->after;
-            if (piece->epoch >= epoch)
+        for (struct budget_slab *slab = shelf->first, *after; slab; slab = after) {
+            after = slab->after;
+            if (slab->epoch >= epoch)
                 continue;
-            take_off(shelf, piece);
-            budget_give_back(budget, piece->bytes);
-            free(piece);
+            if (slab == shelf->current)
+                shelf->current = NULL;
+            slab_free(budget, slab);
         }
         pthread_mutex_unlock(&shelf->lock);
     }

@@ -2,9 +2,11 @@
  *
  * The engine destroys the states of a statement that is read to its end, and of one that fails while it gathers rows.
  * Of one that is stopped between that and its last group it forgets states (RadixHTGlobalSinkState::Destroy of DuckDB
- * 1.4 takes them for destroyed). So every allocation is on a list, with the number of the epoch it was made in. The
- * engine's owner (engine.c) begins a new epoch after each statement that did not run to its end, and sweeps what is
- * older than all statements under way: nobody but the engine could know of it, and the engine forgot.
+ * 1.4 takes them for destroyed). So all of it is on lists, with the number of the epoch it was made in. The engine's
+ * owner (engine.c) begins a new epoch after each statement that did not run to its end, and sweeps what is older than
+ * all statements under way: nobody but the engine could know of it, and the engine forgot.
+ *
+ * Small allocations share slabs, which count as a whole: a thread that made one since the last sweep holds one still.
  *
  * Threads: any.
  */
@@ -17,11 +19,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BUDGET_SHELVES 32 /* lists, each with its lock, so that threads seldom meet */
+#define BUDGET_SHELVES 32 /* lists, each with its lock: threads seldom meet */
 
 struct budget_shelf {
     pthread_mutex_t lock;
-    struct budget_piece *first;
+    struct budget_slab *first;
+    struct budget_slab *current; /* that pieces are cut off; NULL: none */
 };
 
 struct budget {

@@ -12,7 +12,7 @@
  * Short runs (single samples of the table recent) are collected side by side instead, in pieces that grow.
  *
  * prom_rate_thinned and so on take thinned runs (kernels/thin.h) too: a third list has the weights, NULL for plain
- * runs.
+ * runs. Those are only collected.
  */
 #include <float.h>
 #include <math.h>
@@ -26,9 +26,10 @@
 #include "base/assert.h"
 #include "base/float_text.h"
 
-#define RUN_SHORT   32u   /* runs of fewer samples are collected */
-#define PIECE_FIRST 32u   /* samples in a state's first piece of collected ones */
-#define PIECE_MAX   4096u /* and in the largest; each is twice as long as the one before */
+#define RUN_SHORT      32u   /* runs of fewer samples are collected */
+#define PIECE_FIRST    32u   /* samples in a state's first piece of collected ones */
+#define PIECE_MAX      4096u /* and in the largest; each is twice as long as the one before */
+#define PREFETCH_AHEAD 4u
 
 /* Samples kept, and windows evaluated already: of one run, or of many short ones. */
 struct piece {
@@ -71,7 +72,8 @@ struct window_state {
     struct piece *head, *tail;
     bool tail_grows; /* the tail is of collected samples */
     bool weighted;   /* as its function is */
-    uint64_t n;      /* samples in all pieces */
+    uint32_t pieces_n;
+    uint64_t n; /* samples in all pieces */
     struct budget *budget;
     struct window_grid grid;             /* of the first row; no steps before */
     struct window_parameters parameters; /* likewise; scratch is set when it is evaluated */
@@ -96,18 +98,21 @@ static void state_init(duckdb_function_info info, duckdb_aggregate_state raw)
     *state = (struct window_state){.weighted = function->weighted, .budget = function->budget};
 }
 
+static void state_clear(struct window_state *state)
+{
+    while (state->head) {
+        struct piece *piece = state->head;
+        state->head = piece->next;
+        budget_free(state->budget, piece);
+    }
+    state->tail = NULL;
+}
+
 /* Also called where finalize fails: the engine does not destroy those states. */
 static void state_destroy(duckdb_aggregate_state *states, idx_t count)
 {
-    for (idx_t i = 0; i < count; i++) {
-        struct window_state *state = (struct window_state *)states[i];
-        while (state->head) {
-            struct piece *piece = state->head;
-            state->head = piece->next;
-            budget_free(state->budget, piece);
-        }
-        state->tail = NULL;
-    }
+    for (idx_t i = 0; i < count; i++)
+        state_clear((struct window_state *)states[i]);
 }
 
 /* A new tail, or NULL after setting an error. */
@@ -125,10 +130,11 @@ static struct piece *piece_new(duckdb_function_info info, struct window_state *s
     else
         state->head = piece;
     state->tail = piece;
+    state->pieces_n++;
     return piece;
 }
 
-/* --- short runs --- */
+/* --- collected runs --- */
 
 static struct piece *piece_with_room(duckdb_function_info info, struct window_state *state)
 {
@@ -147,24 +153,37 @@ static void weights_copy(int64_t *to, size_t at, const int64_t *from, size_t fir
         to[at + i] = from ? from[first + i] : 1;
 }
 
+static void piece_add(struct piece *piece, const struct samples *run, size_t first, size_t n)
+{
+    memcpy(piece->time_ms + piece->n, run->time_ms + first, n * sizeof *run->time_ms);
+    memcpy(piece_values(piece) + piece->n, run->value + first, n * sizeof *run->value);
+    weights_copy(piece_weights(piece), piece->n, run->weight, first, n);
+    piece->n += (uint32_t)n;
+}
+
+/* A long run has a piece of its own. */
 static bool state_collect(duckdb_function_info info, struct window_state *state, const struct samples *run)
 {
+    state->n += run->n;
+    if (run->n >= RUN_SHORT) {
+        struct piece *piece = piece_new(info, state, run->n, 0);
+        state->tail_grows = false;
+        if (piece)
+            piece_add(piece, run, 0, run->n);
+        return piece;
+    }
     for (size_t done = 0; done < run->n;) {
         struct piece *piece = piece_with_room(info, state);
         if (!piece)
             return false;
         size_t room = piece->capacity - piece->n, left = run->n - done, take = left < room ? left : room;
-        memcpy(piece->time_ms + piece->n, run->time_ms + done, take * sizeof *run->time_ms);
-        memcpy(piece_values(piece) + piece->n, run->value + done, take * sizeof *run->value);
-        weights_copy(piece_weights(piece), piece->n, run->weight, done, take);
-        piece->n += (uint32_t)take;
-        state->n += take;
+        piece_add(piece, run, done, take);
         done += take;
     }
     return true;
 }
 
-/* --- long runs --- */
+/* --- runs whose windows are evaluated at once --- */
 
 static size_t first_at_or_after(const int64_t *time_ms, size_t n, int64_t at_ms)
 {
@@ -218,18 +237,6 @@ static int64_t window_end(const struct window_grid *grid, int64_t step)
     return grid->start_ms + step * grid->step_ms;
 }
 
-static void piece_fill(struct piece *piece, const struct samples *run, size_t head, size_t tail)
-{
-    size_t tail_n = run->n - tail;
-    memcpy(piece->time_ms, run->time_ms, head * sizeof *run->time_ms);
-    memcpy(piece->time_ms + head, run->time_ms + tail, tail_n * sizeof *run->time_ms);
-    memcpy(piece_values(piece), run->value, head * sizeof *run->value);
-    memcpy(piece_values(piece) + head, run->value + tail, tail_n * sizeof *run->value);
-    weights_copy(piece_weights(piece), 0, run->weight, 0, head);
-    weights_copy(piece_weights(piece), head, run->weight, tail, tail_n);
-    piece->n = (uint32_t)(head + tail_n);
-}
-
 /* Takes a run in ascending order; markers are out if the kernel sees none.
  * Windows are evaluated now if their results take less room than the samples that then need not be kept. */
 static bool state_take(duckdb_function_info info, const struct window_kernel *kernel, struct window_state *state,
@@ -258,7 +265,8 @@ static bool state_take(duckdb_function_info info, const struct window_kernel *ke
     if (!piece)
         return false;
     state->tail_grows = false;
-    piece_fill(piece, &run, head, tail);
+    piece_add(piece, &run, 0, head);
+    piece_add(piece, &run, tail, run.n - tail);
     state->n += piece->n;
     if (steps > 0) {
         struct window_grid whole = *grid;
@@ -377,12 +385,12 @@ static bool run_is_whole(const struct window_rows *rows, idx_t row, const struct
     return !otherwise;
 }
 
-static bool run_ascends(const struct samples *run)
+static bool times_ascend(const int64_t *time_ms, size_t n)
 {
     uint64_t falls =
         0; /* the sign of each step less 1; steps of half the range count as falls, and cost no more than that */
-    for (size_t i = 1; i < run->n; i++)
-        falls |= (uint64_t)run->time_ms[i] - (uint64_t)run->time_ms[i - 1] - 1;
+    for (size_t i = 1; i < n; i++)
+        falls |= (uint64_t)time_ms[i] - (uint64_t)time_ms[i - 1] - 1;
     return falls >> 63 == 0;
 }
 
@@ -432,8 +440,9 @@ static bool state_add(duckdb_function_info info, const struct window_kernel *ker
             return false;
         }
     }
-    bool well = run.n >= RUN_SHORT && !run.weight && run_ascends(&run) ? state_take(info, kernel, state, run)
-                                                                       : state_collect(info, state, &run);
+    bool well = run.n >= RUN_SHORT && !run.weight && times_ascend(run.time_ms, run.n)
+                    ? state_take(info, kernel, state, run)
+                    : state_collect(info, state, &run);
     free(copy);
     return well;
 }
@@ -445,7 +454,8 @@ static bool state_begin(duckdb_function_info info, struct window_state *state, c
     char message[FUNCTION_REFUSAL_MAX] = "the grid of a window function is not valid";
     if (state->grid.steps > 0)
         return true;
-    state->parameters = parameter_rows_get(&rows->parameters, row);
+    if (kernel->parameters[0])
+        state->parameters = parameter_rows_get(&rows->parameters, row);
     if (function_grid(rows->start_ms[row], rows->step_ms[row], rows->steps[row], rows->window_ms[row],
                       rows->closed[row], &state->grid) &&
         !function_parameters_refused(kernel, &state->parameters, message))
@@ -484,9 +494,11 @@ static void state_combine(duckdb_function_info info, duckdb_aggregate_state *sou
             to->head = from->head;
         to->tail = from->tail;
         to->tail_grows = from->tail_grows;
+        to->pieces_n += from->pieces_n;
         to->n += from->n;
         from->head = from->tail = NULL;
         from->tail_grows = false;
+        from->pieces_n = 0;
         from->n = 0;
     }
 }
@@ -502,16 +514,6 @@ struct scratch {
     struct piece **pieces;            /* those with windows evaluated, in order of time */
     size_t pieces_n;
 };
-
-static size_t longest_state(duckdb_aggregate_state *states, idx_t count)
-{
-    size_t most = 0;
-    for (idx_t i = 0; i < count; i++) {
-        size_t n = ((const struct window_state *)states[i])->n;
-        most = n > most ? n : most;
-    }
-    return most;
-}
 
 /* Merges [from, middle) and [middle, to) of the samples into the scratch's second half and copies them back. */
 static void merge_neighbours(struct scratch *s, size_t from, size_t middle, size_t to)
@@ -545,6 +547,8 @@ static size_t ascent_end(const struct scratch *s, size_t from, size_t n)
 /* Natural merge sort: one pass when all is in order, as it nearly always is. */
 static void sort_samples(struct scratch *s, size_t n)
 {
+    if (times_ascend(s->time_ms, n))
+        return;
     for (size_t first_end = n ? ascent_end(s, 0, n) : 0; first_end < n; first_end = ascent_end(s, 0, n)) {
         size_t from = 0, middle = first_end;
         while (middle < n) {
@@ -665,27 +669,36 @@ static uint32_t evaluate(struct scratch *s, const struct window_kernel *kernel, 
     return present_n + evaluate_part(s, kernel, state, samples, step, state->grid.steps, values);
 }
 
-static size_t most_pieces(duckdb_aggregate_state *states, idx_t count)
+/* What the states of one call want at most, and in sum. */
+struct wanted {
+    uint64_t steps_sum, samples;
+    uint32_t steps, pieces;
+};
+
+static struct wanted wanted_of(duckdb_aggregate_state *states, idx_t count)
 {
-    size_t most = 0;
+    struct wanted wanted = {0};
     for (idx_t i = 0; i < count; i++) {
-        size_t n = 0;
-        for (const struct piece *piece = ((const struct window_state *)states[i])->head; piece; piece = piece->next)
-            n++;
-        most = n > most ? n : most;
+        const struct window_state *state = (const struct window_state *)states[i];
+        uint32_t steps = state->head ? state->grid.steps : 0;
+        wanted.steps_sum += steps;
+        wanted.steps = steps > wanted.steps ? steps : wanted.steps;
+        wanted.samples = state->n > wanted.samples ? state->n : wanted.samples;
+        wanted.pieces = state->pieces_n > wanted.pieces ? state->pieces_n : wanted.pieces;
     }
-    return most;
+    return wanted;
 }
 
-static bool scratch_init(struct scratch *s, size_t samples, size_t steps, size_t pieces, bool weighted)
+static bool scratch_init(struct scratch *s, const struct wanted *wanted, bool weighted)
 {
+    size_t samples = wanted->samples, words = bits_words(wanted->steps);
     *s = (struct scratch){.capacity = samples};
     s->time_ms = malloc((2 * samples + 1) * sizeof *s->time_ms);
     s->value = malloc((2 * samples + 1) * sizeof *s->value);
     s->weight = weighted ? malloc((2 * samples + 1) * sizeof *s->weight) : NULL;
-    s->present = calloc(2 * bits_words(steps) + 1, sizeof *s->present);
-    s->pieces = malloc((pieces + 1) * sizeof(struct piece *));
-    s->part_present = s->present ? s->present + bits_words(steps) : NULL;
+    s->present = calloc(2 * words + 1, sizeof *s->present);
+    s->pieces = malloc((wanted->pieces + 1) * sizeof(struct piece *));
+    s->part_present = s->present ? s->present + words : NULL;
     return s->time_ms && s->value && (s->weight || !weighted) && s->present && s->pieces;
 }
 
@@ -698,49 +711,58 @@ static void scratch_release(struct scratch *s)
     free(s->pieces);
 }
 
-static uint64_t steps_of_all(duckdb_aggregate_state *states, idx_t count, uint32_t *ret_longest)
+/* States come in the order of groups, and their pieces lie in that of rows: most are not in the cache. */
+static void prefetch_pieces(const struct window_state *state)
 {
-    uint64_t sum = 0;
-    *ret_longest = 0;
-    for (idx_t i = 0; i < count; i++) {
-        const struct window_state *state = (const struct window_state *)states[i];
-        uint32_t steps = state->head ? state->grid.steps : 0;
-        sum += steps;
-        *ret_longest = steps > *ret_longest ? steps : *ret_longest;
+    if (state->head)
+        __builtin_prefetch(state->head->time_ms);
+    if (state->tail && state->tail != state->head)
+        __builtin_prefetch(state->tail->time_ms);
+}
+
+/* Evaluates a state and lets go of its pieces while they are in the cache; returns the steps of its list, or -1 after
+ * setting an error. */
+static int64_t state_put(duckdb_function_info info, const struct window_kernel *kernel, struct window_state *state,
+                         struct scratch *scratch, duckdb_vector result, const struct list_room *room, uint64_t used,
+                         idx_t row)
+{
+    uint32_t present_n = 0;
+    if (state->head) {
+        struct samples samples = gather(scratch, state);
+        if (!promises_hold(scratch, &samples)) {
+            duckdb_aggregate_function_set_error(info, "runs of one series overlap in time");
+            return -1;
+        }
+        present_n = evaluate(scratch, kernel, state, &samples, room->values + used);
+        state_clear(state);
     }
-    return sum;
+    return (int64_t)list_room_put(result, room, used, row, state->grid.steps, scratch->present, present_n);
 }
 
 static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *states, duckdb_vector result, idx_t count,
                            idx_t offset)
 {
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
-    uint32_t longest;
-    uint64_t elements = steps_of_all(states, count, &longest);
+    struct wanted wanted = wanted_of(states, count);
     struct list_room room;
     struct scratch scratch;
-    if (!scratch_init(&scratch, longest_state(states, count), longest, most_pieces(states, count),
-                      function->weighted) ||
-        !list_room_make(result, elements, &room)) {
+    if (!scratch_init(&scratch, &wanted, function->weighted) || !list_room_make(result, wanted.steps_sum, &room)) {
         scratch_release(&scratch);
-        function_refuse_size(info, function->budget, elements * sizeof(double));
+        function_refuse_size(info, function->budget, wanted.steps_sum * sizeof(double));
         state_destroy(states, count);
         return;
     }
     uint64_t used = 0;
     for (idx_t i = 0; i < count; i++) {
-        const struct window_state *state = (const struct window_state *)states[i];
-        uint32_t present_n = 0;
-        if (state->head) {
-            struct samples samples = gather(&scratch, state);
-            if (!promises_hold(&scratch, &samples)) {
-                duckdb_aggregate_function_set_error(info, "runs of one series overlap in time");
-                state_destroy(states, count); /* the engine does not, after an error here */
-                break;
-            }
-            present_n = evaluate(&scratch, function->kernel, state, &samples, room.values + used);
+        if (i + PREFETCH_AHEAD < count)
+            prefetch_pieces((const struct window_state *)states[i + PREFETCH_AHEAD]);
+        int64_t steps = state_put(info, function->kernel, (struct window_state *)states[i], &scratch, result, &room,
+                                  used, offset + i);
+        if (steps < 0) {
+            state_destroy(states, count); /* the engine does not, after an error here */
+            break;
         }
-        used += list_room_put(result, &room, used, offset + i, state->grid.steps, scratch.present, present_n);
+        used += (uint64_t)steps;
     }
     if (duckdb_list_vector_set_size(result, room.first + used) != DuckDBSuccess)
         duckdb_aggregate_function_set_error(info, "cannot set the size of a result list");

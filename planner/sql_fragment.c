@@ -3,10 +3,10 @@
  * judge.c has said before that the subtree may be pushed. What is pinned by @ is computed for one step and repeated, as
  * Prometheus does (grid_step_invariant).
  *
- *     SELECT prom_label(labels, 'le') AS le, prom_sum(rate) AS value          aggregation: columns, value
+ *     SELECT le, prom_sum(rate) AS value                                      aggregation: columns, value
  *     FROM (
- *         SELECT series, labels_of(series) AS labels,                         per series: its labels, and
- *             prom_rate(ts, value, …) AS rate                                 the window function
+ *         SELECT series, label_of(series, 'le') AS le,                        per series: the labels that are wanted,
+ *             prom_rate(ts, value, …) AS rate                                 or labels_of(series), and the function
  *         FROM runs_of('…')                                                   or runs, if no metric is named
  *         WHERE tmax >= … AND tmin <= …
  *             AND series IN (SELECT series FROM series_matching('{…}', …))    if there are other matchers
@@ -153,7 +153,14 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
     sql_line(sql);
     sql_words(sql, "SELECT series, ");
     sql_words(sql, wanted.metric ? "metric_of(series) AS metric, " : "");
-    sql_words(sql, wanted.map || wanted.by.n ? "labels_of(series) AS labels, " : "");
+    sql_words(sql, wanted.map ? "labels_of(series) AS labels, " : "");
+    for (size_t i = 0; !wanted.map && i < wanted.by.n; i++) {
+        sql_words(sql, "label_of(series, ");
+        sql_string(sql, wanted.by.at[i]);
+        sql_words(sql, ") AS ");
+        label_column(w, wanted.by.at[i]);
+        sql_words(sql, ", ");
+    }
     sql_words(sql, "prom_");
     strbuf_str(&sql->text, source.function);
     sql_words(sql, rollup.level_ms ? "_thinned(ts, value, weight, " : "(ts, value, ");
@@ -440,13 +447,35 @@ static void write_aggregate_value(struct writer *w, const struct expr_aggregate 
     sql_words(&w->sql, ")");
 }
 
+typedef void select_writer(struct writer *, const struct expr *, struct grid);
+
+/* Who writes a node's own SELECT; NULL: it wraps its operand's rows. */
+static select_writer *node_select(struct writer *w, const struct expr *expr);
+
+/* Whether its rows are those of series_from, with other values. */
+static bool is_made_of_samples(struct writer *w, const struct expr *expr)
+{
+    while (expr && !node_select(w, expr_unparen(expr)))
+        expr = wrapped_operand(expr_unparen(expr));
+    return !expr;
+}
+
+/* What the operand's rows bring: series that need not bring all their labels bring columns. */
+static struct columns operand_columns(struct writer *w, const struct expr *operand, struct columns result)
+{
+    struct columns columns = node_columns(w, operand);
+    if (result.map || !is_made_of_samples(w, operand))
+        return columns;
+    return (struct columns){.metric = columns.metric, .by = result.by};
+}
+
 /* SELECT … GROUP BY …; steps is how often the value is repeated, 1: not at all. */
 static void write_aggregate(struct writer *w, const struct expr *expr, struct grid grid, uint32_t steps,
                             struct str alias)
 {
     const struct expr_aggregate *aggregate = &expr->u.aggregate;
-    struct columns operand = node_columns(w, aggregate->operand);
     struct columns result = node_columns(w, expr);
+    struct columns operand = operand_columns(w, aggregate->operand, result);
     struct name_list removed = grouping_removed(w, aggregate);
     struct sql *sql = &w->sql;
     sql_words(sql, "SELECT ");
@@ -473,9 +502,6 @@ static void aggregate_select(struct writer *w, const struct expr *expr, struct g
 
 /* --- all nodes --- */
 
-typedef void select_writer(struct writer *, const struct expr *, struct grid);
-
-/* Who writes a node's own SELECT; NULL: it wraps its operand's rows. */
 static select_writer *node_select(struct writer *w, const struct expr *expr)
 {
     switch (expr->kind) {

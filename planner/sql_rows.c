@@ -10,12 +10,13 @@
  * and the names of our tables, columns, functions and numbered labels are taken. */
 static bool label_names_itself(struct str name)
 {
-    static const struct str taken[] = {STR_STATIC("series"),   STR_STATIC("samples"), STR_STATIC("metric"),
-                                       STR_STATIC("labels"),   STR_STATIC("ts"),      STR_STATIC("value"),
-                                       STR_STATIC("last"),     STR_STATIC("l"),       STR_STATIC("r"),
-                                       STR_STATIC("rank"),     STR_STATIC("chosen"),  STR_STATIC("kept"),
-                                       STR_STATIC("operand"),  STR_STATIC("s"),       STR_STATIC("checked"),
-                                       STR_STATIC("included"), STR_STATIC("newest"),  STR_STATIC("enriched")};
+    static const struct str taken[] = {
+        STR_STATIC("series"),  STR_STATIC("samples"),  STR_STATIC("metric"),  STR_STATIC("labels"),
+        STR_STATIC("ts"),      STR_STATIC("value"),    STR_STATIC("last"),    STR_STATIC("l"),
+        STR_STATIC("r"),       STR_STATIC("rank"),     STR_STATIC("chosen"),  STR_STATIC("kept"),
+        STR_STATIC("operand"), STR_STATIC("s"),        STR_STATIC("checked"), STR_STATIC("included"),
+        STR_STATIC("newest"),  STR_STATIC("enriched"), STR_STATIC("weight"),  STR_STATIC("tmin"),
+        STR_STATIC("tmax"),    STR_STATIC("runs")};
     for (size_t i = 0; i < name.len; i++)
         if (!(name.ptr[i] >= 'a' && name.ptr[i] <= 'z') && name.ptr[i] != '_' &&
             (i == 0 || name.ptr[i] < '0' || name.ptr[i] > '9'))

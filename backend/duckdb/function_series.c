@@ -3,6 +3,7 @@
  *   series_matching('{job="a"}', from, to)  table: the numbers of the series that match and may have samples from..to
  *   series_named('m')                       table: those of one metric
  *   metric_of(series), labels_of(series)    the metric's name, the map of all other labels
+ *   label_of(series, name)                  a label's value, '' if there is none
  *
  * Texts in the results point into the catalogue, which keeps them until who runs the statement leaves it.
  */
@@ -118,7 +119,7 @@ static void matching_give(duckdb_function_info info, duckdb_data_chunk output)
     duckdb_data_chunk_set_size(output, n);
 }
 
-/* --- metric_of, labels_of --- */
+/* --- metric_of, label_of, labels_of --- */
 
 /* A string of a vector that points to the text, which the vector does not own. */
 static duckdb_string_t string_at(struct str text)
@@ -142,18 +143,49 @@ static const struct known_series *series_of_row(const struct catalogue *c, duckd
     return row_is_null(input, row) ? NULL : catalogue_at(c, ids[row]);
 }
 
+/* Under the lock: '' if the series has no such label. */
+static struct str value_of(const struct catalogue *c, const struct known_series *series, bool named, uint32_t name)
+{
+    uint32_t value;
+    bool has = series && named && catalogue_value_of(c, series, name, &value);
+    return has ? c->values[value].text : (struct str){NULL, 0};
+}
+
 static void metric_of(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
 {
     const struct series_functions *functions = duckdb_scalar_function_get_extra_info(info);
     struct catalogue *c = functions->catalogue;
     duckdb_string_t *out = duckdb_vector_get_data(output);
-    uint32_t name, value;
+    uint32_t name;
     pthread_rwlock_rdlock(&c->lock);
     bool named = catalogue_find_name(c, LABEL_METRIC_NAME, &name);
+    for (idx_t row = 0; row < duckdb_data_chunk_get_size(input); row++)
+        out[row] = string_at(value_of(c, series_of_row(c, input, row), named, name));
+    pthread_rwlock_unlock(&c->lock);
+}
+
+/* The name is the same in all rows: it is looked up where another comes. */
+static void label_of(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
+{
+    const struct series_functions *functions = duckdb_scalar_function_get_extra_info(info);
+    struct catalogue *c = functions->catalogue;
+    duckdb_string_t *out = duckdb_vector_get_data(output);
+    duckdb_string_t *names = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 1));
+    struct str last = {NULL, 0};
+    uint32_t name = 0;
+    bool named = false; /* as no label is that has no name */
+    pthread_rwlock_rdlock(&c->lock);
     for (idx_t row = 0; row < duckdb_data_chunk_get_size(input); row++) {
-        const struct known_series *series = series_of_row(c, input, row);
-        bool has = series && named && catalogue_value_of(c, series, name, &value);
-        out[row] = string_at(has ? c->values[value].text : (struct str){NULL, 0});
+        if (row_is_null(input, row)) {
+            out[row] = string_at((struct str){NULL, 0});
+            continue;
+        }
+        struct str wanted = {duckdb_string_t_data(&names[row]), duckdb_string_t_length(names[row])};
+        if (!str_eq(wanted, last)) {
+            named = catalogue_find_name(c, wanted, &name);
+            last = wanted;
+        }
+        out[row] = string_at(value_of(c, series_of_row(c, input, row), named, name));
     }
     pthread_rwlock_unlock(&c->lock);
 }
@@ -202,6 +234,7 @@ static void on_matching_give(duckdb_function_info info, duckdb_data_chunk output
 }
 
 ENGINE_CALLS_SCALAR(metric_of)
+ENGINE_CALLS_SCALAR(label_of)
 ENGINE_CALLS_SCALAR(labels_of)
 
 static enum status register_table(struct connection *connection, const char *name, const char *parameters,
@@ -225,11 +258,11 @@ static enum status register_table(struct connection *connection, const char *nam
     return registered == DuckDBSuccess ? OK : error_set(reterr, E_STORE, "the storage engine refuses %s", name);
 }
 
-static enum status register_scalar(struct connection *connection, const char *name, const char *result,
-                                   duckdb_scalar_function_t function, const struct series_functions *functions,
-                                   struct error *reterr)
+static enum status register_scalar(struct connection *connection, const char *name, const char *parameters,
+                                   const char *result, duckdb_scalar_function_t function,
+                                   const struct series_functions *functions, struct error *reterr)
 {
-    duckdb_scalar_function scalar = function_scalar_new(name, "u", result);
+    duckdb_scalar_function scalar = function_scalar_new(name, parameters, result);
     duckdb_scalar_function_set_extra_info(scalar, (void *)functions, NULL);
     duckdb_scalar_function_set_function(scalar, function);
     duckdb_state registered = duckdb_register_scalar_function(connection->handle, scalar);
@@ -244,8 +277,10 @@ enum status functions_register_series(const struct series_functions *functions, 
     if (status == OK)
         status = register_table(connection, "series_named", "s", bind_name, functions, reterr);
     if (status == OK)
-        status = register_scalar(connection, "metric_of", "s", on_metric_of, functions, reterr);
+        status = register_scalar(connection, "metric_of", "u", "s", on_metric_of, functions, reterr);
     if (status == OK)
-        status = register_scalar(connection, "labels_of", "M", on_labels_of, functions, reterr);
+        status = register_scalar(connection, "label_of", "us", "s", on_label_of, functions, reterr);
+    if (status == OK)
+        status = register_scalar(connection, "labels_of", "u", "M", on_labels_of, functions, reterr);
     return status;
 }

@@ -65,18 +65,15 @@ static const struct http_route routes[] = {
 static enum status make_pools(struct app *app, struct error *reterr)
 {
     const struct config *config = &app->config;
-    const struct {
-        const char *name;
-        int64_t workers, queue_max;
-    } plans[POOL_MAX] = {
-        [POOL_QUERIES] = {"queries", config->query_concurrency_max, config->query_queue_max},
-        [POOL_CALLBACKS] = {"callbacks", config->read_threads, CALLBACKS_QUEUE_MAX},
-        [POOL_WRITES] = {"writes", config->write_threads, WRITES_QUEUE_MAX},
-        [POOL_ENGINE] = {"engine", config->query_concurrency_max, config->query_tasks_max},
+    unsigned queries_n = (unsigned)config->query_concurrency_max;
+    const struct pool_plan plans[POOL_MAX] = {
+        [POOL_QUERIES] = {"queries", queries_n, (size_t)config->query_queue_max, false},
+        [POOL_CALLBACKS] = {"callbacks", (unsigned)config->read_threads, CALLBACKS_QUEUE_MAX, false},
+        [POOL_WRITES] = {"writes", (unsigned)config->write_threads, WRITES_QUEUE_MAX, true},
+        [POOL_ENGINE] = {"engine", queries_n, (size_t)config->query_tasks_max, false},
     };
     for (int i = 0; i < POOL_MAX; i++) {
-        enum status status =
-            pool_new(plans[i].name, (unsigned)plans[i].workers, (size_t)plans[i].queue_max, &app->pools[i], reterr);
+        enum status status = pool_new(&plans[i], &app->pools[i], reterr);
         if (status != OK)
             return status;
     }

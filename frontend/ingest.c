@@ -19,6 +19,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/priority.h"
 #include "frontend/app.h"
 #include "frontend/ha.h"
 #include "remote/write_request.h"
@@ -357,6 +358,7 @@ static size_t take(struct ingest *ingest, struct ingest_job **group, size_t *ret
 static void *committer(void *arg)
 {
     struct ingest *ingest = arg;
+    priority_step_behind();
     struct ingest_job *group[GROUP_REQUESTS_MAX];
     size_t bytes, n;
     while ((n = take(ingest, group, &bytes)))

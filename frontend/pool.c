@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "base/assert.h"
+#include "base/priority.h"
 
 struct job {
     void (*run)(void *arg);
@@ -25,7 +26,7 @@ struct pool {
     pthread_cond_t work; /* a job came, or ending */
     struct job *first, **last;
     size_t queued, queue_max, busy, workers;
-    bool ending;
+    bool ending, steps_behind;
     pthread_t threads[];
 };
 
@@ -42,6 +43,8 @@ static struct job *take(struct pool *pool)
 static void *worker(void *arg)
 {
     struct pool *pool = arg;
+    if (pool->steps_behind)
+        priority_step_behind();
     pthread_mutex_lock(&pool->lock);
     for (;;) {
         while (!pool->first && !pool->ending)
@@ -73,22 +76,24 @@ static void join(struct pool *pool)
     free(pool);
 }
 
-enum status pool_new(const char *name, unsigned workers, size_t queue_max, struct pool **ret_pool, struct error *reterr)
+enum status pool_new(const struct pool_plan *plan, struct pool **ret_pool, struct error *reterr)
 {
-    PRE(workers > 0 && queue_max > 0);
-    struct pool *pool = calloc(1, sizeof *pool + workers * sizeof pool->threads[0]);
+    PRE(plan->workers > 0 && plan->queue_max > 0);
+    struct pool *pool = calloc(1, sizeof *pool + plan->workers * sizeof pool->threads[0]);
     if (!pool)
-        return error_set(reterr, E_NOMEM, "no memory for %u workers of pool %s", workers, name);
-    snprintf(pool->name, sizeof pool->name, "%s", name);
+        return error_set(reterr, E_NOMEM, "no memory for %u workers of pool %s", plan->workers, plan->name);
+    snprintf(pool->name, sizeof pool->name, "%s", plan->name);
+    pool->steps_behind = plan->steps_behind;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
     pool->last = &pool->first;
-    pool->queue_max = queue_max;
-    for (; pool->workers < workers; pool->workers++) {
+    pool->queue_max = plan->queue_max;
+    for (; pool->workers < plan->workers; pool->workers++) {
         if (pthread_create(&pool->threads[pool->workers], NULL, worker, pool) != 0) {
             size_t started = pool->workers;
             join(pool);
-            return error_set(reterr, E_NOMEM, "cannot start thread %zu of %u of pool %s", started + 1, workers, name);
+            return error_set(reterr, E_NOMEM, "cannot start thread %zu of %u of pool %s", started + 1, plan->workers,
+                             plan->name);
         }
         pthread_setname_np(pool->threads[pool->workers], pool->name);
     }

@@ -9,6 +9,7 @@
 #ifndef PROMSPLIT_FRONTEND_POOL_H
 #define PROMSPLIT_FRONTEND_POOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -19,8 +20,14 @@ struct pool_stats {
     size_t workers, busy, queued;
 };
 
-MUST_USE enum status pool_new(const char *name /* also the threads' names */, unsigned workers, size_t queue_max,
-                              struct pool **ret_pool, struct error *reterr);
+struct pool_plan {
+    const char *name; /* also the threads' */
+    unsigned workers;
+    size_t queue_max;
+    bool steps_behind; /* its threads leave processors to others that want them (base/priority.h) */
+};
+
+MUST_USE enum status pool_new(const struct pool_plan *plan, struct pool **ret_pool, struct error *reterr);
 void pool_free(struct pool *pool);
 MUST_USE enum status pool_submit(struct pool *pool, void (*run)(void *arg), void *arg, struct error *reterr);
 /* Jobs that continue something already admitted: never refused, whatever the queue's length. */

@@ -21,6 +21,7 @@
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "base/assert.h"
+#include "base/priority.h"
 #include "planner/sql.h"
 
 /* Rows in recent that start a move. Scans of fewer take a few milliseconds; a move rewrites the open partition's
@@ -358,6 +359,7 @@ static void *work(void *arg)
 {
     struct duckdb_store *store = arg;
     struct compactor *c = &store->compactor;
+    priority_step_behind();
     pthread_mutex_lock(&c->lock);
     while (!c->stop) {
         pthread_mutex_unlock(&c->lock);
@@ -430,6 +432,8 @@ enum status compactor_start(struct duckdb_store *store, uint64_t rows, const str
     if (status == OK && pthread_create(&c->thread, NULL, work, store) != 0)
         status = error_set(reterr, E_NOMEM, "cannot start the storage engine's compaction thread");
     c->started = status == OK;
+    if (c->started)
+        pthread_setname_np(c->thread, "compact");
     return status;
 }
 

@@ -127,6 +127,15 @@ class Server:
             user, system = stat.read().rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
+    def niceness(self):
+        """{name of threads: the nicenesses they have}"""
+        found = {}
+        for thread in os.listdir(f"/proc/{self.process.pid}/task"):
+            with open(f"/proc/{self.process.pid}/task/{thread}/stat") as stat:
+                name, _, rest = stat.read().partition("(")[2].rpartition(")")
+            found.setdefault(name, set()).add(int(rest.split()[16]))
+        return found
+
 
 COMPACT_ROWS = 3000
 

@@ -90,6 +90,15 @@ class Late(ServiceCase):
         self.assertEqual(len(stored(self.api, [(wire.EQUAL, "__name__", "ahead")])), 1)
 
 
+class Priority(ServiceCase):
+    def test_who_writes_steps_behind_who_answers(self):
+        promsplit, _ = self.stage.pair("promsplit", self.prometheus)
+        nice = promsplit.niceness()
+        writers = {name: nice.pop(name) for name in ("writes", "commit", "compact")}
+        self.assertEqual(writers, dict.fromkeys(writers, {os.getpriority(os.PRIO_PROCESS, 0) + 10}), nice)
+        self.assertEqual(set().union(*nice.values()), {os.getpriority(os.PRIO_PROCESS, 0)}, nice)
+
+
 class Limits(ServiceCase):
     def test_each_limit_names_itself_and_spares_the_rest(self):
         upstream = self.stage.prometheus("upstream", self.prometheus)

@@ -275,7 +275,7 @@ static void start_parts(struct rig *rig, const struct rig_options *options)
     MUST(log_new("error", "logfmt", &app->log, reterr));
     MUST(metrics_new(&app->metrics, reterr));
     for (int i = 0; i < POOL_MAX; i++)
-        MUST(pool_new("test", workers[i], 10000, &app->pools[i], reterr));
+        MUST(pool_new(&(struct pool_plan){"test", workers[i], 10000, false}, &app->pools[i], reterr));
     MUST(upstream_new(&upstream, &app->upstream, reterr));
     MUST(tasks_new(app, (size_t)app->config.query_tasks_max, &app->tasks, reterr));
     MUST(queries_new(app, &app->queries, reterr));

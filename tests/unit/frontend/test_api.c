@@ -467,7 +467,7 @@ static void rules_without_upstream_are_an_error(void **state)
                                        .answer_max_bytes = 1u << 20,
                                        .user_agent = "test"};
     assert_int_equal(upstream_new(&options, &app.upstream, NULL), OK);
-    assert_int_equal(pool_new("queries", 1, 10, &app.pools[POOL_QUERIES], NULL), OK);
+    assert_int_equal(pool_new(&(struct pool_plan){"queries", 1, 10, false}, &app.pools[POOL_QUERIES], NULL), OK);
     struct exchange exchange;
     ask(&exchange, api_proxied, "/api/v1/rules", "", "type=alert&match[]=a b");
     assert_int_equal(exchange.code, 502);

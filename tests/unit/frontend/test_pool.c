@@ -38,7 +38,7 @@ static void jobs_run_and_are_drained(void **state)
     struct gate gate = {0};
     struct pool *pool;
     gate.open = true;
-    assert_int_equal(pool_new("test", 3, 1000, &pool, NULL), OK);
+    assert_int_equal(pool_new(&(struct pool_plan){"test", 3, 1000, false}, &pool, NULL), OK);
     for (int i = 0; i < 500; i++)
         assert_int_equal(pool_submit(pool, pass_gate, &gate, NULL), OK);
     pool_free(pool);
@@ -50,7 +50,7 @@ static void a_full_queue_refuses_and_says_the_limit(void **state)
     struct gate gate = {0};
     struct pool *pool;
     struct error error;
-    assert_int_equal(pool_new("test", 1, 2, &pool, NULL), OK);
+    assert_int_equal(pool_new(&(struct pool_plan){"test", 1, 2, false}, &pool, NULL), OK);
     assert_int_equal(pool_submit(pool, pass_gate, &gate, NULL), OK);
     wait_for(&gate.entered, 1);
     assert_int_equal(pool_submit(pool, pass_gate, &gate, NULL), OK);
@@ -82,7 +82,7 @@ static void next_link(void *arg)
 static void a_job_may_continue_while_the_pool_ends(void **state)
 {
     struct chain chain = {.left = 1000};
-    assert_int_equal(pool_new("test", 2, 1, &chain.pool, NULL), OK);
+    assert_int_equal(pool_new(&(struct pool_plan){"test", 2, 1, false}, &chain.pool, NULL), OK);
     pool_continue(chain.pool, next_link, &chain);
     pool_free(chain.pool);
     assert_int_equal(chain.left, 0);

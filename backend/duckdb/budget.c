@@ -14,23 +14,20 @@
 #define SLAB_BYTES (64u << 10) /* of one that is shared, less its head */
 
 struct budget_slab {
-    struct budget_slab *before, *after; /* on its shelf */
+    _Alignas(max_align_t) struct budget_slab *before; /* on its shelf */
+    struct budget_slab *after;
     struct budget_shelf *shelf;
     uint64_t epoch;           /* of all its pieces */
     uint64_t bytes, used;     /* behind the head; used: under the shelf's lock */
     _Atomic uint64_t holders; /* its pieces, and the shelf as long as pieces are cut off it */
-    uint64_t unused;
 };
 
 /* In front of the memory, which keeps malloc's alignment. */
 struct budget_piece {
-    struct budget_slab *slab;
-    uint64_t unused;
+    _Alignas(max_align_t) struct budget_slab *slab;
 };
 
 #define ALIGNED(bytes) (((bytes) + _Alignof(max_align_t) - 1) / _Alignof(max_align_t) * _Alignof(max_align_t))
-_Static_assert(sizeof(struct budget_slab) == ALIGNED(sizeof(struct budget_slab)), "pieces behind the head are aligned");
-_Static_assert(sizeof(struct budget_piece) == ALIGNED(sizeof(struct budget_piece)), "memory of a piece is aligned");
 
 void budget_init(struct budget *budget, uint64_t max_bytes)
 {

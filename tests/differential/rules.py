@@ -133,7 +133,8 @@ def _moved_pieces(node, pieces, sign):
         spread, mean = ["stdvar", text[0][6:], *text[1:]], ["avg", text[0][6:], "abs(", *text[1:-1], "))"]
         return ["((", *spread, " * (1 + 4e-15) + 2e-15 * ", *mean, f" ^ 2){square})"]
     if node.what in _TWO_LIBRARIES or node.what in _AVERAGING:
-        return ["(", *text, f" * (1 {sign} 1e-15 * (0.5 + time() % 13 / 13)))"]  # each time by another bit: differences show
+        # Each time by another bit: differences show. Never by so little that a sum above it moves it back.
+        return ["(", *text, f" * (1 {sign} 1e-15 * (1 + time() % 13 / 13)))"]
     return text
 
 

@@ -1,4 +1,5 @@
 /* backend/duckdb/raw_slice.c: see raw_slice.h. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,8 +75,13 @@ static enum status take_run(struct slices *slices, struct raw_slice *slice, uint
         n--;
     if (begin == n)
         return OK;
-    if (place == 0 || slices->series[slice->first + place - 1].samples_n - slice->filled[place - 1] < n - begin)
-        return error_set(reterr, E_INTERNAL, "a slice of raw samples has rows it should not have");
+    uint64_t counted = place ? slices->series[slice->first + place - 1].samples_n : 0;
+    uint64_t held = place ? slice->filled[place - 1] : 0;
+    if (counted - held < n - begin)
+        return error_set(reterr, E_INTERNAL,
+                         "a slice of raw samples has rows it should not have: of series %" PRIu32 " %" PRIu64
+                         " samples were counted, %" PRIu64 " and %" PRIu64 " more were read",
+                         id, counted, held, n - begin);
     struct sample *to = slice->buffer + slice->begins[place - 1] + slice->filled[place - 1];
     slice->filled[place - 1] += n - begin;
     for (uint64_t i = begin; i < n; i++)

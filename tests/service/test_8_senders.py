@@ -391,7 +391,8 @@ class Replicas(ServiceCase):
         now = time.time() - 1
         self.assert_same_rates(self.rates(api, now), self.rates(self.senders[second].api, now))
         self.assertEqual(api.metric("promsplit_ha_clusters"), 1)
-        after, ours = samples_of(self.senders[second].api), samples_of(api)
+        ours = samples_of(api)
+        after = samples_of(self.senders[second].api)  # asked later, so that it has all of ours
         self.assertEqual(set(ours), set(before))
         for labels, samples in ours.items():
             taken_over = min(t for t, v in samples.items() if t not in before[labels] and after[labels].get(t) == v)

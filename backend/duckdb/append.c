@@ -768,11 +768,19 @@ static enum status stage_alone(struct duckdb_store *store, struct metadata_chang
     return status;
 }
 
-static uint64_t staged_bytes(const struct writer *w)
+/* More than the transaction will have in the log: a row is there as it is here, and a few bytes more. */
+static uint64_t log_bytes(const struct writer *w)
 {
-    uint64_t bytes = w->rows_n * sizeof *w->rows;
+    uint64_t bytes = 65536 + w->rows_n * 2 * sizeof *w->rows + (w->late_n ? CHUNKS_LOG_BYTES : 0);
     for (size_t i = 0; i < w->histograms_n; i++)
-        bytes += sizeof *w->histograms + w->histograms[i].sample.packed.len;
+        bytes += 2 * (sizeof *w->histograms + w->histograms[i].sample.packed.len);
+    for (size_t i = 0; i < w->undo_n; i++) {
+        const struct known_series *series = w->undo[i].series;
+        for (unsigned k = 0; !series->stored && k < series->values_n; k++) {
+            struct label label = catalogue_label(&w->catalogue, series, k);
+            bytes += 2 * (label.name.len + label.value.len + 16);
+        }
+    }
     return bytes;
 }
 
@@ -800,7 +808,7 @@ static enum status append_in_turn(struct duckdb_store *store, struct metadata_ch
         status = bulk_choose(w, reterr);
     bool any = w->rows_n + w->histograms_n + w->late_n + changes->n + exemplar_ring_staged_n(w->exemplars.ring) > 0;
     if (status == OK && any)
-        status = disk_check(store, staged_bytes(w), reterr);
+        status = disk_check(store, log_bytes(w), reterr);
     if (status == OK && any) {
         mark_histograms(w);
         status = write_all(w, changes, reterr);

@@ -38,7 +38,7 @@
 
 #define LET_OTHERS_US 500
 
-/* Bytes that a row moved may need on the disk before the old ones are given back: its chunk, and its log. */
+/* Bytes that a row moved may need on the disk before the old ones are given back: in its chunk, and in the log. */
 #define MOVED_ROW_BYTES 32
 
 /* Whole partitions. */
@@ -184,7 +184,8 @@ static enum status move(struct duckdb_store *store, const struct partitions *cho
 void compactor_checkpoint(struct duckdb_store *store)
 {
     pthread_mutex_lock(&store->writer.lock);
-    if (engine_execute(store->compactor.connection, "CHECKPOINT " ENGINE_CATALOG, NULL) != OK) {
+    if (atomic_load(&store->engine.broken) ||
+        engine_execute(store->compactor.connection, "CHECKPOINT " ENGINE_CATALOG, NULL) != OK) {
         enum status mended = store_mend(store, NULL);
         (void)mended; /* the log keeps what the file does not have yet; the thread tries again to mend it */
     }
@@ -229,7 +230,7 @@ static enum status compact_until(struct duckdb_store *store, int64_t last, bool 
     pthread_mutex_lock(&c->running);
     struct partitions chosen = {.batch = writer_totals(&store->writer).batch};
     while (!more && (status = choose(c, last, &chosen, reterr)) == OK && chosen.rows_n > 0) {
-        status = disk_check(store, chosen.rows_n * MOVED_ROW_BYTES, reterr);
+        status = disk_check(store, chosen.rows_n * MOVED_ROW_BYTES + CHUNKS_LOG_BYTES, reterr);
         if (status == OK)
             status = move(store, &chosen, reterr);
         if (status != OK)
@@ -308,17 +309,23 @@ static enum status roll_up(struct duckdb_store *store, bool quiet, bool *ret_mor
     return roll_up_until(store, last, ret_more, NULL);
 }
 
-/* heeding: appends may cut it short. */
-static void wait_for_work(struct compactor *c, int64_t length_ms, bool heeding)
+enum heeding {
+    NOTHING,
+    DAMAGE, /* that the engine is to be opened again cuts it short */
+    WORK    /* so do appends */
+};
+
+static void wait_for_work(struct duckdb_store *store, int64_t length_ms, enum heeding heeding)
 {
+    struct compactor *c = &store->compactor;
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += length_ms / 1000;
-    while (!c->stop && !c->broken && !(heeding && c->woken)) {
+    while (!c->stop && !(heeding >= DAMAGE && atomic_load(&store->engine.broken)) && !(heeding == WORK && c->woken)) {
         if (pthread_cond_timedwait(&c->wake, &c->lock, &until) != 0)
             break;
     }
-    c->woken = c->broken = false;
+    c->woken = false;
 }
 
 /* engine.on_broken */
@@ -326,7 +333,6 @@ static void wake_to_mend(void *arg)
 {
     struct compactor *c = arg;
     pthread_mutex_lock(&c->lock);
-    c->broken = true;
     pthread_cond_signal(&c->wake);
     pthread_mutex_unlock(&c->lock);
 }
@@ -379,7 +385,10 @@ static void *work(void *arg)
         pthread_mutex_lock(&c->lock);
         /* After a failed move not at once again, or a full disk would see nothing else. */
         if (!c->stop && !more)
-            wait_for_work(c, works ? LOOK_EVERY_MS : MEND_EVERY_MS, works && status == OK);
+            wait_for_work(store, works ? LOOK_EVERY_MS : MEND_EVERY_MS,
+                          !works         ? NOTHING
+                          : status != OK ? DAMAGE
+                                         : WORK);
     }
     pthread_mutex_unlock(&c->lock);
     return NULL;

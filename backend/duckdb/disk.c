@@ -2,18 +2,30 @@
  *
  * The engine (1.4) answers a write that fails with an error and takes the transaction back. But when rows that were
  * written ahead of the commit cannot be, or a checkpoint fails, it declares the whole instance invalid, and refuses
- * reads too until it is opened again. What was committed before is on disk then, and opening needs no space. Hence:
+ * reads too until it is opened again. When a commit fails it does not, and should: appended lists and texts are taken
+ * back by half (RowGroupCollection::RevertAppendInternal), and what is appended next to the same rows in memory has the
+ * leftovers in it, as have the chunks made of that. What was committed before is on disk in all cases, and opening
+ * needs no space. Hence:
  *
- *   - nothing is written when less than a certain part of the disk would stay free, so that the engine does not come to
- *     its end in the ordinary case; readers notice nothing, and writes go on as soon as there is space;
- *   - where that does not help (a quota, a limit on the size of files, somebody else who is quicker), the database is
- *     closed and opened again under its connections, once readers have given theirs back. They fail at once, so this
- *     takes no longer than the opening;
+ *   - nothing is written when less than a certain part of the disk would stay free, or when the log cannot have what
+ * the commit will need of it, so that the engine does not come to its end in the ordinary case; readers notice nothing,
+ *     and writes go on as soon as there is space;
+ *   - where that does not help (the file's own growth, a disk that fails, somebody else who is quicker), the database
+ * is closed and opened again under its connections, once readers have given theirs back. An invalid engine fails them
+ *     at once; after a failed commit what they read is right, and only those that take long are stopped;
+ *   - after a failed commit nothing else is committed before that, and closing writes no checkpoint;
  *   - after a write that failed, writes are refused for a while, longer each time, so that senders who repeat do not
  *     make the engine fail as often as they ask.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "backend/duckdb/functions.h"
 #include "backend/duckdb/store.h"
@@ -21,19 +33,47 @@
 #define PAUSE_FIRST_MS INT64_C(250)
 #define PAUSE_LAST_MS  INT64_C(30000)
 
+/* Makes the log's next bytes its own on the disk, beyond its end; what was so before counts, until a checkpoint empties
+ * the log. Returns why the disk does not let it; on file systems that cannot say, or without a log, 0. */
+static int reserve_log(const struct duckdb_store *store, uint64_t bytes, uint64_t *ret_held)
+{
+    char path[4096];
+    struct stat log;
+    struct rlimit limit;
+    snprintf(path, sizeof path, "%s/" ENGINE_FILE ".wal", store->directory);
+    int file = open(path, O_WRONLY | O_CLOEXEC), refusal = 0;
+    if (file < 0)
+        return 0;
+    if (fstat(file, &log) != 0)
+        log.st_size = 0;
+    uint64_t held = *ret_held = (uint64_t)log.st_size;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < held + bytes)
+        refusal = EFBIG;
+    else if ((uint64_t)log.st_blocks * 512 < held + bytes &&
+             fallocate(file, FALLOC_FL_KEEP_SIZE, log.st_size, (off_t)bytes) != 0)
+        refusal = errno;
+    close(file);
+    return refusal == EFBIG || refusal == ENOSPC || refusal == EDQUOT ? refusal : 0;
+}
+
 enum status disk_check(const struct duckdb_store *store, uint64_t bytes, struct error *reterr)
 {
     struct statvfs disk;
-    uint64_t wanted = store->options.min_free_bytes + bytes;
+    uint64_t wanted = store->options.min_free_bytes + bytes, held_bytes;
     if (!store->directory || store->options.min_free_bytes == 0 || statvfs(store->directory, &disk) != 0)
         return OK;
     uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
-    if (free_bytes >= wanted)
-        return OK;
-    return error_set(reterr, E_UNAVAILABLE,
-                     "no space for writes: the disk of %s has %" PRIu64 " bytes free, %" PRIu64
-                     " bytes are asked for and %" PRIu64 " must stay free",
-                     store->directory, free_bytes, bytes, store->options.min_free_bytes);
+    if (free_bytes < wanted)
+        return error_set(reterr, E_UNAVAILABLE,
+                         "no space for writes: the disk of %s has %" PRIu64 " bytes free, %" PRIu64
+                         " bytes are asked for and %" PRIu64 " must stay free",
+                         store->directory, free_bytes, bytes, store->options.min_free_bytes);
+    int refusal = reserve_log(store, bytes, &held_bytes);
+    if (refusal)
+        return error_set(reterr, E_UNAVAILABLE,
+                         "no space for writes: the log in %s has %" PRIu64 " bytes, %" PRIu64 " more are asked for: %s",
+                         store->directory, held_bytes, bytes, strerror(refusal));
+    return OK;
 }
 
 enum status pause_check(const struct write_pause *pause, struct error *reterr)

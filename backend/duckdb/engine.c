@@ -19,8 +19,11 @@
 #define QUICK_IN_ROW 32u
 #define NAP_US       20
 
-/* How long a caller waits for an engine that is being opened again. */
+/* How long a caller waits for an engine that is being opened again, and how long that lets statements under way go on
+ * before it stops them. */
 #define BROKEN_WAIT_MS INT64_C(5000)
+#define SHUT_GRACE_MS  INT64_C(1000)
+#define SHUT_AGAIN_MS  INT64_C(50)
 
 #define BROKEN_WORDS "the store is being opened again after a write that failed"
 
@@ -36,6 +39,7 @@ char engine_handover;
  *   preserve_insertion_order  nobody asks for it, and scans need less memory without.
  *   extensions              none is needed; switched off so that no query can reach the network.
  *   temp_directory          beside the database file.
+ * Closing does not write a checkpoint (attach says so): engine_close asks for one, engine_shut must not have any.
  */
 static enum status configure(duckdb_config config, const struct duckdb_options *options, const char *temporary,
                              struct error *reterr)
@@ -95,14 +99,17 @@ static enum status attach(struct engine *engine, const char *path, struct error 
     sql_string(&sql, str_from(path));
     sql_words(&sql, " AS " ENGINE_CATALOG " (ROW_GROUP_SIZE " ENGINE_ROW_GROUP ", STORAGE_VERSION 'v1.4.0')");
     enum status status = sql_status(&sql, reterr);
-    duckdb_result result;
+    duckdb_result result = {.internal_data = NULL};
     if (status == OK && duckdb_query(connection, strbuf_view(&sql.text).ptr, &result) != DuckDBSuccess)
         status = error_set(reterr, E_STORE, "cannot open the database %s: %s", path, duckdb_result_error(&result));
     duckdb_destroy_result(&result);
-    if (status == OK && duckdb_query(connection, "SET enable_external_access = false", &result) != DuckDBSuccess)
-        status =
-            error_set(reterr, E_STORE, "cannot close the storage engine to files: %s", duckdb_result_error(&result));
-    duckdb_destroy_result(&result);
+    static const char *const SETTINGS[] = {"SET enable_external_access = false",
+                                           "PRAGMA disable_checkpoint_on_shutdown"};
+    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(SETTINGS); i++) {
+        if (duckdb_query(connection, SETTINGS[i], &result) != DuckDBSuccess)
+            status = error_set(reterr, E_STORE, "cannot set up the storage engine: %s", duckdb_result_error(&result));
+        duckdb_destroy_result(&result);
+    }
     sql_release(&sql);
     duckdb_disconnect(&connection);
     return status;
@@ -140,11 +147,24 @@ enum status engine_open(struct engine *engine, const struct duckdb_options *opti
     pthread_cond_init(&engine->freed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&engine->lock, NULL);
+    pthread_mutex_init(&engine->committing, NULL);
 
     enum status status = open_database(engine, options, reterr);
     if (status != OK)
         engine_close(engine);
     return status;
+}
+
+/* Copies the log into the file, so that the next start need not read it; if that fails, it does. */
+static void checkpoint(struct engine *engine)
+{
+    duckdb_connection connection = NULL;
+    duckdb_result result;
+    if (duckdb_connect(engine->database, &connection) != DuckDBSuccess)
+        return;
+    duckdb_query(connection, "CHECKPOINT " ENGINE_CATALOG, &result);
+    duckdb_destroy_result(&result);
+    duckdb_disconnect(&connection);
 }
 
 void engine_close(struct engine *engine)
@@ -158,10 +178,13 @@ void engine_close(struct engine *engine)
         engine->open_n--;
     }
     PRE(engine->open_n == 0 && !engine->all);
+    if (engine->database && !atomic_load(&engine->broken))
+        checkpoint(engine);
     if (engine->database)
         duckdb_close(&engine->database);
     budget_release(&engine->budget);
     pthread_mutex_destroy(&engine->lock);
+    pthread_mutex_destroy(&engine->committing);
     pthread_cond_destroy(&engine->freed);
     engine->open_max = 0;
 }
@@ -340,10 +363,18 @@ void engine_release(struct engine *engine, struct connection *connection)
 
 void engine_shut(struct engine *engine)
 {
+    int64_t until_ms = monotonic_ms() + SHUT_GRACE_MS;
     pthread_mutex_lock(&engine->lock);
+    atomic_store(&engine->broken, true);
     engine->shut = true;
-    while (engine->out_n > 0)
-        pthread_cond_wait(&engine->freed, &engine->lock);
+    while (engine->out_n > 0) {
+        wait_until(engine, until_ms);
+        if (monotonic_ms() < until_ms)
+            continue;
+        for (struct connection *connection = engine->all; connection; connection = connection->after)
+            duckdb_interrupt(connection->handle);
+        until_ms = monotonic_ms() + SHUT_AGAIN_MS;
+    }
     for (struct connection *connection = engine->all; connection; connection = connection->after)
         duckdb_disconnect(&connection->handle);
     pthread_mutex_unlock(&engine->lock);
@@ -408,14 +439,26 @@ enum status engine_error(const char *message, struct cancel *cancel, struct erro
     return error_set(reterr, status, "storage engine: %.*s", first_line, message);
 }
 
-/* Why a statement of the connection failed. */
+/* Whether the engine is broken once the commit that is under way, if one is, has ended. */
+static bool turns_out_broken(struct engine *engine)
+{
+    pthread_mutex_lock(&engine->committing);
+    bool broken = atomic_load(&engine->broken);
+    pthread_mutex_unlock(&engine->committing);
+    return broken;
+}
+
+/* Why a statement of the connection failed: it may be a commit that fails beside it, or engine_shut. */
 static enum status failure(struct connection *connection, const char *message, struct cancel *cancel,
                            struct error *reterr)
 {
-    bool damage = is_damage(connection->engine, message);
-    if (damage || is_refusal_of_all(message))
+    if (is_damage(connection->engine, message) || is_refusal_of_all(message))
         declare_broken(connection->engine);
-    return damage ? error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS) : engine_error(message, cancel, reterr);
+    enum status status = engine_error(message, cancel, reterr);
+    bool is_own = status != E_STORE && (status != E_CANCELED || cancel_check(cancel, NULL) != OK);
+    if (is_own || !turns_out_broken(connection->engine))
+        return status;
+    return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
 }
 
 static void interrupt(void *arg)
@@ -573,15 +616,43 @@ enum status engine_begin(struct connection *connection, struct error *reterr)
     return engine_execute(connection, "BEGIN", reterr);
 }
 
-enum status engine_end(struct connection *connection, enum status so_far, struct error *reterr)
+static enum status commit(struct connection *connection, struct error *reterr)
 {
-    if (so_far == OK)
-        so_far = engine_execute(connection, "COMMIT", reterr);
+    struct engine *engine = connection->engine;
+    if (!connection->handle || atomic_load(&engine->broken))
+        return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
+    duckdb_result result;
+    enum status status = OK;
+    if (duckdb_query(connection->handle, "COMMIT", &result) != DuckDBSuccess) {
+        declare_broken(engine);
+        status = engine_error(duckdb_result_error(&result), NULL, reterr);
+    }
+    duckdb_destroy_result(&result);
+    return status;
+}
+
+static enum status roll_back_unless(enum status so_far, struct connection *connection)
+{
     if (so_far != OK) {
         enum status undone = engine_execute(connection, "ROLLBACK", NULL);
         (void)undone; /* a failed commit has rolled back already; the first error is the one to report */
     }
     return so_far;
+}
+
+enum status engine_end(struct connection *connection, enum status so_far, struct error *reterr)
+{
+    if (so_far == OK) {
+        pthread_mutex_lock(&connection->engine->committing);
+        so_far = commit(connection, reterr);
+        pthread_mutex_unlock(&connection->engine->committing);
+    }
+    return roll_back_unless(so_far, connection);
+}
+
+enum status engine_end_reading(struct connection *connection, enum status so_far, struct error *reterr)
+{
+    return roll_back_unless(so_far == OK ? engine_execute(connection, "COMMIT", reterr) : so_far, connection);
 }
 
 enum status engine_fetch(struct connection *connection, duckdb_result *result, struct cancel *cancel,

@@ -80,9 +80,11 @@ struct engine {
     bool shut;                       /* no connection is given out */
     uint64_t forgotten_to, swept_to; /* epochs of the budget: what the engine may have forgotten, what is swept */
 
-    /* The engine refuses all work after a write that failed in the wrong place (disk.c). Set by whoever meets that,
-     * with a call of on_broken, if there is one; cleared by engine_serve. */
+    /* The engine refuses all work after a write that failed in the wrong place, and after a commit that failed nothing
+     * may be written by it (disk.c). Set by whoever meets that, with a call of on_broken, if there is one; cleared by
+     * engine_serve. */
     _Atomic bool broken;
+    pthread_mutex_t committing; /* held while a transaction that writes is committed; after a failed one none is */
     /* A write failed since the database was opened. What the engine then calls an internal error is what that left
      * behind in its memory; such an error counts as broken, too. Cleared by engine_serve. */
     _Atomic bool suspect;
@@ -94,9 +96,9 @@ MUST_USE enum status engine_open(struct engine *engine, const struct duckdb_opti
 void engine_close(struct engine *engine); /* no connection may be out; a zeroed engine is fine */
 
 /* Closes the database and opens it again under its connections, which stay valid: first engine_shut, which waits until
- * all of the pool are back, then engine_start, which forgets registered functions and prepared statements, then
- * engine_serve. The caller sees to it that nobody uses connections outside the pool. If engine_start fails, the
- * connections stay, and say E_UNAVAILABLE to all that is asked of them. */
+ * all of the pool are back, and stops statements that take long with E_UNAVAILABLE, then engine_start, which forgets
+ * registered functions and prepared statements, then engine_serve. The caller sees to it that nobody uses connections
+ * outside the pool. If engine_start fails, the connections stay, and say E_UNAVAILABLE to all that is asked of them. */
 void engine_shut(struct engine *engine);
 MUST_USE enum status engine_start(struct engine *engine, const struct duckdb_options *options, struct error *reterr);
 void engine_serve(struct engine *engine, bool works);
@@ -136,9 +138,12 @@ MUST_USE enum status engine_used_bytes(struct connection *connection, uint64_t *
 MUST_USE enum status engine_table_rows(struct connection *connection, const char *table, uint64_t *ret_rows_n,
                                        struct error *reterr);
 
-/* A transaction: engine_end commits if all went well so far, else rolls back; returns the first failure. */
+/* A transaction: engine_end commits if all went well so far, else rolls back; returns the first failure. If the commit
+ * itself fails the engine counts as broken, and until it is opened again nothing is committed: E_UNAVAILABLE.
+ * engine_end_reading is for transactions that wrote nothing, and does not wait for those that do. */
 MUST_USE enum status engine_begin(struct connection *connection, struct error *reterr);
 MUST_USE enum status engine_end(struct connection *connection, enum status so_far, struct error *reterr);
+MUST_USE enum status engine_end_reading(struct connection *connection, enum status so_far, struct error *reterr);
 
 /* The next chunk of a result, or NULL at its end; destroy it. */
 MUST_USE enum status engine_fetch(struct connection *connection, duckdb_result *result, struct cancel *cancel,

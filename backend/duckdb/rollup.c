@@ -727,7 +727,7 @@ enum status rollup_advance(struct duckdb_store *store, int64_t limit_ms, bool *r
         *ret_more = atomic_load(&c->waiting_n) > 0;
         if (*ret_more)
             break;
-        status = disk_check(store, 0, reterr);
+        status = disk_check(store, CHUNKS_LOG_BYTES, reterr);
         if (status == OK)
             status = engine_begin(c->connection, reterr);
         if (status == OK)

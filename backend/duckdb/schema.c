@@ -175,7 +175,7 @@ enum status schema_read(struct connection *connection, const char *sql, bool rol
     if (status == OK)
         status = engine_query(connection, sql, false, cancel, ret_result, reterr);
     bool has_rows = status == OK;
-    status = engine_end(connection, status, reterr);
+    status = engine_end_reading(connection, status, reterr);
     if (status != OK && has_rows)
         duckdb_destroy_result(ret_result);
     return status;

@@ -196,7 +196,7 @@ static enum status rewrite_last(struct duckdb_store *store, const struct file_bl
     struct compactor *c = &store->compactor;
     struct row_range groups[GROUPS_MAX];
     size_t groups_n = 0;
-    enum status status = disk_check(store, 0, reterr);
+    enum status status = disk_check(store, CHUNKS_LOG_BYTES, reterr);
     if (status == OK)
         status = find_groups(c, blocks->total - blocks->used, groups, &groups_n, reterr);
     for (size_t i = 0; status == OK && i < groups_n; i++)

@@ -84,7 +84,7 @@ struct compactor {
     pthread_t thread;
     pthread_mutex_t lock; /* guards stop and woken; taken alone or inside the writer's */
     pthread_cond_t wake;
-    bool stop, woken, broken; /* broken: the engine is to be opened again */
+    bool stop, woken;
     pthread_mutex_t
         running; /* held by who moves, drops, deletes or joins late samples; the writer's lock may be taken inside */
     _Atomic unsigned waiting_n; /* appends that wait for it */
@@ -162,7 +162,8 @@ MUST_USE enum status bulk_choose(struct writer *writer, struct error *reterr);
 MUST_USE enum status bulk_write(struct writer *writer, struct error *reterr);
 
 /* disk.c */
-/* Before a write of about so many bytes: E_UNAVAILABLE while the disk is too full for it. */
+/* Before a transaction whose log is no longer than so many bytes: E_UNAVAILABLE while the disk is too full for it. */
+#define CHUNKS_LOG_BYTES (UINT64_C(32) << 20) /* of chunks: a row group at most, others are not in the log */
 MUST_USE enum status disk_check(const struct duckdb_store *store, uint64_t bytes, struct error *reterr);
 MUST_USE enum status pause_check(const struct write_pause *pause, struct error *reterr);
 void pause_begin(struct write_pause *pause, const struct error *failure); /* longer each time */

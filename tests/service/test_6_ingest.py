@@ -176,18 +176,27 @@ class FullDisk(ServiceCase):
         self.check(promsplit.api, acknowledged)
 
     def test_a_limit_on_the_size_of_files(self):
-        promsplit, _ = self.stage.pair("promsplit", self.prometheus)
-        pid = promsplit.process.pid
+        """What the log needs is asked for ahead, so that no commit fails; without, the engine is opened again."""
         unlimited = resource.RLIM_INFINITY
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (6_000_000, unlimited))
-        acknowledged = []
-        answer = self.fill(promsplit, acknowledged)
-        self.assertIn(b"the store cannot be written", answer.body)
-        refused = sum(self.send(promsplit, acknowledged).status == 503 for _ in range(60))  # senders come again and again
-        self.assertGreater(refused, 30)
-        self.check(promsplit.api, acknowledged)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
-        self.recovers(promsplit, acknowledged)
+        for name, flags, words, opened_again in (
+            ("asked for ahead", (), b"more are asked for: File too large", False),
+            ("to the end", ("--storage.min-free=0",), b"the store cannot be written", True),
+        ):
+            with self.subTest(name):
+                promsplit, _ = self.stage.pair("promsplit", self.prometheus, flags=flags)
+                pid = promsplit.process.pid
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (6_000_000, unlimited))
+                acknowledged = []
+                answer = self.fill(promsplit, acknowledged)
+                self.assertIn(words, answer.body)
+                refused = sum(self.send(promsplit, acknowledged).status == 503 for _ in range(60))  # senders come again and again
+                self.assertGreater(refused, 30)
+                self.check(promsplit.api, acknowledged)
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
+                until(lambda: self.send(promsplit, acknowledged).status == 204, 60, "a write that is stored again")
+                self.assertEqual(promsplit.api.metric("promsplit_store_reopens_total") > 0, opened_again)
+                self.recovers(promsplit, acknowledged)
+                self.assertEqual(promsplit.stop(), 0)
 
     def test_a_file_system_that_is_nearly_full(self):
         place = os.path.join(self.stage.directory, "small")

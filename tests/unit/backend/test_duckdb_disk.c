@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -205,6 +206,95 @@ static void test_full_and_free_again(void **state)
     fixture_release(&full.f);
 }
 
+static rlim_t log_bytes(const struct full *full)
+{
+    char path[128];
+    struct stat status;
+    snprintf(path, sizeof path, "%s/promsplit.duckdb.wal", full->f.directory);
+    assert_int_equal(stat(path, &status), 0);
+    return (rlim_t)status.st_size;
+}
+
+/* A reader from before the first move keeps its chunks from being written into the file, so that those of the move that
+ * fails are appended to them in memory. What that leaves there must not get into those after it. */
+static void test_a_move_whose_commit_fails(void **state)
+{
+    struct full full;
+    struct error error;
+    struct raw_cursor *reader = NULL;
+    struct expr_selector all;
+    setup_full(&full);
+    all = selector_of(&full.f.arena, "i=~[0-9]+");
+    for (unsigned round = 0; round < 3; round++) {
+        assert_int_equal(write_more(&full, 300, NULL), OK);
+        assert_int_equal(full.f.backend->ops->raw_open(full.f.backend, RAW_SAMPLES, all.matchers, all.matchers_n,
+                                                       (struct time_span){0, INT64_MAX}, NULL, &reader, NULL),
+                         OK);
+        compact(&full.f);
+        assert_int_equal(write_more(&full, 300, NULL), OK);
+        full.f.backend->ops->raw_close(reader);
+        limit_files(log_bytes(&full) + round * 60000);
+        assert_int_equal(duckdb_backend_compact(full.f.backend, &error), E_STORE);
+        assert_non_null(strstr(error.message, "Failed to commit"));
+        check_samples(&full);
+        limit_files(RLIM_INFINITY);
+        assert_int_equal(write_more(&full, 100, NULL), OK);
+        compact(&full.f);
+        check_samples(&full);
+        expect_rules(&full.f);
+    }
+    fixture_release(&full.f);
+}
+
+static void copy_file(const char *from_directory, const char *to_directory, const char *name)
+{
+    char from[128], to[128];
+    static char block[1 << 16];
+    snprintf(from, sizeof from, "%s/%s", from_directory, name);
+    snprintf(to, sizeof to, "%s/%s", to_directory, name);
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    assert_non_null(in);
+    assert_non_null(out);
+    for (size_t n; (n = fread(block, 1, sizeof block, in)) > 0;)
+        assert_int_equal(fwrite(block, 1, n, out), n);
+    fclose(in);
+    assert_int_equal(fclose(out), 0);
+}
+
+/* What would be there after a crash now: the files as they are. */
+static void check_after_crash(const struct full *full)
+{
+    struct full copy = {.f = full->f, .acknowledged = full->acknowledged};
+    arena_init(&copy.f.arena, SIZE_MAX);
+    strcpy(copy.f.directory, "/tmp/promsplit-test-XXXXXX");
+    assert_non_null(mkdtemp(copy.f.directory));
+    copy_file(full->f.directory, copy.f.directory, "promsplit.duckdb");
+    copy_file(full->f.directory, copy.f.directory, "promsplit.duckdb.wal");
+    fixture_open(&copy.f);
+    check_samples(&copy);
+    expect_rules(&copy.f);
+    fixture_release(&copy.f);
+}
+
+/* A commit that failed part of the way must not be in the way of those after it when the log is read. */
+static void test_the_log_after_a_commit_that_failed(void **state)
+{
+    struct full full;
+    struct error error;
+    setup_full(&full);
+    assert_int_equal(write_more(&full, 100, NULL), OK);
+    for (rlim_t more_bytes = 100; more_bytes < 100000; more_bytes *= 5) {
+        limit_files(log_bytes(&full) + more_bytes);
+        while (write_more(&full, 300, &error) == OK)
+            continue;
+        assert_int_equal(error.status, E_UNAVAILABLE);
+        limit_files(RLIM_INFINITY);
+        write_again(&full);
+        check_after_crash(&full);
+    }
+    fixture_release(&full.f);
+}
+
 /* A store can be opened and read on a disk that is full. */
 static void test_start_on_a_full_disk(void **state)
 {
@@ -297,6 +387,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_some_space_stays_free),
+        cmocka_unit_test(test_a_move_whose_commit_fails),
+        cmocka_unit_test(test_the_log_after_a_commit_that_failed),
         cmocka_unit_test(test_start_on_a_full_disk),
         cmocka_unit_test(test_full_and_free_again),
         cmocka_unit_test(test_readers_go_on),

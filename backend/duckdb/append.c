@@ -831,7 +831,7 @@ enum status store_append(struct backend *backend, struct append_request *request
     struct duckdb_store *store = store_of(backend);
     struct writer *w = &store->writer;
     struct metadata_changes changes = {.n = 0};
-    struct error failure = {.status = OK};
+    struct error failure = {.status = OK}, doubt;
     bool stored = false;
     pthread_mutex_lock(&w->turn);
     enum status status = pause_check(&w->pause, &failure);
@@ -839,8 +839,11 @@ enum status store_append(struct backend *backend, struct append_request *request
         status = end_doubt(store, &stored, &failure); /* of an earlier one */
     if (status == OK)
         status = append_in_turn(store, &changes, requests, n, &failure);
-    if (status != OK && w->in_doubt && end_doubt(store, &stored, NULL) == OK) {
-        if (stored) {
+    if (status != OK && w->in_doubt) {
+        if (end_doubt(store, &stored, &doubt) != OK) {
+            failure = status == E_UNAVAILABLE ? doubt : failure;
+            status = failure.status;
+        } else if (stored) {
             status = OK;
             metadata_keep(&store->metadata, &changes);
         } else if (status == E_UNAVAILABLE) { /* the engine was broken before, and no more is */

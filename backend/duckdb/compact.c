@@ -184,7 +184,7 @@ static enum status move(struct duckdb_store *store, const struct partitions *cho
 void compactor_checkpoint(struct duckdb_store *store)
 {
     pthread_mutex_lock(&store->writer.lock);
-    if (atomic_load(&store->engine.broken) ||
+    if (engine_is_damaged(&store->engine) ||
         engine_execute(store->compactor.connection, "CHECKPOINT " ENGINE_CATALOG, NULL) != OK) {
         enum status mended = store_mend(store, NULL);
         (void)mended; /* the log keeps what the file does not have yet; the thread tries again to mend it */
@@ -321,7 +321,7 @@ static void wait_for_work(struct duckdb_store *store, int64_t length_ms, enum he
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += length_ms / 1000;
-    while (!c->stop && !(heeding >= DAMAGE && atomic_load(&store->engine.broken)) && !(heeding == WORK && c->woken)) {
+    while (!c->stop && !(heeding >= DAMAGE && engine_is_damaged(&store->engine)) && !(heeding == WORK && c->woken)) {
         if (pthread_cond_timedwait(&c->wake, &c->lock, &until) != 0)
             break;
     }
@@ -339,7 +339,7 @@ static void wake_to_mend(void *arg)
 
 static bool mend(struct duckdb_store *store)
 {
-    if (!atomic_load(&store->engine.broken))
+    if (!engine_is_damaged(&store->engine))
         return true;
     pthread_mutex_lock(&store->compactor.running);
     pthread_mutex_lock(&store->writer.lock);

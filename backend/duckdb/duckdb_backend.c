@@ -46,6 +46,11 @@ static uint64_t file_bytes(const char *directory, const char *name)
     return there ? (uint64_t)file.st_size : 0;
 }
 
+uint64_t store_file_bytes(const struct duckdb_store *store)
+{
+    return store->directory ? file_bytes(store->directory, "/" ENGINE_FILE) : 0;
+}
+
 uint64_t store_log_bytes(const struct duckdb_store *store)
 {
     return store->directory ? file_bytes(store->directory, "/" ENGINE_FILE ".wal") : 0;
@@ -102,8 +107,7 @@ static enum status store_stats(struct backend *backend, struct backend_stats *re
     stats.memory_bytes += catalogue_bytes(&store->writer.catalogue);
     pthread_rwlock_unlock(&store->writer.catalogue.lock);
     stats.memory_bytes += atomic_load_explicit(&store->engine.budget.used_bytes, memory_order_relaxed);
-    if (store->directory)
-        stats.disk_bytes = file_bytes(store->directory, "/" ENGINE_FILE) + store_log_bytes(store);
+    stats.disk_bytes = store_file_bytes(store) + store_log_bytes(store);
     *ret_stats = stats;
     return OK;
 }

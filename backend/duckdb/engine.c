@@ -178,7 +178,7 @@ void engine_close(struct engine *engine)
         engine->open_n--;
     }
     PRE(engine->open_n == 0 && !engine->all);
-    if (engine->database && !atomic_load(&engine->broken))
+    if (engine->database && !engine_is_damaged(engine))
         checkpoint(engine);
     if (engine->database)
         duckdb_close(&engine->database);
@@ -394,6 +394,7 @@ void engine_serve(struct engine *engine, bool works)
     pthread_mutex_lock(&engine->lock);
     engine->shut = false;
     atomic_store(&engine->broken, !works);
+    atomic_store(&engine->stale, false);
     atomic_store(&engine->suspect, false);
     pthread_cond_broadcast(&engine->freed);
     pthread_mutex_unlock(&engine->lock);
@@ -406,10 +407,14 @@ static bool is_refusal_of_all(const char *message)
     return message && (strncmp(message, "FATAL", 5) == 0 || strstr(message, "database has been invalidated"));
 }
 
-/* From here on nobody gets a connection until the database is opened again. */
-static void declare_broken(struct engine *engine)
+bool engine_is_damaged(const struct engine *engine)
 {
-    if (!atomic_exchange(&engine->broken, true) && engine->on_broken)
+    return atomic_load(&engine->broken) || atomic_load(&engine->stale);
+}
+
+static void declare(struct engine *engine, _Atomic bool *damage)
+{
+    if (!atomic_exchange(damage, true) && engine->on_broken)
         engine->on_broken(engine->on_broken_arg);
 }
 
@@ -439,13 +444,13 @@ enum status engine_error(const char *message, struct cancel *cancel, struct erro
     return error_set(reterr, status, "storage engine: %.*s", first_line, message);
 }
 
-/* Whether the engine is broken once the commit that is under way, if one is, has ended. */
-static bool turns_out_broken(struct engine *engine)
+/* Whether the engine is damaged once the commit that is under way, if one is, has ended. */
+static bool turns_out_damaged(struct engine *engine)
 {
     pthread_mutex_lock(&engine->committing);
-    bool broken = atomic_load(&engine->broken);
+    bool damaged = engine_is_damaged(engine);
     pthread_mutex_unlock(&engine->committing);
-    return broken;
+    return damaged;
 }
 
 /* Why a statement of the connection failed: it may be a commit that fails beside it, or engine_shut. */
@@ -453,10 +458,10 @@ static enum status failure(struct connection *connection, const char *message, s
                            struct error *reterr)
 {
     if (is_damage(connection->engine, message) || is_refusal_of_all(message))
-        declare_broken(connection->engine);
+        declare(connection->engine, &connection->engine->broken);
     enum status status = engine_error(message, cancel, reterr);
     bool is_own = status != E_STORE && (status != E_CANCELED || cancel_check(cancel, NULL) != OK);
-    if (is_own || !turns_out_broken(connection->engine))
+    if (is_own || !turns_out_damaged(connection->engine))
         return status;
     return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
 }
@@ -619,12 +624,12 @@ enum status engine_begin(struct connection *connection, struct error *reterr)
 static enum status commit(struct connection *connection, struct error *reterr)
 {
     struct engine *engine = connection->engine;
-    if (!connection->handle || atomic_load(&engine->broken))
+    if (!connection->handle || engine_is_damaged(engine))
         return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
     duckdb_result result;
     enum status status = OK;
     if (duckdb_query(connection->handle, "COMMIT", &result) != DuckDBSuccess) {
-        declare_broken(engine);
+        declare(engine, &engine->stale);
         status = engine_error(duckdb_result_error(&result), NULL, reterr);
     }
     duckdb_destroy_result(&result);

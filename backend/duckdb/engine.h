@@ -80,10 +80,10 @@ struct engine {
     bool shut;                       /* no connection is given out */
     uint64_t forgotten_to, swept_to; /* epochs of the budget: what the engine may have forgotten, what is swept */
 
-    /* The engine refuses all work after a write that failed in the wrong place, and after a commit that failed nothing
-     * may be written by it (disk.c). Set by whoever meets that, with a call of on_broken, if there is one; cleared by
-     * engine_serve. */
-    _Atomic bool broken;
+    /* What calls for opening the database again (disk.c). Set by whoever meets it, with a call of on_broken, if there
+     * is one; cleared by engine_serve. */
+    _Atomic bool broken;        /* the engine refuses all work: a write failed in the wrong place */
+    _Atomic bool stale;         /* a commit failed: what is read is right, but nothing may be written */
     pthread_mutex_t committing; /* held while a transaction that writes is committed; after a failed one none is */
     /* A write failed since the database was opened. What the engine then calls an internal error is what that left
      * behind in its memory; such an error counts as broken, too. Cleared by engine_serve. */
@@ -138,8 +138,11 @@ MUST_USE enum status engine_used_bytes(struct connection *connection, uint64_t *
 MUST_USE enum status engine_table_rows(struct connection *connection, const char *table, uint64_t *ret_rows_n,
                                        struct error *reterr);
 
+/* Whether the database is to be opened again before anything is written. */
+bool engine_is_damaged(const struct engine *engine);
+
 /* A transaction: engine_end commits if all went well so far, else rolls back; returns the first failure. If the commit
- * itself fails the engine counts as broken, and until it is opened again nothing is committed: E_UNAVAILABLE.
+ * itself fails the engine is stale, and until it is opened again nothing is committed: E_UNAVAILABLE.
  * engine_end_reading is for transactions that wrote nothing, and does not wait for those that do. */
 MUST_USE enum status engine_begin(struct connection *connection, struct error *reterr);
 MUST_USE enum status engine_end(struct connection *connection, enum status so_far, struct error *reterr);

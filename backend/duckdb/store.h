@@ -126,7 +126,9 @@ static inline struct duckdb_store *store_of(struct backend *backend)
     return (struct duckdb_store *)backend;
 }
 
-uint64_t store_log_bytes(const struct duckdb_store *store); /* of the log on disk; duckdb_backend.c */
+/* duckdb_backend.c: of the file, and of the log beside it; 0 in memory */
+uint64_t store_file_bytes(const struct duckdb_store *store);
+uint64_t store_log_bytes(const struct duckdb_store *store);
 
 /* append.c */
 MUST_USE enum status writer_init(struct writer *writer, struct engine *engine, size_t exemplars_max,

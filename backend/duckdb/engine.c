@@ -371,8 +371,10 @@ void engine_shut(struct engine *engine)
         wait_until(engine, until_ms);
         if (monotonic_ms() < until_ms)
             continue;
-        for (struct connection *connection = engine->all; connection; connection = connection->after)
-            duckdb_interrupt(connection->handle);
+        for (struct connection *connection = engine->all; connection; connection = connection->after) {
+            if (connection->epoch)
+                duckdb_interrupt(connection->handle);
+        }
         until_ms = monotonic_ms() + SHUT_AGAIN_MS;
     }
     for (struct connection *connection = engine->all; connection; connection = connection->after)
@@ -629,8 +631,9 @@ static enum status commit(struct connection *connection, struct error *reterr)
     duckdb_result result;
     enum status status = OK;
     if (duckdb_query(connection->handle, "COMMIT", &result) != DuckDBSuccess) {
-        declare(engine, &engine->stale);
-        status = engine_error(duckdb_result_error(&result), NULL, reterr);
+        const char *message = duckdb_result_error(&result);
+        declare(engine, is_refusal_of_all(message) ? &engine->broken : &engine->stale);
+        status = engine_error(message, NULL, reterr);
     }
     duckdb_destroy_result(&result);
     return status;

@@ -12,13 +12,15 @@
 #    define SHARED_MAX_BYTES (16u << 10) /* larger pieces have a slab of their own */
 #endif
 #define SLAB_BYTES (64u << 10) /* of one that is shared, less its head */
+#define SLABS_FEW  8u          /* a shelf that has so many slabs takes whole blocks */
 
 struct budget_slab {
     _Alignas(max_align_t) struct budget_slab *before; /* on its shelf */
     struct budget_slab *after;
     struct budget_shelf *shelf;
-    uint64_t epoch;           /* of all its pieces */
-    uint64_t bytes, used;     /* behind the head; used: under the shelf's lock */
+    uint64_t epoch;       /* of all its pieces */
+    uint64_t bytes, used; /* behind the head; used: under the shelf's lock */
+    bool is_block;
     _Atomic uint64_t holders; /* its pieces, and the shelf as long as pieces are cut off it */
 };
 
@@ -32,6 +34,7 @@ struct budget_piece {
 void budget_init(struct budget *budget, uint64_t max_bytes)
 {
     *budget = (struct budget){.max_bytes = max_bytes, .epoch = 1};
+    blocks_init(&budget->blocks);
     for (size_t i = 0; i < BUDGET_SHELVES; i++)
         pthread_mutex_init(&budget->shelves[i].lock, NULL);
 }
@@ -41,6 +44,7 @@ void budget_release(struct budget *budget)
     budget_sweep(budget, UINT64_MAX);
     for (size_t i = 0; i < BUDGET_SHELVES; i++)
         pthread_mutex_destroy(&budget->shelves[i].lock);
+    blocks_release(&budget->blocks);
 }
 
 bool budget_take(struct budget *budget, uint64_t bytes)
@@ -60,21 +64,33 @@ void budget_give_back(struct budget *budget, uint64_t bytes)
 /* --- slabs: all under their shelf's lock --- */
 
 /* With one holder: whoever made it. */
-static struct budget_slab *slab_new(struct budget *budget, struct budget_shelf *shelf, size_t bytes)
+static struct budget_slab *slab_new(struct budget *budget, struct budget_shelf *shelf, size_t bytes, bool is_block)
 {
     if (!budget_take(budget, sizeof(struct budget_slab) + bytes))
         return NULL;
-    struct budget_slab *slab = malloc(sizeof *slab + bytes);
+    struct budget_slab *slab = is_block ? blocks_get(&budget->blocks) : malloc(sizeof *slab + bytes);
     if (!slab) {
         budget_give_back(budget, sizeof *slab + bytes);
         return NULL;
     }
-    *slab = (struct budget_slab){
-        .after = shelf->first, .shelf = shelf, .epoch = atomic_load(&budget->epoch), .bytes = bytes, .holders = 1};
+    *slab = (struct budget_slab){.after = shelf->first,
+                                 .shelf = shelf,
+                                 .epoch = atomic_load(&budget->epoch),
+                                 .bytes = bytes,
+                                 .is_block = is_block,
+                                 .holders = 1};
     if (shelf->first)
         shelf->first->before = slab;
     shelf->first = slab;
+    shelf->slabs_n++;
     return slab;
+}
+
+static struct budget_slab *slab_new_shared(struct budget *budget, struct budget_shelf *shelf)
+{
+    if (shelf->slabs_n < SLABS_FEW)
+        return slab_new(budget, shelf, SLAB_BYTES, false);
+    return slab_new(budget, shelf, BLOCK_BYTES - sizeof(struct budget_slab), true);
 }
 
 static void slab_free(struct budget *budget, struct budget_slab *slab)
@@ -82,8 +98,12 @@ static void slab_free(struct budget *budget, struct budget_slab *slab)
     *(slab->before ? &slab->before->after : &slab->shelf->first) = slab->after;
     if (slab->after)
         slab->after->before = slab->before;
+    slab->shelf->slabs_n--;
     budget_give_back(budget, sizeof *slab + slab->bytes);
-    free(slab);
+    if (slab->is_block)
+        blocks_put(&budget->blocks, slab);
+    else
+        free(slab);
 }
 
 /* True: that was the last one, and the caller frees the slab. */
@@ -104,7 +124,7 @@ static struct budget_slab *slab_with_room(struct budget *budget, struct budget_s
     }
     if (slab && slab_let_go(slab))
         slab_free(budget, slab);
-    return shelf->current = slab_new(budget, shelf, SLAB_BYTES);
+    return shelf->current = slab_new_shared(budget, shelf);
 }
 
 /* --- pieces --- */
@@ -130,7 +150,7 @@ void *budget_alloc(struct budget *budget, size_t bytes)
     if (slab)
         atomic_fetch_add_explicit(&slab->holders, 1, memory_order_relaxed);
     else
-        slab = slab_new(budget, shelf, bytes);
+        slab = slab_new(budget, shelf, bytes, false);
     struct budget_piece *piece = slab ? (struct budget_piece *)((char *)(slab + 1) + slab->used) : NULL;
     if (piece) {
         piece->slab = slab;

@@ -19,12 +19,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/duckdb/blocks.h"
+
 #define BUDGET_SHELVES 32 /* lists, each with its lock: threads seldom meet */
 
 struct budget_shelf {
     pthread_mutex_t lock;
     struct budget_slab *first;
     struct budget_slab *current; /* that pieces are cut off; NULL: none */
+    unsigned slabs_n;
+    char apart[128]; /* threads share no cache lines, nor neighbouring ones */
 };
 
 struct budget {
@@ -32,6 +36,7 @@ struct budget {
     uint64_t max_bytes;
     _Atomic uint64_t epoch;
     struct budget_shelf shelves[BUDGET_SHELVES];
+    struct blocks blocks; /* of slabs, once there are many */
 };
 
 void budget_init(struct budget *budget, uint64_t max_bytes);

@@ -382,6 +382,7 @@ static void *work(void *arg)
             status = roll_up(store, quiet, &more);
         if (works && status == OK && !more)
             status = shrink_run(store, quiet, NULL);
+        blocks_rest(&store->engine.budget.blocks, monotonic_ms());
         pthread_mutex_lock(&c->lock);
         /* After a failed move not at once again, or a full disk would see nothing else. */
         if (!c->stop && !more)

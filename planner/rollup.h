@@ -14,7 +14,7 @@
 
 struct rollup_use {
     int64_t level_ms; /* 0: none */
-    bool sums;        /* the backend's rolled_sums_of, else its rolled_edges_of */
+    bool sums;        /* the backend's rolled_sums, else its rolled_edges */
 };
 
 /* The coarsest level that a function may read, then as prom_<function>_thinned; `ends` are the windows' ends. */

@@ -109,8 +109,8 @@ static void write_runs(struct writer *w, const struct expr_selector *selector, s
     sql_line(sql);
     sql_words(sql, !metric            ? "FROM runs"
                    : !rollup.level_ms ? "FROM runs_of("
-                   : rollup.sums      ? "FROM rolled_sums_of("
-                                      : "FROM rolled_edges_of(");
+                   : rollup.sums      ? "FROM rolled_sums("
+                                      : "FROM rolled_edges(");
     if (metric)
         sql_string(sql, metric->value);
     if (rollup.level_ms) {
@@ -163,7 +163,7 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
     }
     sql_words(sql, "prom_");
     strbuf_str(&sql->text, source.function);
-    sql_words(sql, rollup.level_ms ? "_thinned(ts, value, weight, " : "(ts, value, ");
+    sql_words(sql, rollup.level_ms ? "_thinned(ts, value, weight, whole_from, whole_until, " : "(ts, value, ");
     write_windows(w, ends, source.window_ms);
     if (source.call)
         write_constants(w, source.call, &selector->offset);

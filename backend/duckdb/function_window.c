@@ -12,7 +12,7 @@
  * Short runs (single samples of the table recent) are collected side by side instead, in pieces that grow.
  *
  * prom_rate_thinned and so on take thinned runs (kernels/thin.h) too: a third list has the weights, NULL for plain
- * runs. Those are only collected.
+ * runs. Others may lie between their samples; the row says in which span there are none.
  */
 #include <float.h>
 #include <math.h>
@@ -34,8 +34,9 @@
 /* Samples kept, and windows evaluated already: of one run, or of many short ones. */
 struct piece {
     struct piece *next;
-    int64_t first_ms, last_ms; /* of the run, if windows of it were evaluated */
+    int64_t first_ms, last_ms; /* what the run is whole in, if windows of it were evaluated */
     uint32_t n, capacity;      /* samples; capacity 0 of no use to others: of one run */
+    uint32_t inside_n;         /* of them, between first_ms and last_ms */
     uint32_t step, steps;      /* windows evaluated: [step, step + steps) */
     bool weighted;
     int64_t time_ms[]; /* then the values, the weights if there are any, the windows' results and their presence bits */
@@ -198,6 +199,11 @@ static size_t first_at_or_after(const int64_t *time_ms, size_t n, int64_t at_ms)
     return low;
 }
 
+static size_t first_after(const int64_t *time_ms, size_t n, int64_t at_ms)
+{
+    return at_ms == INT64_MAX ? n : first_at_or_after(time_ms, n, at_ms + 1);
+}
+
 static int64_t divide_down(int64_t a, int64_t b)
 {
     return a / b - (a % b < 0);
@@ -232,21 +238,36 @@ static struct reach reach_of(const struct window_grid *grid, int64_t first_ms, i
     return reach;
 }
 
+/* Holds whole are those windows that lie in the span of `whole`, as far as the run meets them. */
+static void reach_narrow(struct reach *reach, struct reach whole)
+{
+    reach->whole = clamp(whole.whole, reach->meets, reach->meets_end);
+    reach->whole_end = clamp(whole.whole_end, reach->meets, reach->meets_end);
+    if (reach->whole >= reach->whole_end)
+        reach->whole = reach->whole_end = reach->meets_end;
+}
+
 static int64_t window_end(const struct window_grid *grid, int64_t step)
 {
     return grid->start_ms + step * grid->step_ms;
 }
 
-/* Takes a run in ascending order; markers are out if the kernel sees none.
- * Windows are evaluated now if their results take less room than the samples that then need not be kept. */
+static uint32_t count_inside(const struct piece *piece, struct time_span span)
+{
+    size_t from = first_at_or_after(piece->time_ms, piece->n, span.min_ms);
+    return (uint32_t)(first_after(piece->time_ms, piece->n, span.max_ms) - from);
+}
+
+/* Takes a run in ascending order, which has all samples of its series in a span of time; markers are out if the kernel
+ * sees none. Windows are evaluated now if their results take less room than the samples that then need not be kept. */
 static bool state_take(duckdb_function_info info, const struct window_kernel *kernel, struct window_state *state,
-                       struct samples run)
+                       struct samples run, struct time_span whole_in)
 {
     const struct window_grid *grid = &state->grid;
-    int64_t first_ms = run.time_ms[0], last_ms = run.time_ms[run.n - 1];
-    struct reach reach = reach_of(grid, first_ms, last_ms);
+    struct reach reach = reach_of(grid, run.time_ms[0], run.time_ms[run.n - 1]);
     if (reach.meets >= reach.meets_end)
         return true;
+    reach_narrow(&reach, reach_of(grid, whole_in.min_ms, whole_in.max_ms));
     size_t begin = first_at_or_after(run.time_ms, run.n, window_end(grid, reach.meets) - grid->window_ms);
     size_t end = first_at_or_after(run.time_ms, run.n, window_end(grid, reach.meets_end - 1) + 1);
     run = (struct samples){run.time_ms + begin, run.value + begin, end - begin, run.weight ? run.weight + begin : NULL};
@@ -270,8 +291,9 @@ static bool state_take(duckdb_function_info info, const struct window_kernel *ke
     state->n += piece->n;
     if (steps > 0) {
         struct window_grid whole = *grid;
-        piece->first_ms = first_ms;
-        piece->last_ms = last_ms;
+        piece->first_ms = whole_in.min_ms;
+        piece->last_ms = whole_in.max_ms;
+        piece->inside_n = count_inside(piece, whole_in);
         piece->step = (uint32_t)reach.whole;
         whole.start_ms = window_end(grid, reach.whole);
         whole.steps = (uint32_t)steps;
@@ -289,7 +311,7 @@ static bool state_take(duckdb_function_info info, const struct window_kernel *ke
 
 /* --- rows --- */
 
-#define COLUMNS_MAX (8 + FUNCTION_PARAMETERS_MAX)
+#define COLUMNS_MAX (10 + FUNCTION_PARAMETERS_MAX)
 
 /* The rows of one vector: columns as the signature has them. */
 struct window_rows {
@@ -299,7 +321,8 @@ struct window_rows {
     const uint64_t *time_validity, *value_validity;
     const duckdb_list_entry *weights; /* NULL: the function takes none */
     const int64_t *weight;
-    const uint64_t *weights_validity; /* of the lists: runs of plain samples have none */
+    const uint64_t *weights_validity;        /* of the lists: runs of plain samples have none */
+    const int64_t *whole_from, *whole_until; /* with weights */
     const int64_t *start_ms, *step_ms, *steps, *window_ms;
     const bool *closed;
     struct parameter_rows parameters;
@@ -311,7 +334,7 @@ struct window_rows {
 static struct window_rows rows_of(duckdb_data_chunk input, const struct window_function *function)
 {
     struct window_rows rows = {.columns = duckdb_data_chunk_get_column_count(input)};
-    idx_t first = function->weighted ? 3 : 2; /* of the arguments behind the lists */
+    idx_t first = function->weighted ? 5 : 2; /* of the arguments behind those of the run */
     void *data[COLUMNS_MAX];
     INVARIANT(rows.columns <= COLUMNS_MAX);
     for (idx_t i = 0; i < rows.columns; i++) {
@@ -328,6 +351,10 @@ static struct window_rows rows_of(duckdb_data_chunk input, const struct window_f
     }
     duckdb_vector times = duckdb_list_vector_get_child(duckdb_data_chunk_get_vector(input, 0));
     duckdb_vector values = duckdb_list_vector_get_child(duckdb_data_chunk_get_vector(input, 1));
+    if (function->weighted) {
+        rows.whole_from = data[3];
+        rows.whole_until = data[4];
+    }
     rows.times = data[0];
     rows.values = data[1];
     rows.time_ms = duckdb_vector_get_data(times);
@@ -421,8 +448,15 @@ static const int64_t *row_weight(const struct window_rows *rows, idx_t row)
     return rows->weights && is_valid(rows->weights_validity, row) ? rows->weight + rows->weights[row].offset : NULL;
 }
 
-/* A run that is short or not in order is only collected; and a thinned one, which may reach over several chunks, with
- * samples of recent rows between them. */
+/* Where a run has all samples of its series. */
+static struct time_span row_whole_in(const struct window_rows *rows, idx_t row, const struct samples *run)
+{
+    if (rows->weights)
+        return (struct time_span){rows->whole_from[row], rows->whole_until[row]};
+    return (struct time_span){run->time_ms[0], run->time_ms[run->n - 1]};
+}
+
+/* A run that is short or not in order is only collected. */
 static bool state_add(duckdb_function_info info, const struct window_kernel *kernel, struct window_state *state,
                       const struct window_rows *rows, idx_t row)
 {
@@ -440,8 +474,9 @@ static bool state_add(duckdb_function_info info, const struct window_kernel *ker
             return false;
         }
     }
-    bool well = run.n >= RUN_SHORT && !run.weight && times_ascend(run.time_ms, run.n)
-                    ? state_take(info, kernel, state, run)
+    struct time_span whole_in = run.n > 0 ? row_whole_in(rows, row, &run) : (struct time_span){0, -1};
+    bool well = run.n >= RUN_SHORT && whole_in.min_ms <= whole_in.max_ms && times_ascend(run.time_ms, run.n)
+                    ? state_take(info, kernel, state, run, whole_in)
                     : state_collect(info, state, &run);
     free(copy);
     return well;
@@ -613,9 +648,10 @@ static bool promises_hold(const struct scratch *s, const struct samples *samples
         const struct piece *piece = s->pieces[i];
         size_t from = first_at_or_after(samples->time_ms, samples->n, piece->first_ms);
         size_t inside = 0;
-        while (inside <= piece->n && from + inside < samples->n && samples->time_ms[from + inside] <= piece->last_ms)
+        while (inside <= piece->inside_n && from + inside < samples->n &&
+               samples->time_ms[from + inside] <= piece->last_ms)
             inside++;
-        if (inside != piece->n || piece->step < step)
+        if (inside != piece->inside_n || piece->step < step)
             return false;
         step = piece->step + piece->steps;
     }
@@ -779,7 +815,8 @@ static enum status register_one(const struct window_function *function, struct c
 {
     char name[64], parameters[16];
     snprintf(name, sizeof name, "prom_%s%s", function->kernel->name, function->weighted ? "_thinned" : "");
-    snprintf(parameters, sizeof parameters, "ID%siiiib%s", function->weighted ? "I" : "", function->kernel->parameters);
+    snprintf(parameters, sizeof parameters, "ID%siiiib%s", function->weighted ? "Iii" : "",
+             function->kernel->parameters);
     struct window_function *copy = malloc(sizeof *copy);
     if (!copy)
         return error_set(reterr, E_NOMEM, "no memory to register %s", name);

@@ -10,9 +10,10 @@
  * is NULL when no step has one.
  *
  * Those without further arguments, but for prom_last and prom_timestamp, have a form that also takes thinned runs
- * (kernels/thin.h), whose weights are in a third list; NULL: a run that has all its samples. A thinned run promises no
- * more than its own samples: others may lie between them. prom_<name>_thinned(ts BIGINT[], value DOUBLE[], weight
- * BIGINT[], start …) prom_thin_edges, prom_thin_sums (ts BIGINT[], value DOUBLE[], level BIGINT)
+ * (kernels/thin.h), whose weights are in a third list; NULL: a run that has all its samples. Other samples of the
+ * series may lie between those of a thinned run, but none between whole_from and whole_until. prom_<name>_thinned(ts
+ * BIGINT[], value DOUBLE[], weight BIGINT[], whole_from BIGINT, whole_until BIGINT, start …) prom_thin_edges,
+ * prom_thin_sums (ts BIGINT[], value DOUBLE[], level BIGINT)
  *         -> STRUCT(ts BIGINT[], value DOUBLE[], weight BIGINT[])   scalars; lists as the table has them
  *
  * Some take further arguments behind `closed`, of both forms alike: prom_quantile_over_time(…, phi DOUBLE),

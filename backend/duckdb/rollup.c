@@ -13,6 +13,11 @@
 /* A series' buckets that share a row: so many, but of whole partitions. */
 #define SPAN_MS_MAX (ROLLUP_SPAN_BUCKETS * PARTITION_MS)
 
+#define SPAN_MAX INT64_C(100000000) /* of rows that promise anything: some hundred thousand years */
+
+/* Up to where rollups have all samples of their series. */
+#define SETTLED "coalesce(getvariable('settled'), -9223372036854775807)"
+
 #define LISTS "ts, value, weight, sum_ts, sum_value, sum_weight"
 
 static const struct time_span EVER = {INT64_MIN, INT64_MAX};
@@ -43,16 +48,44 @@ static void write_levels(struct sql *sql, const struct rollup_settings *settings
 #define OF_METRIC                                                                                                      \
     "metric_key = md5_number_lower(name) AND CASE WHEN " SCHEMA_IS_MOVED " THEN metric = name ELSE false END"
 
+/* How long the span of a row is. */
+static void write_span_length(struct sql *sql, const char *level)
+{
+    sql_words(sql, "greatest(");
+    sql_i64(sql, PARTITION_MS);
+    sql_words(sql, ", ");
+    sql_words(sql, level);
+    sql_words(sql, " * ");
+    sql_i64(sql, ROLLUP_SPAN_BUCKETS);
+    sql_words(sql, ")");
+}
+
+/* The span itself, as far as it is settled: none of it if it lies before 1970, where spans count otherwise, or so late
+ * that its end is no number. */
+static void write_whole(struct sql *sql)
+{
+    sql_words(sql, ", span * ");
+    write_span_length(sql, "wanted");
+    sql_words(sql, " AS whole_from, least(CASE WHEN span BETWEEN 0 AND ");
+    sql_i64(sql, SPAN_MAX);
+    sql_words(sql, " THEN span + 1 ELSE span END * ");
+    write_span_length(sql, "wanted");
+    sql_words(sql, ", " SETTLED ") - 1 AS whole_until");
+}
+
 /* What fragments read instead of runs_of: rollups, and behind them chunks that have none yet, chunks of series that
- * have none, and recent rows. As to the conditions see runs_of (schema.c). */
+ * have none, and recent rows. In [whole_from, whole_until] a row has all samples of its series: one of rollups in its
+ * span, as far as it is settled. As to the conditions see runs_of (schema.c); that on ts is for rows of a batch that is
+ * being committed (schema.h), which the time up to which all is settled may not know of. */
 static void write_reader(struct sql *sql, const struct rollup_settings *settings, const char *name, const char *lists)
 {
-    static const char RAW[] =
-        " UNION ALL SELECT series, tmin, tmax, ts, value, NULL::BIGINT[] AS weight FROM stored_chunks WHERE tmin ";
+    static const char RAW[] = " UNION ALL SELECT series, tmin, tmax, ts, value, NULL::BIGINT[] AS weight, tmin, tmax "
+                              "FROM stored_chunks WHERE tmin ";
     sql_words(sql, "CREATE OR REPLACE MACRO ");
     sql_words(sql, name);
     sql_words(sql, "(name, wanted) AS TABLE SELECT series, tmin, tmax, ");
     sql_words(sql, lists);
+    write_whole(sql);
     sql_words(sql, " FROM rollups WHERE level = wanted AND " OF_METRIC);
     sql_words(sql, RAW);
     sql_words(sql, ">= " SCHEMA_ROLLED " AND " OF_METRIC);
@@ -63,18 +96,19 @@ static void write_reader(struct sql *sql, const struct rollup_settings *settings
         write_covered(sql, settings);
         sql_words(sql, "))");
     }
-    sql_words(sql, " UNION ALL SELECT series, ts, ts, [ts], [value], NULL FROM recent WHERE series IN "
-                   "(SELECT series FROM series_named(name))");
+    sql_words(sql,
+              " UNION ALL SELECT series, ts, ts, [ts], [value], NULL, ts, ts FROM recent WHERE xor(ts, 0) >= " SETTLED
+              " AND series IN (SELECT series FROM series_named(name))");
 }
 
 static void write_edges_reader(struct sql *sql, const struct rollup_settings *settings)
 {
-    write_reader(sql, settings, "rolled_edges_of", "ts, value, weight");
+    write_reader(sql, settings, "rolled_edges", "ts, value, weight");
 }
 
 static void write_sums_reader(struct sql *sql, const struct rollup_settings *settings)
 {
-    write_reader(sql, settings, "rolled_sums_of", "sum_ts AS ts, sum_value AS value, sum_weight AS weight");
+    write_reader(sql, settings, "rolled_sums", "sum_ts AS ts, sum_value AS value, sum_weight AS weight");
 }
 
 static void write_levels_view(struct sql *sql, const struct rollup_settings *settings)
@@ -116,23 +150,59 @@ static void write_row(struct sql *sql, const struct rollup_settings *settings)
     sql_i64(sql, ROLLUP_NEVER);
 }
 
+static enum status define(struct connection *connection, const struct rollup_settings *settings,
+                          void (*const *definitions)(struct sql *, const struct rollup_settings *), size_t n,
+                          struct error *reterr)
+{
+    enum status status = OK;
+    for (size_t i = 0; status == OK && i < n; i++) {
+        struct sql sql;
+        sql_init(&sql, SQL_BYTES_MAX);
+        definitions[i](&sql, settings);
+        status = engine_alter(connection, &sql, NULL, NULL, reterr);
+    }
+    return status;
+}
+
+/* A store may have been made before there were these. */
+static enum status look_for_readers(struct connection *connection, bool *ret_there, struct error *reterr)
+{
+    duckdb_result rows;
+    enum status status = engine_query(
+        connection, "SELECT count(*) FROM duckdb_functions() WHERE function_name IN ('rolled_edges', 'rolled_sums')",
+        false, NULL, &rows, reterr);
+    if (status != OK)
+        return status;
+    *ret_there = duckdb_value_int64(&rows, 0, 0) >= 2;
+    duckdb_destroy_result(&rows);
+    return OK;
+}
+
+static enum status define_readers(struct connection *connection, const struct rollup_settings *settings,
+                                  struct error *reterr)
+{
+    static void (*const DEFINE[])(struct sql *, const struct rollup_settings *) = {
+        write_edges_reader,
+        write_sums_reader,
+    };
+    return define(connection, settings, DEFINE, settings->levels_n > 0 ? ARRAY_LENGTH(DEFINE) : 0, reterr);
+}
+
 /* In a transaction: nothing is made yet. */
 static enum status begin_anew(struct connection *connection, const struct rollup_settings *settings,
                               struct error *reterr)
 {
     static void (*const DEFINE[])(struct sql *, const struct rollup_settings *) = {
-        write_levels_view, write_covered_macro, write_edges_reader, write_sums_reader, write_row,
+        write_levels_view,
+        write_covered_macro,
+        write_row,
     };
     enum status status = engine_change(connection, "DELETE FROM rollups", NULL, NULL, reterr);
     if (status == OK)
         status = engine_change(connection, "DELETE FROM rolled", NULL, NULL, reterr);
-    for (size_t i = 0; status == OK && settings->levels_n > 0 && i < ARRAY_LENGTH(DEFINE); i++) {
-        struct sql sql;
-        sql_init(&sql, SQL_BYTES_MAX);
-        DEFINE[i](&sql, settings);
-        status = engine_alter(connection, &sql, NULL, NULL, reterr);
-    }
-    return status;
+    if (status == OK && settings->levels_n > 0)
+        status = define(connection, settings, DEFINE, ARRAY_LENGTH(DEFINE), reterr);
+    return status == OK ? define_readers(connection, settings, reterr) : status;
 }
 
 /* Whether what is stored was made under these settings. */
@@ -321,10 +391,17 @@ static enum status take_settings(struct duckdb_store *store, const struct rollup
         return status;
     if (raw_from_ms != ROLLUP_NEVER && (!same || store->retention.keep.rollups_ms == 0))
         return refuse_loss(connection, settings, same, raw_from_ms, reterr);
+    bool has_readers = true;
     if (same)
-        return OK;
+        status = look_for_readers(connection, &has_readers, reterr);
+    if (status != OK || (same && has_readers))
+        return status;
     status = engine_begin(connection, reterr);
-    return status == OK ? engine_end(connection, begin_anew(connection, settings, reterr), reterr) : status;
+    if (status != OK)
+        return status;
+    return engine_end(connection,
+                      same ? define_readers(connection, settings, reterr) : begin_anew(connection, settings, reterr),
+                      reterr);
 }
 
 enum status rollup_look(struct rollups *rollups, struct connection *connection, struct error *reterr)
@@ -402,11 +479,9 @@ static void write_kept(struct sql *sql, struct time_span out)
 /* The runs of a source, thinned at each level. */
 static void write_thinned(struct sql *sql, const struct rolled *rolled, const char *source, struct time_span partitions)
 {
-    sql_words(sql, "SELECT level, metric, series, tmin // greatest(");
-    sql_i64(sql, PARTITION_MS);
-    sql_words(sql, ", level * ");
-    sql_i64(sql, ROLLUP_SPAN_BUCKETS);
-    sql_words(sql, ") AS span, ");
+    sql_words(sql, "SELECT level, metric, series, tmin // ");
+    write_span_length(sql, "level");
+    sql_words(sql, " AS span, ");
     partition_write(sql, "tmin");
     sql_words(sql,
               " AS part, prom_thin_edges(ts, value, level) AS edges, prom_thin_sums(ts, value, level) AS sums FROM ");
@@ -747,5 +822,13 @@ enum status rollup_advance(struct duckdb_store *store, int64_t limit_ms, bool *r
 
 enum status rollup_read(struct connection *connection, struct error *reterr)
 {
-    return engine_execute(connection, "SET VARIABLE rolled = (SELECT until FROM rolled)", reterr);
+    static const char *const STATEMENTS[] = {
+        "SET VARIABLE rolled = (SELECT until FROM rolled)",
+        "SET VARIABLE settled = (SELECT coalesce(min(ts), getvariable('rolled')) FROM recent WHERE ts < " SCHEMA_ROLLED
+        ")",
+    };
+    enum status status = OK;
+    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(STATEMENTS); i++)
+        status = engine_execute(connection, STATEMENTS[i], reterr);
+    return status;
 }

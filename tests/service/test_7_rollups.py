@@ -69,7 +69,7 @@ class Rollups(Case):
         ask = dict(query=QUERIES[0], start=T0_S, end=T0_S + 7200, step=3600)
         text = promsplit.api.get("/api/v1/explain", format="text", **ask).body.decode()
         self.assertRegex(text, r"rollups +buckets of 1h")
-        self.assertIn("rolled_edges_of('hits_total', 3600000)", text)
+        self.assertIn("rolled_edges('hits_total', 3600000)", text)
         (task,) = promsplit.api.get("/api/v1/explain", **ask).json()["data"]["tasks"]
         self.assertEqual(task["rollupMs"], 3_600_000)
 

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "backend/duckdb/store.h"
 #include "base/assert.h"
 #include "base/float_text.h"
 #include "planner/split.h"
@@ -257,6 +258,14 @@ static void fill(struct fixture *f, const char *series)
     compact(f);
 }
 
+/* As a store that was made before there were these. */
+static void forget_readers(struct fixture *f)
+{
+    struct connection *connection = store_of(f->backend)->compactor.connection;
+    assert_int_equal(engine_execute(connection, "DROP MACRO TABLE rolled_edges", NULL), OK);
+    assert_int_equal(engine_execute(connection, "DROP MACRO TABLE rolled_sums", NULL), OK);
+}
+
 static void settings_take_effect(void **state)
 {
     struct fixture f;
@@ -284,6 +293,8 @@ static void settings_take_effect(void **state)
     compact(&f);
     expect_rules(&f);
     assert_int_equal(count(&f, "rollups"), 1);
+    forget_readers(&f);
+    reopen(&f);
     int64_t level_ms;
     static const char *const QUERIES[] = {"rate(a[1h])", "rate(b[1h])"};
     for (size_t i = 0; i < ARRAY_LENGTH(QUERIES); i++) {

@@ -249,6 +249,39 @@ static void test_bad_grids_are_refused(void **state)
                      E_STORE);
 }
 
+/* A thinned run of 40 samples, with another sample between two of them, which its row may know of or not. */
+static void test_thinned_runs_keep_their_promise(void **state)
+{
+    struct fixture *f = *state;
+    struct error error;
+    static const struct {
+        const char *whole; /* from, until */
+        const char *want;  /* "": refused */
+    } CASES[] = {
+        {"0, 20499", ": 10 10 11 10\n"},                 /* up to the other one */
+        {"20501, 40000", ": 10 10 11 10\n"},             /* behind it */
+        {"0, -1", ": 10 10 11 10\n"},                    /* nothing is promised */
+        {"-9000000000000000, 20000", ": 10 10 11 10\n"}, /* more than it has samples */
+        {"NULL, 40000", ": - - 1 -\n"},                  /* no row */
+        {"0, 40000", ""},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(CASES); i++) {
+        char sql[512];
+        snprintf(sql, sizeof sql,
+                 "SELECT prom_count_over_time_thinned(ts, v, w, a::BIGINT, b::BIGINT, 10000, 10000, 4, 10000, false) "
+                 "FROM (SELECT range(1000, 41000, 1000) AS ts, [1e0 for x in range(40)] AS v, "
+                 "[1::BIGINT for x in range(40)] AS w, %s UNION ALL SELECT [20500], [1e0], NULL, 20500, 20500) "
+                 "t(ts, v, w, a, b)",
+                 CASES[i].whole);
+        if (*CASES[i].want) {
+            assert_string_equal(run_text(f, sql, 4, false, false, ""), CASES[i].want);
+        } else {
+            assert_int_equal(run_error(f, sql, 4, "", 9, &error), E_STORE);
+            assert_non_null(strstr(error.message, "overlap"));
+        }
+    }
+}
+
 static void test_nulls_are_no_samples(void **state)
 {
     struct fixture *f = *state;
@@ -497,6 +530,7 @@ int main(void)
         IN_MEMORY(test_scalar_functions_over_vectors),
         IN_MEMORY(test_windows_over_a_grid),
         IN_MEMORY(test_bad_grids_are_refused),
+        IN_MEMORY(test_thinned_runs_keep_their_promise),
         IN_MEMORY(test_nulls_are_no_samples),
         IN_MEMORY(test_window_aggregates_are_the_kernels),
         IN_MEMORY(test_fold_aggregates_do_not_depend_on_threads),

@@ -42,15 +42,15 @@ static duckdb_logical_type rows_type(const char *name, char first)
     return list;
 }
 
-/* STRUCT(ts BIGINT[], value DOUBLE[], weight BIGINT[]) */
-static duckdb_logical_type thinned_type(void)
+/* STRUCT(ts BIGINT[], value DOUBLE[], weight BIGINT[]), or of the first two. */
+static duckdb_logical_type run_type(size_t lists)
 {
     duckdb_logical_type members[] = {list_type('i'), list_type('d'), list_type('i')};
     const char *names[] = {"ts", "value", "weight"};
-    duckdb_logical_type thinned = duckdb_create_struct_type(members, names, ARRAY_LENGTH(members));
+    duckdb_logical_type run = duckdb_create_struct_type(members, names, lists);
     for (size_t i = 0; i < ARRAY_LENGTH(members); i++)
         duckdb_destroy_logical_type(&members[i]);
-    return thinned;
+    return run;
 }
 
 static duckdb_logical_type map_type(void)
@@ -75,8 +75,10 @@ static duckdb_logical_type type_of(char letter)
         return rows_type("rank", 'i');
     case 'T':
         return rows_type("text", 's');
+    case 'O':
+        return run_type(2);
     case 'W':
-        return thinned_type();
+        return run_type(3);
     default:
         return plain_type(letter);
     }
@@ -229,6 +231,8 @@ enum status functions_register(struct engine *engine, struct connection *connect
         status = functions_register_scalar(connection, reterr);
     if (status == OK)
         status = functions_register_thin(connection, reterr);
+    if (status == OK)
+        status = functions_register_order(connection, reterr);
     if (status == OK)
         status = functions_register_chunks(connection, reterr);
     return status;

@@ -15,6 +15,8 @@
  * BIGINT[], value DOUBLE[], weight BIGINT[], whole_from BIGINT, whole_until BIGINT, start …) prom_thin_edges,
  * prom_thin_sums (ts BIGINT[], value DOUBLE[], level BIGINT)
  *         -> STRUCT(ts BIGINT[], value DOUBLE[], weight BIGINT[])   scalars; lists as the table has them
+ * A run out of samples in any order, equal times as they come, as a scalar:
+ *     prom_in_order(ts BIGINT[], value DOUBLE[]) -> STRUCT(ts BIGINT[], value DOUBLE[])
  *
  * Some take further arguments behind `closed`, of both forms alike: prom_quantile_over_time(…, phi DOUBLE),
  * prom_predict_linear(…, seconds DOUBLE, shift BIGINT) whose evaluation time is the window's end plus shift,
@@ -70,6 +72,7 @@ MUST_USE enum status functions_register_element(struct connection *connection, s
 MUST_USE enum status functions_register_scalar(struct connection *connection, struct error *reterr);
 
 MUST_USE enum status functions_register_thin(struct connection *connection, struct error *reterr);
+MUST_USE enum status functions_register_order(struct connection *connection, struct error *reterr);
 MUST_USE enum status functions_register_chunks(struct connection *connection, struct error *reterr);
 
 /* Functions over the catalogue's index, which must live as long as the database. They are run by who has entered it. */
@@ -126,8 +129,8 @@ MUST_USE enum status functions_register_series(const struct series_functions *fu
 
 /* SQL types by letter: i BIGINT, u UINTEGER, d DOUBLE, b BOOLEAN, s VARCHAR, I BIGINT[], D DOUBLE[], S VARCHAR[], M
  * MAP(VARCHAR, VARCHAR); a result also B, BLOB, R, STRUCT(rank BIGINT, value DOUBLE[])[], T, STRUCT(text VARCHAR, value
- * DOUBLE[])[], and W, STRUCT(ts BIGINT[], value DOUBLE[], weight BIGINT[]). The functions take NULL as it is; what they
- * do, and register, is the caller's part. */
+ * DOUBLE[])[], O, STRUCT(ts BIGINT[], value DOUBLE[]), and W, the same with weight BIGINT[]. The functions take NULL as
+ * it is; what they do, and register, is the caller's part. */
 duckdb_scalar_function function_scalar_new(const char *name, const char *parameters, const char *result);
 duckdb_aggregate_function function_aggregate_new(const char *name, const char *parameters, const char *result);
 

@@ -247,14 +247,13 @@ enum status late_judge(struct writer *w, struct error *reterr)
 
 /* --- joining --- */
 
-/* Both lists of a chunk and of a group have the same order, and are sorted by the one of times. */
+/* Both lists of a chunk and of a group have the same order. */
 static void write_joined_chunks(struct sql *sql, struct time_span span)
 {
     sql_words(sql, "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS
-                   " AS SELECT metric, series, ts[1] AS tmin, ts[-1] AS tmax, len(ts) AS n, ts, value, replaces FROM "
-                   "(SELECT metric, series, list_select(ts, places) AS ts, list_select(value, places) AS value, "
-                   "replaces FROM (SELECT *, list_grade_up(ts) AS places FROM (SELECT metric, series, "
-                   "list_concat(old.ts, late.ts) AS ts, list_concat(old.value, late.value) AS value, "
+                   " AS SELECT metric, series, run.ts[1] AS tmin, run.ts[-1] AS tmax, len(run.ts) AS n, run.ts AS ts, "
+                   "run.value AS value, replaces FROM (SELECT metric, series, "
+                   "prom_in_order(list_concat(old.ts, late.ts), list_concat(old.value, late.value)) AS run, "
                    "old.tmin AS replaces FROM (SELECT *, ");
     partition_write(sql, "tmin");
     sql_words(sql, " AS part FROM chunks WHERE ");
@@ -262,7 +261,7 @@ static void write_joined_chunks(struct sql *sql, struct time_span span)
     sql_words(sql, ") AS old JOIN (SELECT series, ");
     partition_write(sql, "ts");
     sql_words(sql, " AS part, list(ts) AS ts, list(value) AS value FROM temp.main." LATE_TABLE
-                   " GROUP BY series, part) AS late USING (series, part))))");
+                   " GROUP BY series, part) AS late USING (series, part))");
 }
 
 enum status late_join(struct writer *w, struct error *reterr)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backend/duckdb/raw_slice.h"
+#include "backend/duckdb/sample_order.h"
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/stored_value.h"
 #include "base/assert.h"
@@ -106,47 +107,18 @@ static enum status take_rows(struct slices *slices, struct raw_slice *slice, duc
     return status;
 }
 
-static uint64_t ascent_end(const struct sample *at, uint64_t from, uint64_t n)
+static enum status sort_run(struct slices *slices, struct sample *at, uint64_t n, struct error *reterr)
 {
-    uint64_t end = from + 1;
-    while (end < n && at[end - 1].time_ms <= at[end].time_ms)
-        end++;
-    return end;
-}
-
-/* Merges [from, middle) and [middle, to). */
-static void merge_neighbours(struct sample *at, uint64_t from, uint64_t middle, uint64_t to, struct sample *scratch)
-{
-    uint64_t left_n = middle - from, left = 0, right = middle;
-    memcpy(scratch, at + from, left_n * sizeof *at);
-    for (uint64_t k = from; left < left_n; k++) {
-        bool is_right = right < to && at[right].time_ms < scratch[left].time_ms;
-        at[k] = is_right ? at[right] : scratch[left];
-        right += is_right;
-        left += !is_right;
-    }
-}
-
-/* Natural merge sort: runs are ascents, and few. */
-static enum status sort_runs(struct slices *slices, struct sample *at, uint64_t n, struct error *reterr)
-{
-    uint64_t first_end = n > 0 ? ascent_end(at, 0, n) : 0;
-    if (first_end < n && slices->scratch_n < n) {
+    if (samples_ascend(at, n))
+        return OK;
+    if (slices->scratch_n < n) {
         free(slices->scratch);
         slices->scratch = malloc(n * sizeof *slices->scratch);
         slices->scratch_n = slices->scratch ? n : 0;
         if (!slices->scratch)
             return no_memory(reterr);
     }
-    for (; first_end < n; first_end = ascent_end(at, 0, n)) {
-        uint64_t from = 0, middle = first_end;
-        while (middle < n) {
-            uint64_t to = ascent_end(at, middle, n);
-            merge_neighbours(at, from, middle, to, slices->scratch);
-            from = to;
-            middle = from < n ? ascent_end(at, from, n) : n;
-        }
-    }
+    samples_sort(at, n, slices->scratch);
     return OK;
 }
 
@@ -201,7 +173,7 @@ static enum status sort_series(struct slices *slices, struct raw_slice *slice, s
         uint64_t n = slices->series[slice->first + place].samples_n;
         if (slice->filled[place] != n)
             return error_set(reterr, E_INTERNAL, "a slice of raw samples lacks rows it should have");
-        status = sort_runs(slices, slice->buffer + slice->begins[place], n, reterr);
+        status = sort_run(slices, slice->buffer + slice->begins[place], n, reterr);
     }
     return status;
 }

@@ -141,9 +141,8 @@ void schema_counts(struct sql *sql, struct time_span span, uint64_t batch)
 
 void schema_recent_runs(struct sql *sql, struct time_span span, uint64_t batch)
 {
-    sql_words(sql,
-              "SELECT series, part, tmin, tmax, list_select(ts, places) AS ts, list_select(value, places) AS value "
-              "FROM (SELECT *, list_grade_up(ts) AS places FROM (SELECT series, ");
+    sql_words(sql, "SELECT series, part, tmin, tmax, run.ts AS ts, run.value AS value FROM (SELECT series, part, tmin, "
+                   "tmax, prom_in_order(ts, value) AS run FROM (SELECT series, ");
     partition_write(sql, "ts");
     sql_words(sql,
               " AS part, min(ts) AS tmin, max(ts) AS tmax, list(ts) AS ts, list(value) AS value FROM recent WHERE ");

@@ -98,6 +98,27 @@ static void test_operators(void **state)
         check_list(*state, ROWS[i][0], ROWS[i][1]);
 }
 
+static void test_runs_in_order(void **state)
+{
+    static const char *const ROWS[][2] = {
+        {"prom_in_order([1, 2, 3], [10e0, 20, 30]).value", "10 20 30"},
+        {"prom_in_order([3, 1, 2], [30e0, 10, 20]).value", "10 20 30"},
+        {"prom_in_order([3, 2, 1], [30e0, 20, 10]).value", "10 20 30"},
+        {"prom_in_order([2, 1, 2], [20e0, 10, 21]).value", "10 20 21"}, /* equal ones as they come */
+        {"[1e0 * x for x in prom_in_order([7, -9223372036854775807, 0], [7e0, 8, 9]).ts]", "-9.22337e+18 0 7"},
+        {"[1e0 * len(prom_in_order(NULL, [1e0]).ts), len(prom_in_order([1, 2], [1e0]).value), 0]", "0 0 0"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(ROWS); i++)
+        check_list(*state, ROWS[i][0], ROWS[i][1]);
+    /* Many rows in a vector, of many lengths, each of some ascents: whoever is out of order counts. */
+    check(*state,
+          "SELECT [1e0 * count(*), count(*) FILTER (run.ts != list_sort(ts)), "
+          "count(*) FILTER (len(run.ts) != len(ts) OR run.ts != [y::BIGINT for y in run.value])] "
+          "FROM (SELECT ts, prom_in_order(ts, [y::DOUBLE for y in ts]) AS run FROM "
+          "(SELECT [(y * 37 + x) % (x + 1) for y in range(x % 97)] AS ts FROM range(5000) t(x)))",
+          3, "", ": 5000 0 0\n");
+}
+
 static void test_elementwise(void **state)
 {
     static const char *const ROWS[][2] = {
@@ -370,6 +391,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_operators, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_runs_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_elementwise, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_name, setup, teardown),
         cmocka_unit_test_setup_teardown(test_aggregates, setup, teardown),

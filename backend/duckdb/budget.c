@@ -12,6 +12,8 @@
 #    define SHARED_MAX_BYTES (16u << 10) /* larger pieces have a slab of their own */
 #endif
 #define SLAB_BYTES (64u << 10) /* of one that is shared, less its head */
+#define CUT_BYTES  (16u << 10) /* that a thread takes of a slab at once, */
+#define CUT_MAX    (1u << 10)  /* for pieces of so many at most: little is left over at its end */
 #define SLABS_FEW  8u          /* a shelf that has so many slabs takes whole blocks */
 
 struct budget_slab {
@@ -21,7 +23,7 @@ struct budget_slab {
     uint64_t epoch;       /* of all its pieces */
     uint64_t bytes, used; /* behind the head; used: under the shelf's lock */
     bool is_block;
-    _Atomic uint64_t holders; /* its pieces, and the shelf as long as pieces are cut off it */
+    _Atomic uint64_t holders; /* its pieces, those that a thread may still cut, and the shelf while it is current */
 };
 
 /* In front of the memory, which keeps malloc's alignment. */
@@ -33,7 +35,8 @@ struct budget_piece {
 
 void budget_init(struct budget *budget, uint64_t max_bytes)
 {
-    *budget = (struct budget){.max_bytes = max_bytes, .epoch = 1};
+    static _Atomic uint64_t budgets_n;
+    *budget = (struct budget){.max_bytes = max_bytes, .epoch = 1, .number = atomic_fetch_add(&budgets_n, 1) + 1};
     blocks_init(&budget->blocks);
     for (size_t i = 0; i < BUDGET_SHELVES; i++)
         pthread_mutex_init(&budget->shelves[i].lock, NULL);
@@ -139,24 +142,111 @@ static struct budget_shelf *shelf_of_thread(struct budget *budget)
     return &budget->shelves[number - 1];
 }
 
+/* What a thread cuts pieces off without a lock: the end of a slab, or a part of it. It is good for as long as the epoch
+ * is the slab's: whoever allocates has a statement under way, and nothing that was made since it began is swept. */
+struct cutting {
+    uint64_t budget, epoch; /* the budget's number; 0: there is none */
+    struct budget_slab *slab;
+    char *at, *end;
+    uint64_t held; /* of the slab's holders: for pieces that may still be cut */
+};
+
+static _Thread_local struct cutting cutting;
+
+static struct budget_piece *cut(const struct budget *budget, size_t bytes)
+{
+    if (cutting.budget != budget->number ||
+        cutting.epoch != atomic_load_explicit(&budget->epoch, memory_order_relaxed) ||
+        (size_t)(cutting.end - cutting.at) < bytes)
+        return NULL;
+    struct budget_piece *piece = (struct budget_piece *)cutting.at;
+    piece->slab = cutting.slab;
+    cutting.at += bytes;
+    cutting.held--;
+    return piece;
+}
+
+/* Under the shelf's lock. A slab of another epoch may be gone. */
+static void cutting_end(struct budget *budget)
+{
+    uint64_t held = cutting.held;
+    if (cutting.budget == budget->number && cutting.epoch == atomic_load(&budget->epoch) && held > 0 &&
+        atomic_fetch_sub_explicit(&cutting.slab->holders, held, memory_order_acq_rel) == held)
+        slab_free(budget, cutting.slab);
+    cutting = (struct cutting){.budget = 0};
+}
+
+/* Under the shelf's lock: begins to cut where there is room for one piece at least. */
+static bool cutting_begin(struct budget *budget, struct budget_shelf *shelf, size_t bytes)
+{
+    cutting_end(budget);
+    struct budget_slab *slab = slab_with_room(budget, shelf, bytes);
+    if (!slab)
+        return false;
+    size_t room = slab->bytes - slab->used;
+    room = room < CUT_BYTES ? room : CUT_BYTES;
+    char *at = (char *)(slab + 1) + slab->used;
+    cutting = (struct cutting){.budget = budget->number,
+                               .epoch = slab->epoch,
+                               .slab = slab,
+                               .at = at,
+                               .end = at + room,
+                               .held = room / sizeof(struct budget_piece)};
+    slab->used += room;
+    atomic_fetch_add_explicit(&slab->holders, cutting.held, memory_order_relaxed);
+    return true;
+}
+
+static struct budget_piece *piece_small(struct budget *budget, struct budget_shelf *shelf, size_t bytes)
+{
+    struct budget_piece *piece = cut(budget, bytes);
+    if (piece)
+        return piece;
+    pthread_mutex_lock(&shelf->lock);
+    bool begun = cutting_begin(budget, shelf, bytes);
+    pthread_mutex_unlock(&shelf->lock);
+    return begun ? cut(budget, bytes) : NULL;
+}
+
+/* Of middle size. */
+static struct budget_piece *piece_of_slab(struct budget *budget, struct budget_shelf *shelf, size_t bytes)
+{
+    pthread_mutex_lock(&shelf->lock);
+    struct budget_slab *slab = slab_with_room(budget, shelf, bytes);
+    struct budget_piece *piece = NULL;
+    if (slab) {
+        piece = (struct budget_piece *)((char *)(slab + 1) + slab->used);
+        piece->slab = slab;
+        slab->used += bytes;
+        atomic_fetch_add_explicit(&slab->holders, 1, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&shelf->lock);
+    return piece;
+}
+
+static struct budget_piece *piece_alone(struct budget *budget, struct budget_shelf *shelf, size_t bytes)
+{
+    pthread_mutex_lock(&shelf->lock);
+    struct budget_slab *slab = slab_new(budget, shelf, bytes, false);
+    pthread_mutex_unlock(&shelf->lock);
+    if (!slab)
+        return NULL;
+    struct budget_piece *piece = (struct budget_piece *)(slab + 1);
+    piece->slab = slab;
+    return piece;
+}
+
 void *budget_alloc(struct budget *budget, size_t bytes)
 {
     if (bytes > SIZE_MAX / 2)
         return NULL;
     bytes = sizeof(struct budget_piece) + ALIGNED(bytes);
     struct budget_shelf *shelf = shelf_of_thread(budget);
-    pthread_mutex_lock(&shelf->lock);
-    struct budget_slab *slab = bytes <= SHARED_MAX_BYTES ? slab_with_room(budget, shelf, bytes) : NULL;
-    if (slab)
-        atomic_fetch_add_explicit(&slab->holders, 1, memory_order_relaxed);
-    else
-        slab = slab_new(budget, shelf, bytes, false);
-    struct budget_piece *piece = slab ? (struct budget_piece *)((char *)(slab + 1) + slab->used) : NULL;
-    if (piece) {
-        piece->slab = slab;
-        slab->used += bytes;
-    }
-    pthread_mutex_unlock(&shelf->lock);
+    struct budget_piece *piece = NULL;
+    if (bytes <= SHARED_MAX_BYTES)
+        piece = bytes <= CUT_MAX ? piece_small(budget, shelf, bytes) : piece_of_slab(budget, shelf, bytes);
+    if (!piece)
+        piece = piece_alone(budget, shelf, bytes); /* too large to share, or no whole slab is left to it */
     return piece ? piece + 1 : NULL;
 }
 

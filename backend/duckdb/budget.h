@@ -35,6 +35,7 @@ struct budget {
     _Atomic uint64_t used_bytes;
     uint64_t max_bytes;
     _Atomic uint64_t epoch;
+    uint64_t number; /* no other budget has or had it */
     struct budget_shelf shelves[BUDGET_SHELVES];
     struct blocks blocks; /* of slabs, once there are many */
 };

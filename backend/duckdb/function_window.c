@@ -9,7 +9,7 @@
  * by joining their lists, and nothing depends on the order in which runs come. A run's promise is checked then: kept
  * samples of others inside it are refused, for the windows evaluated early would have missed them.
  *
- * Short runs (single samples of the table recent) are collected side by side instead, in pieces that grow.
+ * Short runs are only collected: single samples (of the table recent) side by side, in pieces that grow.
  *
  * prom_rate_thinned and so on take thinned runs (kernels/thin.h) too: a third list has the weights, NULL for plain
  * runs. Others may lie between their samples; the row says in which span there are none.
@@ -26,7 +26,7 @@
 #include "base/assert.h"
 #include "base/float_text.h"
 
-#define RUN_SHORT      32u   /* runs of fewer samples are collected */
+#define RUN_SHORT      32u   /* runs of fewer samples are only collected */
 #define PIECE_FIRST    32u   /* samples in a state's first piece of collected ones */
 #define PIECE_MAX      4096u /* and in the largest; each is twice as long as the one before */
 #define PREFETCH_AHEAD 4u
@@ -162,26 +162,21 @@ static void piece_add(struct piece *piece, const struct samples *run, size_t fir
     piece->n += (uint32_t)n;
 }
 
-/* A long run has a piece of its own. */
+/* A run of several samples has a piece of its own. */
 static bool state_collect(duckdb_function_info info, struct window_state *state, const struct samples *run)
 {
     state->n += run->n;
-    if (run->n >= RUN_SHORT) {
+    if (run->n > 1) {
         struct piece *piece = piece_new(info, state, run->n, 0);
         state->tail_grows = false;
         if (piece)
             piece_add(piece, run, 0, run->n);
         return piece;
     }
-    for (size_t done = 0; done < run->n;) {
-        struct piece *piece = piece_with_room(info, state);
-        if (!piece)
-            return false;
-        size_t room = piece->capacity - piece->n, left = run->n - done, take = left < room ? left : room;
-        piece_add(piece, run, done, take);
-        done += take;
-    }
-    return true;
+    struct piece *piece = run->n > 0 ? piece_with_room(info, state) : NULL;
+    if (piece)
+        piece_add(piece, run, 0, 1);
+    return piece || run->n == 0;
 }
 
 /* --- runs whose windows are evaluated at once --- */

@@ -22,6 +22,7 @@
 
 #include "backend/duckdb/functions.h"
 #include "backend/duckdb/stored_value.h"
+#include "backend/duckdb/window_piece.h"
 #include "backend/kernels/bits.h"
 #include "base/assert.h"
 #include "base/float_text.h"
@@ -30,44 +31,6 @@
 #define PIECE_FIRST    32u   /* samples in a state's first piece of collected ones */
 #define PIECE_MAX      4096u /* and in the largest; each is twice as long as the one before */
 #define PREFETCH_AHEAD 4u
-
-/* Samples kept, and windows evaluated already: of one run, or of many short ones. */
-struct piece {
-    struct piece *next;
-    int64_t first_ms, last_ms; /* what the run is whole in, if windows of it were evaluated */
-    uint32_t n, capacity;      /* samples; capacity 0 of no use to others: of one run */
-    uint32_t inside_n;         /* of them, between first_ms and last_ms */
-    uint32_t step, steps;      /* windows evaluated: [step, step + steps) */
-    bool weighted;
-    int64_t time_ms[]; /* then the values, the weights if there are any, the windows' results and their presence bits */
-};
-
-static inline double *piece_values(struct piece *piece)
-{
-    return (double *)(piece->time_ms + piece->capacity);
-}
-
-/* NULL if it is not weighted */
-static inline int64_t *piece_weights(struct piece *piece)
-{
-    return piece->weighted ? (int64_t *)(piece_values(piece) + piece->capacity) : NULL;
-}
-
-static inline double *piece_results(struct piece *piece)
-{
-    return piece_values(piece) + (piece->weighted ? 2 : 1) * (size_t)piece->capacity;
-}
-
-static inline uint64_t *piece_present(struct piece *piece)
-{
-    return (uint64_t *)(piece_results(piece) + piece->steps);
-}
-
-static inline size_t piece_bytes(size_t capacity, size_t steps, bool weighted)
-{
-    return sizeof(struct piece) + capacity * (sizeof(int64_t) + sizeof(double) + (weighted ? sizeof(int64_t) : 0)) +
-           steps * sizeof(double) + bits_words(steps) * sizeof(uint64_t);
-}
 
 struct window_state {
     struct piece *head, *tail;
@@ -117,15 +80,16 @@ static void state_destroy(duckdb_aggregate_state *states, idx_t count)
 }
 
 /* A new tail, or NULL after setting an error. */
-static struct piece *piece_new(duckdb_function_info info, struct window_state *state, size_t capacity, size_t steps)
+static struct piece *piece_new(duckdb_function_info info, struct window_state *state, struct piece_shape shape)
 {
-    size_t bytes = piece_bytes(capacity, steps, state->weighted);
-    struct piece *piece = capacity <= UINT32_MAX ? budget_alloc(state->budget, bytes) : NULL;
+    shape.weighted = state->weighted;
+    size_t bytes = piece_bytes(&shape);
+    struct piece *piece = budget_alloc(state->budget, bytes);
     if (!piece) {
         function_refuse_size(info, state->budget, bytes);
         return NULL;
     }
-    *piece = (struct piece){.capacity = (uint32_t)capacity, .steps = (uint32_t)steps, .weighted = state->weighted};
+    piece_init(piece, &shape);
     if (state->tail)
         state->tail->next = piece;
     else
@@ -137,45 +101,29 @@ static struct piece *piece_new(duckdb_function_info info, struct window_state *s
 
 /* --- collected runs --- */
 
-static struct piece *piece_with_room(duckdb_function_info info, struct window_state *state)
+static struct piece *piece_with_room(duckdb_function_info info, struct window_state *state, const struct samples *run)
 {
     bool grows = state->tail_grows;
-    if (grows && state->tail->n < state->tail->capacity)
+    if (grows && piece_takes(state->tail, run))
         return state->tail;
-    uint32_t capacity = grows ? state->tail->capacity * 2 : PIECE_FIRST;
+    uint32_t capacity = grows ? state->tail->shape.capacity * 2 : PIECE_FIRST;
     state->tail_grows = true;
-    return piece_new(info, state, capacity < PIECE_MAX ? capacity : PIECE_MAX, 0);
-}
-
-/* From a run without weights each is 1; to no weights, nothing. */
-static void weights_copy(int64_t *to, size_t at, const int64_t *from, size_t first, size_t n)
-{
-    for (size_t i = 0; to && i < n; i++)
-        to[at + i] = from ? from[first + i] : 1;
-}
-
-static void piece_add(struct piece *piece, const struct samples *run, size_t first, size_t n)
-{
-    memcpy(piece->time_ms + piece->n, run->time_ms + first, n * sizeof *run->time_ms);
-    memcpy(piece_values(piece) + piece->n, run->value + first, n * sizeof *run->value);
-    weights_copy(piece_weights(piece), piece->n, run->weight, first, n);
-    piece->n += (uint32_t)n;
+    return piece_new(info, state, piece_shape_near(run, capacity < PIECE_MAX ? capacity : PIECE_MAX));
 }
 
 /* A run of several samples has a piece of its own. */
 static bool state_collect(duckdb_function_info info, struct window_state *state, const struct samples *run)
 {
-    state->n += run->n;
-    if (run->n > 1) {
-        struct piece *piece = piece_new(info, state, run->n, 0);
+    struct piece *piece = NULL;
+    if (run->n == 1) {
+        piece = piece_with_room(info, state, run);
+    } else if (run->n > 1) {
+        piece = piece_new(info, state, piece_shape_of(run));
         state->tail_grows = false;
-        if (piece)
-            piece_add(piece, run, 0, run->n);
-        return piece;
     }
-    struct piece *piece = run->n > 0 ? piece_with_room(info, state) : NULL;
     if (piece)
-        piece_add(piece, run, 0, 1);
+        piece_add(piece, run, 0, run->n);
+    state->n += run->n;
     return piece || run->n == 0;
 }
 
@@ -247,10 +195,11 @@ static int64_t window_end(const struct window_grid *grid, int64_t step)
     return grid->start_ms + step * grid->step_ms;
 }
 
-static uint32_t count_inside(const struct piece *piece, struct time_span span)
+/* Of the samples [from, to), those whose time lies in the span. */
+static uint32_t count_inside(const struct samples *run, size_t from, size_t to, struct time_span span)
 {
-    size_t from = first_at_or_after(piece->time_ms, piece->n, span.min_ms);
-    return (uint32_t)(first_after(piece->time_ms, piece->n, span.max_ms) - from);
+    size_t first = first_at_or_after(run->time_ms + from, to - from, span.min_ms);
+    return (uint32_t)(first_after(run->time_ms + from, to - from, span.max_ms) - first);
 }
 
 /* Takes a run in ascending order, which has all samples of its series in a span of time; markers are out if the kernel
@@ -277,7 +226,9 @@ static bool state_take(duckdb_function_info info, const struct window_kernel *ke
     }
     if (run.n == 0 && steps == 0)
         return true;
-    struct piece *piece = piece_new(info, state, head + run.n - tail, steps);
+    struct piece_shape shape = piece_shape_of_ends(&run, head, tail);
+    shape.steps = (uint32_t)steps;
+    struct piece *piece = piece_new(info, state, shape);
     if (!piece)
         return false;
     state->tail_grows = false;
@@ -288,7 +239,7 @@ static bool state_take(duckdb_function_info info, const struct window_kernel *ke
         struct window_grid whole = *grid;
         piece->first_ms = whole_in.min_ms;
         piece->last_ms = whole_in.max_ms;
-        piece->inside_n = count_inside(piece, whole_in);
+        piece->inside_n = count_inside(&run, 0, head, whole_in) + count_inside(&run, tail, run.n, whole_in);
         piece->step = (uint32_t)reach.whole;
         whole.start_ms = window_end(grid, reach.whole);
         whole.steps = (uint32_t)steps;
@@ -457,6 +408,10 @@ static bool state_add(duckdb_function_info info, const struct window_kernel *ker
 {
     struct samples run = {rows->time_ms + rows->times[row].offset, rows->value + rows->values[row].offset,
                           rows->times[row].length, row_weight(rows, row)};
+    if (run.n > UINT32_MAX) {
+        function_refuse_size(info, state->budget, run.n * (sizeof(int64_t) + sizeof(double)));
+        return false;
+    }
     if (rows->values[row].length != run.n || (run.weight && rows->weights[row].length != run.n)) {
         duckdb_aggregate_function_set_error(info, "a run has not as many values as times");
         return false;
@@ -590,11 +545,6 @@ static void sort_samples(struct scratch *s, size_t n)
     }
 }
 
-static int64_t piece_begin(const struct piece *piece)
-{
-    return piece->steps > 0 ? piece->first_ms : piece->time_ms[0];
-}
-
 static int compare_pieces(const void *a, const void *b)
 {
     int64_t x = piece_begin(*(struct piece *const *)a), y = piece_begin(*(struct piece *const *)b);
@@ -607,7 +557,7 @@ static size_t order_pieces(struct piece **pieces, struct piece *head)
     size_t n = 0;
     bool ordered = true;
     for (struct piece *piece = head; piece; piece = piece->next) {
-        if (piece->n == 0 && piece->steps == 0)
+        if (piece->n == 0 && piece->shape.steps == 0)
             continue;
         ordered = ordered && (n == 0 || piece_begin(pieces[n - 1]) <= piece_begin(piece));
         pieces[n++] = piece;
@@ -624,11 +574,9 @@ static struct samples gather(struct scratch *s, const struct window_state *state
     s->pieces_n = 0;
     for (size_t i = 0; i < all_n; i++) {
         struct piece *piece = s->pieces[i];
-        memcpy(s->time_ms + n, piece->time_ms, piece->n * sizeof *s->time_ms);
-        memcpy(s->value + n, piece_values(piece), piece->n * sizeof *s->value);
-        weights_copy(s->weight, n, piece_weights(piece), 0, piece->n);
+        piece_copy(piece, s->time_ms + n, s->value + n, s->weight ? s->weight + n : NULL);
         n += piece->n;
-        if (piece->steps > 0)
+        if (piece->shape.steps > 0)
             s->pieces[s->pieces_n++] = piece;
     }
     sort_samples(s, n);
@@ -648,7 +596,7 @@ static bool promises_hold(const struct scratch *s, const struct samples *samples
             inside++;
         if (inside != piece->inside_n || piece->step < step)
             return false;
-        step = piece->step + piece->steps;
+        step = piece->step + piece->shape.steps;
     }
     return true;
 }
@@ -691,11 +639,12 @@ static uint32_t evaluate(struct scratch *s, const struct window_kernel *kernel, 
     for (size_t i = 0; i < s->pieces_n; i++) {
         struct piece *piece = s->pieces[i];
         present_n += evaluate_part(s, kernel, state, samples, step, piece->step, values);
-        memcpy(values + piece->step, piece_results(piece), piece->steps * sizeof *values);
-        bits_store(s->present, piece->step, piece_present(piece), piece->steps);
-        for (size_t word = 0; word < bits_words(piece->steps); word++)
+        uint32_t steps = piece->shape.steps;
+        memcpy(values + piece->step, piece_results(piece), steps * sizeof *values);
+        bits_store(s->present, piece->step, piece_present(piece), steps);
+        for (size_t word = 0; word < bits_words(steps); word++)
             present_n += (uint32_t)__builtin_popcountll(piece_present(piece)[word]);
-        step = piece->step + piece->steps;
+        step = piece->step + piece->shape.steps;
     }
     return present_n + evaluate_part(s, kernel, state, samples, step, state->grid.steps, values);
 }
@@ -746,9 +695,9 @@ static void scratch_release(struct scratch *s)
 static void prefetch_pieces(const struct window_state *state)
 {
     if (state->head)
-        __builtin_prefetch(state->head->time_ms);
+        __builtin_prefetch(state->head->value);
     if (state->tail && state->tail != state->head)
-        __builtin_prefetch(state->tail->time_ms);
+        __builtin_prefetch(state->tail->value);
 }
 
 /* Evaluates a state and lets go of its pieces while they are in the cache; returns the steps of its list, or -1 after

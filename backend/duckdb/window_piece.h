@@ -1,0 +1,70 @@
+/* backend/duckdb/window_piece.h: what a window function's state keeps of one run, or of several single samples: samples
+ * for windows that reach beyond it, and the windows that were evaluated when it came.
+ *
+ * Over many series and long windows these are most of the samples that a query reads, and most of its memory: so times
+ * are offsets of 32 bits, and weights are as long, but where they do not fit.
+ *
+ * Memory   one allocation of piece_bytes, the caller's. Threads: a piece belongs to one at a time.
+ */
+#ifndef PROMSPLIT_BACKEND_DUCKDB_WINDOW_PIECE_H
+#define PROMSPLIT_BACKEND_DUCKDB_WINDOW_PIECE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backend/kernels/bits.h"
+#include "backend/kernels/window.h"
+
+/* Fixed when a piece is made. */
+struct piece_shape {
+    uint32_t capacity; /* samples */
+    uint32_t steps;    /* windows */
+    bool weighted;
+    bool wide;       /* times, and weights, have 64 bits */
+    int64_t base_ms; /* else: no time is earlier, none 2^32 ms later */
+};
+
+struct piece {
+    struct piece *next;
+    struct piece_shape shape;
+    int64_t first_ms, last_ms; /* what the run is whole in, if windows of it were evaluated */
+    uint32_t n;                /* samples */
+    uint32_t inside_n;         /* of them, between first_ms and last_ms */
+    uint32_t step;             /* the windows are those of [step, step + shape.steps) */
+    double value[];            /* then the windows' results, their presence bits, the times, and the weights */
+};
+
+static inline double *piece_results(struct piece *piece)
+{
+    return piece->value + piece->shape.capacity;
+}
+
+static inline uint64_t *piece_present(struct piece *piece)
+{
+    return (uint64_t *)(piece_results(piece) + piece->shape.steps);
+}
+
+/* The shape for the first `head` samples of a run and those from `tail` on, in order of time: base and width. */
+struct piece_shape piece_shape_of_ends(const struct samples *run, size_t head, size_t tail);
+/* The shape for a run in any order. */
+struct piece_shape piece_shape_of(const struct samples *run);
+/* The shape for single samples that come after this one, and before it. */
+struct piece_shape piece_shape_near(const struct samples *run, uint32_t capacity);
+
+size_t piece_bytes(const struct piece_shape *shape);
+void piece_init(struct piece *piece, const struct piece_shape *shape);
+
+/* Whether a single sample fits in, by number and by time. */
+bool piece_takes(const struct piece *piece, const struct samples *run);
+
+/* n samples from `first` on, which fit in. A run without weights has 1 each. */
+void piece_add(struct piece *piece, const struct samples *run, size_t first, size_t n);
+
+/* All samples; weight NULL: not wanted. Without weights they are 1 each. */
+void piece_copy(const struct piece *piece, int64_t *time_ms, double *value, int64_t *weight);
+
+/* Where it begins: what it is whole in, or its first sample. */
+int64_t piece_begin(const struct piece *piece);
+
+#endif

@@ -111,7 +111,7 @@ MUST_USE enum status rollup_look(struct rollups *rollups, struct connection *con
  * between them when others wait for compactor.running, with *ret_more. */
 MUST_USE enum status rollup_advance(struct duckdb_store *store, int64_t limit_ms, bool *ret_more, struct error *reterr);
 
-/* Lets statements of this transaction read rolled_edges_of and rolled_sums_of. */
+/* Lets statements of this transaction read rolled_edges and rolled_sums. */
 MUST_USE enum status rollup_read(struct connection *connection, struct error *reterr);
 
 #endif

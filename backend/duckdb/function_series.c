@@ -2,6 +2,7 @@
  *
  *   series_matching('{job="a"}', from, to)  table: the numbers of the series that match and may have samples from..to
  *   series_named('m')                       table: those of one metric
+ *   is_series_named(series, 'm')            whether it is one of those: cheaper than a join where rows are many
  *   metric_of(series), labels_of(series)    the metric's name, the map of all other labels
  *   label_of(series, name)                  a label's value, '' if there is none
  *
@@ -119,7 +120,7 @@ static void matching_give(duckdb_function_info info, duckdb_data_chunk output)
     duckdb_data_chunk_set_size(output, n);
 }
 
-/* --- metric_of, label_of, labels_of --- */
+/* --- is_series_named, metric_of, label_of, labels_of --- */
 
 /* A string of a vector that points to the text, which the vector does not own. */
 static duckdb_string_t string_at(struct str text)
@@ -137,10 +138,45 @@ static duckdb_string_t string_at(struct str text)
     return string;
 }
 
-static const struct known_series *series_of_row(const struct catalogue *c, duckdb_data_chunk input, idx_t row)
+/* The rows of one vector: the numbers of series, and with some functions a text each. */
+struct series_rows {
+    duckdb_data_chunk input;
+    const uint32_t *ids;
+    duckdb_string_t *texts;
+    bool has_nulls;
+    idx_t n;
+};
+
+static struct series_rows series_rows_of(duckdb_data_chunk input)
 {
-    const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 0));
-    return row_is_null(input, row) ? NULL : catalogue_at(c, ids[row]);
+    struct series_rows rows = {.input = input, .n = duckdb_data_chunk_get_size(input)};
+    idx_t columns = duckdb_data_chunk_get_column_count(input);
+    for (idx_t i = 0; i < columns; i++)
+        rows.has_nulls = rows.has_nulls || duckdb_vector_get_validity(duckdb_data_chunk_get_vector(input, i));
+    rows.ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 0));
+    rows.texts = columns > 1 ? duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 1)) : NULL;
+    return rows;
+}
+
+static bool is_out(const struct series_rows *rows, idx_t row)
+{
+    return rows->has_nulls && row_is_null(rows->input, row);
+}
+
+static const struct known_series *series_of_row(const struct catalogue *c, const struct series_rows *rows, idx_t row)
+{
+    return is_out(rows, row) ? NULL : catalogue_at(c, rows->ids[row]);
+}
+
+/* Whether a text is the same as in the row before, as it nearly always is: the engine repeats constants bit by bit. */
+static bool text_repeats(const struct series_rows *rows, idx_t row)
+{
+    return row > 0 && !rows->has_nulls && memcmp(&rows->texts[row], &rows->texts[row - 1], sizeof *rows->texts) == 0;
+}
+
+static struct str text_of_row(const struct series_rows *rows, idx_t row)
+{
+    return (struct str){duckdb_string_t_data(&rows->texts[row]), duckdb_string_t_length(rows->texts[row])};
 }
 
 /* Under the lock: '' if the series has no such label. */
@@ -155,37 +191,62 @@ static void metric_of(duckdb_function_info info, duckdb_data_chunk input, duckdb
 {
     const struct series_functions *functions = duckdb_scalar_function_get_extra_info(info);
     struct catalogue *c = functions->catalogue;
+    struct series_rows rows = series_rows_of(input);
     duckdb_string_t *out = duckdb_vector_get_data(output);
     uint32_t name;
     pthread_rwlock_rdlock(&c->lock);
     bool named = catalogue_find_name(c, LABEL_METRIC_NAME, &name);
-    for (idx_t row = 0; row < duckdb_data_chunk_get_size(input); row++)
-        out[row] = string_at(value_of(c, series_of_row(c, input, row), named, name));
+    for (idx_t row = 0; row < rows.n; row++)
+        out[row] = string_at(value_of(c, series_of_row(c, &rows, row), named, name));
     pthread_rwlock_unlock(&c->lock);
 }
 
-/* The name is the same in all rows: it is looked up where another comes. */
 static void label_of(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
 {
     const struct series_functions *functions = duckdb_scalar_function_get_extra_info(info);
     struct catalogue *c = functions->catalogue;
+    struct series_rows rows = series_rows_of(input);
     duckdb_string_t *out = duckdb_vector_get_data(output);
-    duckdb_string_t *names = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 1));
-    struct str last = {NULL, 0};
     uint32_t name = 0;
-    bool named = false; /* as no label is that has no name */
+    bool named = false;
     pthread_rwlock_rdlock(&c->lock);
-    for (idx_t row = 0; row < duckdb_data_chunk_get_size(input); row++) {
-        if (row_is_null(input, row)) {
-            out[row] = string_at((struct str){NULL, 0});
+    for (idx_t row = 0; row < rows.n; row++) {
+        const struct known_series *series = series_of_row(c, &rows, row);
+        if (!text_repeats(&rows, row) && !is_out(&rows, row))
+            named = catalogue_find_name(c, text_of_row(&rows, row), &name);
+        out[row] = string_at(value_of(c, series, named, name));
+    }
+    pthread_rwlock_unlock(&c->lock);
+}
+
+static bool has_value(const struct known_series *series, uint32_t value)
+{
+    unsigned i = 0;
+    while (i < series->values_n && series->values[i] != value)
+        i++;
+    return i < series->values_n;
+}
+
+static void is_series_named(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
+{
+    const struct series_functions *functions = duckdb_scalar_function_get_extra_info(info);
+    struct catalogue *c = functions->catalogue;
+    struct series_rows rows = series_rows_of(input);
+    bool *out = duckdb_vector_get_data(output);
+    uint32_t name = 0, value = 0;
+    bool known = false;
+    pthread_rwlock_rdlock(&c->lock);
+    bool named = catalogue_find_name(c, LABEL_METRIC_NAME, &name);
+    for (idx_t row = 0; row < rows.n; row++) {
+        bool repeats = text_repeats(&rows, row);
+        if (repeats && rows.ids[row] == rows.ids[row - 1]) {
+            out[row] = out[row - 1];
             continue;
         }
-        struct str wanted = {duckdb_string_t_data(&names[row]), duckdb_string_t_length(names[row])};
-        if (!str_eq(wanted, last)) {
-            named = catalogue_find_name(c, wanted, &name);
-            last = wanted;
-        }
-        out[row] = string_at(value_of(c, series_of_row(c, input, row), named, name));
+        const struct known_series *series = series_of_row(c, &rows, row);
+        if (!repeats && !is_out(&rows, row))
+            known = named && catalogue_find_value(c, name, text_of_row(&rows, row), &value);
+        out[row] = series && known && has_value(series, value);
     }
     pthread_rwlock_unlock(&c->lock);
 }
@@ -194,11 +255,11 @@ static void labels_of(duckdb_function_info info, duckdb_data_chunk input, duckdb
 {
     const struct series_functions *functions = duckdb_scalar_function_get_extra_info(info);
     struct catalogue *c = functions->catalogue;
-    idx_t n = duckdb_data_chunk_get_size(input);
+    struct series_rows rows = series_rows_of(input);
     uint64_t used = duckdb_list_vector_get_size(output), most = used;
     pthread_rwlock_rdlock(&c->lock);
-    for (idx_t row = 0; row < n; row++) {
-        const struct known_series *series = series_of_row(c, input, row);
+    for (idx_t row = 0; row < rows.n; row++) {
+        const struct known_series *series = series_of_row(c, &rows, row);
         most += series ? series->values_n : 0;
     }
     if (duckdb_list_vector_reserve(output, most) != DuckDBSuccess) {
@@ -210,8 +271,8 @@ static void labels_of(duckdb_function_info info, duckdb_data_chunk input, duckdb
     duckdb_string_t *names = duckdb_vector_get_data(duckdb_struct_vector_get_child(pair, 0));
     duckdb_string_t *values = duckdb_vector_get_data(duckdb_struct_vector_get_child(pair, 1));
     duckdb_list_entry *out = duckdb_vector_get_data(output);
-    for (idx_t row = 0; row < n; row++) {
-        const struct known_series *series = series_of_row(c, input, row);
+    for (idx_t row = 0; row < rows.n; row++) {
+        const struct known_series *series = series_of_row(c, &rows, row);
         out[row] = (duckdb_list_entry){used, 0};
         for (unsigned i = 0; series && i < series->values_n; i++) {
             struct label label = catalogue_label(c, series, i);
@@ -233,6 +294,7 @@ static void on_matching_give(duckdb_function_info info, duckdb_data_chunk output
     HANDED_OVER(matching_give(info, output));
 }
 
+ENGINE_CALLS_SCALAR(is_series_named)
 ENGINE_CALLS_SCALAR(metric_of)
 ENGINE_CALLS_SCALAR(label_of)
 ENGINE_CALLS_SCALAR(labels_of)
@@ -276,6 +338,8 @@ enum status functions_register_series(const struct series_functions *functions, 
     enum status status = register_table(connection, "series_matching", "sii", bind_selector, functions, reterr);
     if (status == OK)
         status = register_table(connection, "series_named", "s", bind_name, functions, reterr);
+    if (status == OK)
+        status = register_scalar(connection, "is_series_named", "us", "b", on_is_series_named, functions, reterr);
     if (status == OK)
         status = register_scalar(connection, "metric_of", "u", "s", on_metric_of, functions, reterr);
     if (status == OK)

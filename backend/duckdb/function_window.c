@@ -9,7 +9,8 @@
  * by joining their lists, and nothing depends on the order in which runs come. A run's promise is checked then: kept
  * samples of others inside it are refused, for the windows evaluated early would have missed them.
  *
- * Short runs are only collected: single samples (of the table recent) side by side, in pieces that grow.
+ * Short runs are only collected. Single samples (of the table recent) lie in pieces that grow; where rows of one series
+ * follow each other, in one piece that is filled at once.
  *
  * prom_rate_thinned and so on take thinned runs (kernels/thin.h) too: a third list has the weights, NULL for plain
  * runs. Others may lie between their samples; the row says in which span there are none.
@@ -28,6 +29,7 @@
 #include "base/float_text.h"
 
 #define RUN_SHORT      32u   /* runs of fewer samples are only collected */
+#define SINGLES_MANY   16u   /* so many samples of one series side by side are a run, though not all that it has */
 #define PIECE_FIRST    32u   /* samples in a state's first piece of collected ones */
 #define PIECE_MAX      4096u /* and in the largest; each is twice as long as the one before */
 #define PREFETCH_AHEAD 4u
@@ -111,20 +113,38 @@ static struct piece *piece_with_room(duckdb_function_info info, struct window_st
     return piece_new(info, state, piece_shape_near(run, capacity < PIECE_MAX ? capacity : PIECE_MAX));
 }
 
-/* A run of several samples has a piece of its own. */
-static bool state_collect(duckdb_function_info info, struct window_state *state, const struct samples *run)
+static bool state_collect_single(duckdb_function_info info, struct window_state *state, const struct samples *single)
 {
-    struct piece *piece = NULL;
-    if (run->n == 1) {
-        piece = piece_with_room(info, state, run);
-    } else if (run->n > 1) {
-        piece = piece_new(info, state, piece_shape_of(run));
-        state->tail_grows = false;
+    struct piece *piece = piece_with_room(info, state, single);
+    if (!piece)
+        return false;
+    piece_add(piece, single, 0, 1);
+    state->n++;
+    return true;
+}
+
+/* Several samples have a piece of their own, which is put in its place by its beginning and needs no merging if it is
+ * in order; but not a few single ones, for pieces are larger than those. */
+static bool state_collect(duckdb_function_info info, struct window_state *state, const struct samples *run,
+                          bool singles)
+{
+    if (run->n == 0)
+        return true;
+    if (run->n == 1 || (singles && run->n < SINGLES_MANY)) {
+        bool well = true;
+        for (size_t i = 0; well && i < run->n; i++) {
+            struct samples single = {run->time_ms + i, run->value + i, 1, run->weight};
+            well = state_collect_single(info, state, &single);
+        }
+        return well;
     }
-    if (piece)
-        piece_add(piece, run, 0, run->n);
+    struct piece *piece = piece_new(info, state, piece_shape_of(run));
+    if (!piece)
+        return false;
+    state->tail_grows = false;
+    piece_add(piece, run, 0, run->n);
     state->n += run->n;
-    return piece || run->n == 0;
+    return true;
 }
 
 /* --- runs whose windows are evaluated at once --- */
@@ -402,9 +422,10 @@ static struct time_span row_whole_in(const struct window_rows *rows, idx_t row, 
     return (struct time_span){run->time_ms[0], run->time_ms[run->n - 1]};
 }
 
-/* A run that is short or not in order is only collected. */
+/* A run that is short or not in order is only collected, and so are the single samples of several rows `together`:
+ * their series may have others between them. */
 static bool state_add(duckdb_function_info info, const struct window_kernel *kernel, struct window_state *state,
-                      const struct window_rows *rows, idx_t row)
+                      const struct window_rows *rows, idx_t row, idx_t together)
 {
     struct samples run = {rows->time_ms + rows->times[row].offset, rows->value + rows->values[row].offset,
                           rows->times[row].length, row_weight(rows, row)};
@@ -416,6 +437,8 @@ static bool state_add(duckdb_function_info info, const struct window_kernel *ker
         duckdb_aggregate_function_set_error(info, "a run has not as many values as times");
         return false;
     }
+    if (together > 1)
+        run.n = together;
     int64_t *copy = NULL;
     if (!run_is_whole(rows, row, &run, kernel->sees_markers)) {
         copy = run_copy(rows, row, kernel->sees_markers, &run);
@@ -425,9 +448,10 @@ static bool state_add(duckdb_function_info info, const struct window_kernel *ker
         }
     }
     struct time_span whole_in = run.n > 0 ? row_whole_in(rows, row, &run) : (struct time_span){0, -1};
-    bool well = run.n >= RUN_SHORT && whole_in.min_ms <= whole_in.max_ms && times_ascend(run.time_ms, run.n)
+    bool singles = together > 1;
+    bool well = !singles && run.n >= RUN_SHORT && whole_in.min_ms <= whole_in.max_ms && times_ascend(run.time_ms, run.n)
                     ? state_take(info, kernel, state, run, whole_in)
-                    : state_collect(info, state, &run);
+                    : state_collect(info, state, &run, singles);
     free(copy);
     return well;
 }
@@ -449,15 +473,37 @@ static bool state_begin(duckdb_function_info info, struct window_state *state, c
     return false;
 }
 
+/* Whether a row is one sample, that lies `ahead` behind another row's. */
+static bool is_single(const struct window_rows *rows, idx_t row, idx_t of, idx_t ahead)
+{
+    return rows->times[row].length == 1 && rows->values[row].length == 1 && !row_weight(rows, row) &&
+           rows->times[row].offset == rows->times[of].offset + ahead &&
+           rows->values[row].offset == rows->values[of].offset + ahead;
+}
+
+/* How many rows from this one on may be taken together: single samples of one series, side by side, as senders that
+ * send several samples of each series leave them in recent. At least 1. */
+static idx_t rows_together(const struct window_rows *rows, const duckdb_aggregate_state *states, idx_t row, idx_t n)
+{
+    idx_t together = 1;
+    if (rows->has_nulls || !is_single(rows, row, row, 0))
+        return 1;
+    while (row + together < n && states[row + together] == states[row] &&
+           is_single(rows, row + together, row, together))
+        together++;
+    return together;
+}
+
 static void state_update(duckdb_function_info info, duckdb_data_chunk input, duckdb_aggregate_state *states)
 {
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
     struct window_rows rows = rows_of(input, function);
     idx_t n = duckdb_data_chunk_get_size(input);
-    for (idx_t row = 0; row < n; row++) {
+    for (idx_t row = 0, together; row < n; row += together) {
         struct window_state *state = (struct window_state *)states[row];
+        together = rows_together(&rows, states, row, n);
         if (row_counts(&rows, row) && (!state_begin(info, state, &rows, function->kernel, row) ||
-                                       !state_add(info, function->kernel, state, &rows, row)))
+                                       !state_add(info, function->kernel, state, &rows, row, together)))
             return;
     }
 }

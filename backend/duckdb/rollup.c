@@ -98,7 +98,7 @@ static void write_reader(struct sql *sql, const struct rollup_settings *settings
     }
     sql_words(sql,
               " UNION ALL SELECT series, ts, ts, [ts], [value], NULL, ts, ts FROM recent WHERE xor(ts, 0) >= " SETTLED
-              " AND series IN (SELECT series FROM series_named(name))");
+              " AND is_series_named(series, name)");
 }
 
 static void write_edges_reader(struct sql *sql, const struct rollup_settings *settings)

@@ -37,7 +37,7 @@ static const char *const STATEMENTS[] = {
     /* Those of one metric; the engine skips the row groups of others. */
     "CREATE MACRO runs_of(name) AS TABLE SELECT " RUN_COLUMNS " FROM stored_chunks "
     "WHERE metric_key = md5_number_lower(name) AND CASE WHEN " SCHEMA_IS_MOVED " THEN metric = name ELSE false END "
-    "UNION ALL " RECENT_RUNS " WHERE series IN (SELECT series FROM series_named(name))",
+    "UNION ALL " RECENT_RUNS " WHERE is_series_named(series, name)",
     /* For people: plain rows. */
     ("CREATE VIEW samples AS SELECT series, unnest(ts) AS ts, unnest(value) AS value FROM chunks UNION ALL "
      "SELECT series, ts, value FROM recent"),

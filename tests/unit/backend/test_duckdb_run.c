@@ -83,6 +83,34 @@ static void test_labels_of_rows(void **state)
                         ": nan\nup;a=x: 1\nb=y: 2\n");
 }
 
+static void test_series_by_number(void **state)
+{
+    struct fixture *f = *state;
+    APPEND(f, "m;i=0", {1000, 1}, {2000, 2});
+    APPEND(f, "other;i=1", {1000, 1});
+    APPEND(f, "m;i=2", {1000, 1}, {3000, 1}, {4000, 1});
+    assert_string_equal(run_text(f,
+                                 "SELECT label_of(series, 'i') AS i, [1e0 * count(*)] FROM recent "
+                                 "WHERE is_series_named(series, 'm') GROUP BY i",
+                                 1, false, false, "i"),
+                        "i=0: 2\ni=2: 3\n");
+    assert_string_equal(run_text(f,
+                                 "SELECT label_of(series, 'i') AS i, [1e0 * count(*)] FROM runs_of('other') GROUP BY i",
+                                 1, false, false, "i"),
+                        "i=1: 1\n");
+    /* Numbers and names that change from row to row, that nothing has, and none. */
+    assert_string_equal(
+        run_text(f,
+                 "SELECT n, [is_series_named(s::UINTEGER, m)::DOUBLE, len(label_of(s::UINTEGER, l))] FROM (VALUES "
+                 "('a', 9, 'm', 'i'), ('b', 0, 'm', 'i'), ('c', 0, 'other', '__name__'), "
+                 "('d', 1, 'other', '__name__'), ('e', 1, 'a metric nobody has', 'a label nobody has'), "
+                 "('f', 2, 'm', 'i'), ('g', NULL, 'm', 'i'), ('h', 2, NULL, 'i'), ('i', 2, 'm', NULL), "
+                 "('j', 1, 'm', 'i'), ('k', 2, 'm', 'i')) t(n, s, m, l)",
+                 2, false, false, "n"),
+        "n=a: 0 0\nn=b: 1 1\nn=c: 0 1\nn=d: 1 5\nn=e: 0 0\nn=f: 1 1\nn=g: 0 0\nn=h: 0 1\nn=i: 1 "
+        "0\nn=j: 0 1\nn=k: 1 1\n");
+}
+
 static void test_equal_label_sets_are_promql_s_error(void **state)
 {
     struct fixture *f = *state;
@@ -392,7 +420,9 @@ static void test_window_aggregates_are_the_kernels(void **state)
 {
     struct fixture *f = *state;
     struct world *w = world_make(f);
-    const char *const orders[] = {"runs", "(SELECT * FROM runs ORDER BY hash(ts, series))"};
+    /* Many samples of a series side by side; each by itself; a few side by side, then others, in no order. */
+    const char *const orders[] = {"runs", "(SELECT * FROM runs ORDER BY hash(ts, series))",
+                                  "(SELECT * FROM runs ORDER BY hash(tmin // 700000), series, tmin)"};
     const char *const threads[] = {"SET threads = 1", "SET threads = 2", "SET threads = 4"};
     for (size_t t = 0; t < ARRAY_LENGTH(threads); t++) {
         execute(f, threads[t]);
@@ -402,7 +432,7 @@ static void test_window_aggregates_are_the_kernels(void **state)
                      "SELECT metric, labels, v FROM (SELECT series, prom_%s(ts, value, 1000000, 120000, %d, 300000, "
                      "false%s) AS v FROM %s GROUP BY series) JOIN series USING (series)",
                      window_kernels[id].name, STEPS, kernel_arguments(&window_kernels[id]),
-                     orders[(size_t)id % 2 == t % 2]);
+                     orders[((size_t)id + t) % ARRAY_LENGTH(orders)]);
             struct grid grid = {GRID.start_ms, GRID.step_ms, STEPS};
             struct fragment fragment = fragment_of(&f->arena, sql, grid, true, true, "");
             struct grid_result *result = run_ok(f, &fragment);
@@ -522,6 +552,7 @@ int main(void)
 #define IN_MEMORY(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
         IN_MEMORY(test_labels_of_rows),
+        IN_MEMORY(test_series_by_number),
         IN_MEMORY(test_equal_label_sets_are_promql_s_error),
         IN_MEMORY(test_limits),
         IN_MEMORY(test_wrong_statements),

@@ -25,6 +25,7 @@
 #include "backend/duckdb/stored_value.h"
 #include "backend/duckdb/window_piece.h"
 #include "backend/kernels/bits.h"
+#include "backend/kernels/thin.h"
 #include "base/assert.h"
 #include "base/float_text.h"
 
@@ -33,11 +34,13 @@
 #define PIECE_FIRST    32u   /* samples in a state's first piece of collected ones */
 #define PIECE_MAX      4096u /* and in the largest; each is twice as long as the one before */
 #define PREFETCH_AHEAD 4u
+#define KEPT_MAX       8192u /* samples at a run's end that may be thinned; a multiple of 64 */
 
 struct window_state {
     struct piece *head, *tail;
-    bool tail_grows; /* the tail is of collected samples */
-    bool weighted;   /* as its function is */
+    bool tail_grows;  /* the tail is of collected samples */
+    bool weighted;    /* as its function is */
+    bool has_weights; /* some piece is weighted */
     uint32_t pieces_n;
     uint64_t n; /* samples in all pieces */
     struct budget *budget;
@@ -84,7 +87,8 @@ static void state_destroy(duckdb_aggregate_state *states, idx_t count)
 /* A new tail, or NULL after setting an error. */
 static struct piece *piece_new(duckdb_function_info info, struct window_state *state, struct piece_shape shape)
 {
-    shape.weighted = state->weighted;
+    shape.weighted = shape.weighted || state->weighted;
+    state->has_weights = state->has_weights || shape.weighted;
     size_t bytes = piece_bytes(&shape);
     struct piece *piece = budget_alloc(state->budget, bytes);
     if (!piece) {
@@ -215,6 +219,65 @@ static int64_t window_end(const struct window_grid *grid, int64_t step)
     return grid->start_ms + step * grid->step_ms;
 }
 
+/* A run, and what is kept of it: windows of `reach` are evaluated at once, the samples [0, head) and [tail, n) are for
+ * those of the grid that are not. */
+struct taken {
+    struct samples run;
+    struct reach reach;
+    size_t head, tail;
+    struct time_span whole_in;
+    /* Of a thinned run only these are kept, for functions that see no others. */
+    bool thinned;
+    size_t head_n, tail_n;
+    uint64_t head_kept[KEPT_MAX / 64], tail_kept[KEPT_MAX / 64];
+};
+
+/* Cuts away what no window meets. False: nothing is left. Windows are evaluated now if their results take less room
+ * than the samples that then need not be kept. */
+static bool taken_cut(struct taken *t, const struct window_grid *grid)
+{
+    struct samples run = t->run;
+    struct reach *reach = &t->reach;
+    size_t begin = first_at_or_after(run.time_ms, run.n, window_end(grid, reach->meets) - grid->window_ms);
+    size_t end = first_at_or_after(run.time_ms, run.n, window_end(grid, reach->meets_end - 1) + 1);
+    run = (struct samples){run.time_ms + begin, run.value + begin, end - begin, run.weight ? run.weight + begin : NULL};
+    size_t head = 0, tail = run.n, steps = (size_t)(reach->whole_end - reach->whole);
+    if (reach->whole > reach->meets)
+        head = first_at_or_after(run.time_ms, run.n, window_end(grid, reach->whole - 1) + 1);
+    if (reach->whole_end < reach->meets_end)
+        tail = first_at_or_after(run.time_ms, run.n, window_end(grid, reach->whole_end) - grid->window_ms);
+    if (tail <= head || (tail - head) * 2 < steps + bits_words(steps)) {
+        reach->whole = reach->whole_end = reach->meets_end;
+        head = tail = run.n;
+    }
+    t->run = run;
+    t->head = head;
+    t->tail = tail;
+    return run.n > 0 || reach->whole < reach->whole_end;
+}
+
+/* What the windows [from, to) of the grid see of the samples [first, first + n), into `kept`. */
+static size_t thin_part(const struct window_kernel *kernel, const struct window_grid *grid, const struct samples *run,
+                        size_t first, size_t n, int64_t from, int64_t to, uint64_t *kept)
+{
+    struct window_grid part = *grid;
+    part.start_ms = window_end(grid, from);
+    part.steps = (uint32_t)(to - from);
+    return thin_to_windows(kernel, &part, &(struct samples){run->time_ms + first, run->value + first, n, NULL}, kept);
+}
+
+/* Keeps fewer samples where that takes less room: with weights, each takes a third more. */
+static void taken_thin(struct taken *t, const struct window_kernel *kernel, const struct window_grid *grid)
+{
+    size_t tail_n = t->run.n - t->tail;
+    if (!kernel->sees_ends || t->run.weight || t->head > KEPT_MAX || tail_n > KEPT_MAX)
+        return;
+    const struct reach *reach = &t->reach;
+    t->head_n = thin_part(kernel, grid, &t->run, 0, t->head, reach->meets, reach->whole, t->head_kept);
+    t->tail_n = thin_part(kernel, grid, &t->run, t->tail, tail_n, reach->whole_end, reach->meets_end, t->tail_kept);
+    t->thinned = (t->head_n + t->tail_n) * 4 < (t->head + tail_n) * 3;
+}
+
 /* Of the samples [from, to), those whose time lies in the span. */
 static uint32_t count_inside(const struct samples *run, size_t from, size_t to, struct time_span span)
 {
@@ -222,57 +285,73 @@ static uint32_t count_inside(const struct samples *run, size_t from, size_t to, 
     return (uint32_t)(first_after(run->time_ms + from, to - from, span.max_ms) - first);
 }
 
+/* A piece with the samples that are kept, and room for the windows evaluated; NULL after setting an error. */
+static struct piece *taken_keep(duckdb_function_info info, struct window_state *state, const struct taken *t)
+{
+    const struct samples *run = &t->run;
+    struct piece_shape shape = piece_shape_of_ends(run, t->head, t->tail);
+    shape.steps = (uint32_t)(t->reach.whole_end - t->reach.whole);
+    if (t->thinned) {
+        shape.capacity = (uint32_t)(t->head_n + t->tail_n);
+        shape.weighted = true;
+    }
+    struct piece *piece = piece_new(info, state, shape);
+    if (!piece)
+        return NULL;
+    state->tail_grows = false;
+    if (t->thinned) {
+        piece->inside_n = (uint32_t)piece_add_kept(piece, run, 0, t->head, t->head_kept);
+        piece->inside_n += (uint32_t)piece_add_kept(piece, run, t->tail, run->n - t->tail, t->tail_kept);
+    } else {
+        piece_add(piece, run, 0, t->head);
+        piece_add(piece, run, t->tail, run->n - t->tail);
+        piece->inside_n = count_inside(run, 0, t->head, t->whole_in) + count_inside(run, t->tail, run->n, t->whole_in);
+    }
+    state->n += piece->n;
+    piece->promises = t->thinned || shape.steps > 0;
+    piece->first_ms = t->whole_in.min_ms;
+    piece->last_ms = t->whole_in.max_ms;
+    piece->step = (uint32_t)(shape.steps > 0 ? t->reach.whole : t->reach.meets);
+    return piece;
+}
+
+/* The windows that a run holds whole, into its piece. */
+static bool taken_evaluate(duckdb_function_info info, const struct window_kernel *kernel,
+                           const struct window_state *state, const struct taken *t, struct piece *piece)
+{
+    struct window_grid whole = state->grid;
+    struct window_parameters parameters = state->parameters;
+    whole.start_ms = window_end(&state->grid, t->reach.whole);
+    whole.steps = piece->shape.steps;
+    parameters.scratch = kernel->ranks ? malloc(t->run.n * sizeof *parameters.scratch) : NULL;
+    if (kernel->ranks && !parameters.scratch) {
+        function_refuse_size(info, state->budget, t->run.n * sizeof *parameters.scratch);
+        return false;
+    }
+    kernel->run(&whole, &parameters, &t->run, piece_results(piece), piece_present(piece));
+    free(parameters.scratch);
+    return true;
+}
+
 /* Takes a run in ascending order, which has all samples of its series in a span of time; markers are out if the kernel
- * sees none. Windows are evaluated now if their results take less room than the samples that then need not be kept. */
+ * sees none. */
 static bool state_take(duckdb_function_info info, const struct window_kernel *kernel, struct window_state *state,
                        struct samples run, struct time_span whole_in)
 {
     const struct window_grid *grid = &state->grid;
-    struct reach reach = reach_of(grid, run.time_ms[0], run.time_ms[run.n - 1]);
-    if (reach.meets >= reach.meets_end)
+    struct taken t; /* not all zeroed: the marks are many */
+    t.reach = reach_of(grid, run.time_ms[0], run.time_ms[run.n - 1]);
+    if (t.reach.meets >= t.reach.meets_end)
         return true;
-    reach_narrow(&reach, reach_of(grid, whole_in.min_ms, whole_in.max_ms));
-    size_t begin = first_at_or_after(run.time_ms, run.n, window_end(grid, reach.meets) - grid->window_ms);
-    size_t end = first_at_or_after(run.time_ms, run.n, window_end(grid, reach.meets_end - 1) + 1);
-    run = (struct samples){run.time_ms + begin, run.value + begin, end - begin, run.weight ? run.weight + begin : NULL};
-    size_t head = 0, tail = run.n, steps = (size_t)(reach.whole_end - reach.whole);
-    if (reach.whole > reach.meets)
-        head = first_at_or_after(run.time_ms, run.n, window_end(grid, reach.whole - 1) + 1);
-    if (reach.whole_end < reach.meets_end)
-        tail = first_at_or_after(run.time_ms, run.n, window_end(grid, reach.whole_end) - grid->window_ms);
-    if (tail <= head || (tail - head) * 2 < steps + bits_words(steps)) {
-        steps = 0;
-        tail = head;
-    }
-    if (run.n == 0 && steps == 0)
+    reach_narrow(&t.reach, reach_of(grid, whole_in.min_ms, whole_in.max_ms));
+    t.run = run;
+    t.whole_in = whole_in;
+    t.thinned = false;
+    if (!taken_cut(&t, grid))
         return true;
-    struct piece_shape shape = piece_shape_of_ends(&run, head, tail);
-    shape.steps = (uint32_t)steps;
-    struct piece *piece = piece_new(info, state, shape);
-    if (!piece)
-        return false;
-    state->tail_grows = false;
-    piece_add(piece, &run, 0, head);
-    piece_add(piece, &run, tail, run.n - tail);
-    state->n += piece->n;
-    if (steps > 0) {
-        struct window_grid whole = *grid;
-        piece->first_ms = whole_in.min_ms;
-        piece->last_ms = whole_in.max_ms;
-        piece->inside_n = count_inside(&run, 0, head, whole_in) + count_inside(&run, tail, run.n, whole_in);
-        piece->step = (uint32_t)reach.whole;
-        whole.start_ms = window_end(grid, reach.whole);
-        whole.steps = (uint32_t)steps;
-        struct window_parameters parameters = state->parameters;
-        parameters.scratch = kernel->ranks ? malloc(run.n * sizeof *parameters.scratch) : NULL;
-        if (kernel->ranks && !parameters.scratch) {
-            function_refuse_size(info, state->budget, run.n * sizeof *parameters.scratch);
-            return false;
-        }
-        kernel->run(&whole, &parameters, &run, piece_results(piece), piece_present(piece));
-        free(parameters.scratch);
-    }
-    return true;
+    taken_thin(&t, kernel, grid);
+    struct piece *piece = taken_keep(info, state, &t);
+    return piece && (piece->shape.steps == 0 || taken_evaluate(info, kernel, state, &t, piece));
 }
 
 /* --- rows --- */
@@ -527,6 +606,7 @@ static void state_combine(duckdb_function_info info, duckdb_aggregate_state *sou
         to->tail_grows = from->tail_grows;
         to->pieces_n += from->pieces_n;
         to->n += from->n;
+        to->has_weights = to->has_weights || from->has_weights;
         from->head = from->tail = NULL;
         from->tail_grows = false;
         from->pieces_n = 0;
@@ -539,10 +619,10 @@ static void state_combine(duckdb_function_info info, duckdb_aggregate_state *sou
 struct scratch {
     int64_t *time_ms; /* room for two states' worth: the second half is for merging */
     double *value;
-    int64_t *weight; /* NULL: not weighted */
+    int64_t *weight; /* NULL: no state has any */
     size_t capacity;
     uint64_t *present, *part_present; /* of the whole grid, of a part of it */
-    struct piece **pieces;            /* those with windows evaluated, in order of time */
+    struct piece **pieces;            /* those that promise something, in order of time */
     size_t pieces_n;
 };
 
@@ -603,7 +683,7 @@ static size_t order_pieces(struct piece **pieces, struct piece *head)
     size_t n = 0;
     bool ordered = true;
     for (struct piece *piece = head; piece; piece = piece->next) {
-        if (piece->n == 0 && piece->shape.steps == 0)
+        if (piece->n == 0 && !piece->promises)
             continue;
         ordered = ordered && (n == 0 || piece_begin(pieces[n - 1]) <= piece_begin(piece));
         pieces[n++] = piece;
@@ -613,7 +693,7 @@ static size_t order_pieces(struct piece **pieces, struct piece *head)
     return n;
 }
 
-/* Puts all kept samples in order, and lists the pieces with windows evaluated. */
+/* Puts all kept samples in order, and lists the pieces that promise something. */
 static struct samples gather(struct scratch *s, const struct window_state *state)
 {
     size_t n = 0, all_n = order_pieces(s->pieces, state->head);
@@ -622,14 +702,14 @@ static struct samples gather(struct scratch *s, const struct window_state *state
         struct piece *piece = s->pieces[i];
         piece_copy(piece, s->time_ms + n, s->value + n, s->weight ? s->weight + n : NULL);
         n += piece->n;
-        if (piece->shape.steps > 0)
+        if (piece->promises)
             s->pieces[s->pieces_n++] = piece;
     }
     sort_samples(s, n);
-    return (struct samples){s->time_ms, s->value, n, s->weight};
+    return (struct samples){s->time_ms, s->value, n, state->has_weights ? s->weight : NULL};
 }
 
-/* Whether no sample that was kept elsewhere lies inside a run whose windows were evaluated without it. */
+/* Whether no sample that was kept elsewhere lies inside a run that was evaluated, or thinned, without it. */
 static bool promises_hold(const struct scratch *s, const struct samples *samples)
 {
     uint32_t step = 0;
@@ -684,8 +764,10 @@ static uint32_t evaluate(struct scratch *s, const struct window_kernel *kernel, 
     uint32_t present_n = 0, step = 0;
     for (size_t i = 0; i < s->pieces_n; i++) {
         struct piece *piece = s->pieces[i];
-        present_n += evaluate_part(s, kernel, state, samples, step, piece->step, values);
         uint32_t steps = piece->shape.steps;
+        if (steps == 0)
+            continue;
+        present_n += evaluate_part(s, kernel, state, samples, step, piece->step, values);
         memcpy(values + piece->step, piece_results(piece), steps * sizeof *values);
         bits_store(s->present, piece->step, piece_present(piece), steps);
         for (size_t word = 0; word < bits_words(steps); word++)
@@ -699,6 +781,7 @@ static uint32_t evaluate(struct scratch *s, const struct window_kernel *kernel, 
 struct wanted {
     uint64_t steps_sum, samples;
     uint32_t steps, pieces;
+    bool weights;
 };
 
 static struct wanted wanted_of(duckdb_aggregate_state *states, idx_t count)
@@ -711,21 +794,22 @@ static struct wanted wanted_of(duckdb_aggregate_state *states, idx_t count)
         wanted.steps = steps > wanted.steps ? steps : wanted.steps;
         wanted.samples = state->n > wanted.samples ? state->n : wanted.samples;
         wanted.pieces = state->pieces_n > wanted.pieces ? state->pieces_n : wanted.pieces;
+        wanted.weights = wanted.weights || state->has_weights;
     }
     return wanted;
 }
 
-static bool scratch_init(struct scratch *s, const struct wanted *wanted, bool weighted)
+static bool scratch_init(struct scratch *s, const struct wanted *wanted)
 {
     size_t samples = wanted->samples, words = bits_words(wanted->steps);
     *s = (struct scratch){.capacity = samples};
     s->time_ms = malloc((2 * samples + 1) * sizeof *s->time_ms);
     s->value = malloc((2 * samples + 1) * sizeof *s->value);
-    s->weight = weighted ? malloc((2 * samples + 1) * sizeof *s->weight) : NULL;
+    s->weight = wanted->weights ? malloc((2 * samples + 1) * sizeof *s->weight) : NULL;
     s->present = calloc(2 * words + 1, sizeof *s->present);
     s->pieces = malloc((wanted->pieces + 1) * sizeof(struct piece *));
     s->part_present = s->present ? s->present + words : NULL;
-    return s->time_ms && s->value && (s->weight || !weighted) && s->present && s->pieces;
+    return s->time_ms && s->value && (s->weight || !wanted->weights) && s->present && s->pieces;
 }
 
 static void scratch_release(struct scratch *s)
@@ -772,7 +856,7 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
     struct wanted wanted = wanted_of(states, count);
     struct list_room room;
     struct scratch scratch;
-    if (!scratch_init(&scratch, &wanted, function->weighted) || !list_room_make(result, wanted.steps_sum, &room)) {
+    if (!scratch_init(&scratch, &wanted) || !list_room_make(result, wanted.steps_sum, &room)) {
         scratch_release(&scratch);
         function_refuse_size(info, function->budget, wanted.steps_sum * sizeof(double));
         state_destroy(states, count);

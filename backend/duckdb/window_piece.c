@@ -119,6 +119,34 @@ void piece_add(struct piece *piece, const struct samples *run, size_t first, siz
     piece->n += (uint32_t)n;
 }
 
+static void add_weighted(struct piece *piece, int64_t time_ms, double value, int64_t weight)
+{
+    uint32_t n = piece->n++;
+    piece->value[n] = value;
+    if (piece->shape.wide) {
+        ((int64_t *)times_of(piece))[n] = time_ms;
+        ((int64_t *)weights_of(piece))[n] = weight;
+    } else {
+        ((uint32_t *)times_of(piece))[n] = (uint32_t)((uint64_t)time_ms - (uint64_t)piece->shape.base_ms);
+        ((uint32_t *)weights_of(piece))[n] = (uint32_t)weight;
+    }
+}
+
+size_t piece_add_kept(struct piece *piece, const struct samples *run, size_t first, size_t n, const uint64_t *kept)
+{
+    size_t added = 0, before = 0;
+    for (size_t word = 0; word < bits_words(n); word++) {
+        for (uint64_t bits = kept[word]; bits; bits &= bits - 1) {
+            size_t at = word * 64 + (size_t)__builtin_ctzll(bits);
+            PRE(piece->shape.weighted && piece->n < piece->shape.capacity);
+            add_weighted(piece, run->time_ms[first + at], run->value[first + at], added ? (int64_t)(at - before) : 1);
+            before = at;
+            added++;
+        }
+    }
+    return added;
+}
+
 void piece_copy(const struct piece *piece, int64_t *time_ms, double *value, int64_t *weight)
 {
     size_t n = piece->n;
@@ -141,7 +169,7 @@ void piece_copy(const struct piece *piece, int64_t *time_ms, double *value, int6
 
 int64_t piece_begin(const struct piece *piece)
 {
-    if (piece->shape.steps > 0)
+    if (piece->promises)
         return piece->first_ms;
     return piece->shape.wide ? *(const int64_t *)times_of(piece)
                              : piece->shape.base_ms + *(const uint32_t *)times_of(piece);

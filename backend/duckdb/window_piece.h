@@ -28,10 +28,11 @@ struct piece_shape {
 struct piece {
     struct piece *next;
     struct piece_shape shape;
-    int64_t first_ms, last_ms; /* what the run is whole in, if windows of it were evaluated */
+    int64_t first_ms, last_ms; /* what the run is whole in, if it promises that */
     uint32_t n;                /* samples */
     uint32_t inside_n;         /* of them, between first_ms and last_ms */
     uint32_t step;             /* the windows are those of [step, step + shape.steps) */
+    bool promises;             /* that its run has all samples from first_ms to last_ms */
     double value[];            /* then the windows' results, their presence bits, the times, and the weights */
 };
 
@@ -60,6 +61,10 @@ bool piece_takes(const struct piece *piece, const struct samples *run);
 
 /* n samples from `first` on, which fit in. A run without weights has 1 each. */
 void piece_add(struct piece *piece, const struct samples *run, size_t first, size_t n);
+
+/* Those of n samples from `first` on whose bit in `kept` is set, weighed as thin_to_windows (kernels/thin.h) has it.
+ * Returns how many. They fit in; the piece is weighted. */
+size_t piece_add_kept(struct piece *piece, const struct samples *run, size_t first, size_t n, const uint64_t *kept);
 
 /* All samples; weight NULL: not wanted. Without weights they are 1 each. */
 void piece_copy(const struct piece *piece, int64_t *time_ms, double *value, int64_t *weight);

@@ -2,7 +2,9 @@
 #include "backend/kernels/thin.h"
 
 #include <math.h>
+#include <string.h>
 
+#include "backend/kernels/bits.h"
 #include "backend/kernels/compensated.h"
 #include "base/assert.h"
 
@@ -123,5 +125,88 @@ size_t thin(enum thin_kind kind, const struct samples *samples, int64_t level_ms
         end = bucket_end(samples, from, level_ms);
         (kind == THIN_EDGES ? thin_edges : thin_sum)(samples, from, end, ret_thinned, &n);
     }
+    return n;
+}
+
+/* --- the windows of a grid --- */
+
+/* How many samples are not later than at_ms; `guess` is about right. */
+static size_t count_until(const struct samples *s, size_t guess, int64_t at_ms)
+{
+    size_t n = guess < s->n ? guess : s->n;
+    while (n < s->n && s->time_ms[n] <= at_ms)
+        n++;
+    while (n > 0 && s->time_ms[n - 1] > at_ms)
+        n--;
+    return n;
+}
+
+/* Samples come at regular times, mostly: from one window to the next a bound moves as far as it did before. */
+struct bound {
+    size_t at, stride;
+};
+
+static void bound_move(struct bound *bound, const struct samples *s, int64_t at_ms)
+{
+    size_t at = count_until(s, bound->at + bound->stride, at_ms);
+    bound->stride = at - bound->at;
+    bound->at = at;
+}
+
+static void mark_ends(const struct window_grid *grid, const struct samples *s, uint64_t *kept)
+{
+    struct bound from = {0, 0}, to = {0, 0};
+    for (uint32_t k = 0; k < grid->steps; k++) {
+        int64_t end_ms = grid->start_ms + (int64_t)k * grid->step_ms;
+        bound_move(&from, s, end_ms - grid->window_ms - (grid->closed ? 1 : 0));
+        bound_move(&to, s, end_ms);
+        if (from.at >= to.at)
+            continue;
+        bits_set(kept, from.at);
+        bits_set(kept, to.at - 1);
+    }
+}
+
+/* Whether any value falls, or is NaN; without a branch in the loop it is vectorised. */
+static bool some_fall(const double *value, size_t n)
+{
+    unsigned some = n > 0 && isnan(value[0]);
+    for (size_t i = 1; i < n; i++)
+        some |= (unsigned)!(value[i] >= value[i - 1]);
+    return some;
+}
+
+/* False where a NaN is met. */
+static bool mark_falls(const struct samples *s, uint64_t *kept)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        if (isnan(s->value[i]))
+            return false;
+        if (i > 0 && s->value[i] < s->value[i - 1]) {
+            bits_set(kept, i - 1);
+            bits_set(kept, i);
+        }
+    }
+    return true;
+}
+
+static size_t mark_all(uint64_t *kept, size_t n)
+{
+    return bits_load(kept, NULL, 0, n);
+}
+
+size_t thin_to_windows(const struct window_kernel *kernel, const struct window_grid *grid,
+                       const struct samples *samples, uint64_t *kept)
+{
+    PRE(kernel->sees_ends && !samples->weight);
+    if (grid->steps >= samples->n)
+        return mark_all(kept, samples->n);
+    memset(kept, 0, bits_words(samples->n) * sizeof *kept);
+    mark_ends(grid, samples, kept);
+    if (kernel->wants_falls && some_fall(samples->value, samples->n) && !mark_falls(samples, kept))
+        return mark_all(kept, samples->n);
+    size_t n = 0;
+    for (size_t word = 0; word < bits_words(samples->n); word++)
+        n += (size_t)__builtin_popcountll(kept[word]);
     return n;
 }

@@ -1,7 +1,8 @@
-/* backend/kernels/thin.h: what functions over whole buckets need of a series' samples, and no more.
+/* backend/kernels/thin.h: what functions need of a series' samples, and no more: over whole buckets, whatever the
+ * windows will be, and over the windows of a grid.
  *
- * Time is cut into buckets (k * level, (k + 1) * level]. A function over windows that begin and end at buckets' edges
- * gives the same for a run and for its thinned run, which has a few samples of each bucket:
+ * Buckets: time is cut into buckets (k * level, (k + 1) * level]. A function over windows that begin and end at
+ * buckets' edges gives the same for a run and for its thinned run, which has a few samples of each bucket:
  *
  *   THIN_EDGES  samples of the run: a bucket's first and last, its least and greatest (of equal ones the first and the
  * last), both sides of each fall, and a NaN between neighbours that would look like one. For first, last, min, max and
@@ -36,5 +37,12 @@ struct thinned {
 
 /* Of samples in order of time without staleness markers; level_ms > 0. Returns how many are left. */
 size_t thin(enum thin_kind kind, const struct samples *samples, int64_t level_ms, struct thinned *ret_thinned);
+
+/* Marks in `kept` (bits_words(n) words) those samples that a kernel which sees ends needs for the grid's windows: the
+ * first and the last in each, and if the kernel wants them both sides of each fall. Samples in order of time, without
+ * weights. Returns how many; the samples kept, weighed as above but for buckets, give the windows equal bits. Where a
+ * NaN may hide a fall, or hardly fewer would be left, all are. */
+size_t thin_to_windows(const struct window_kernel *kernel, const struct window_grid *grid,
+                       const struct samples *samples, uint64_t *kept);
 
 #endif

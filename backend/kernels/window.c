@@ -466,7 +466,7 @@ static inline __attribute__((always_inline)) uint32_t drive(const struct window_
     return present_n;
 }
 
-#define KERNEL(id, name, fewest, markers, falls, weighs, ranks, parameters)                                            \
+#define KERNEL(id, name, fewest, markers, falls, ends, weighs, ranks, parameters)                                      \
     static uint32_t run_##id(const struct window_grid *grid, const struct window_parameters *with,                     \
                              const struct samples *samples, double *values, uint64_t *present)                         \
     {                                                                                                                  \
@@ -478,8 +478,8 @@ static inline __attribute__((always_inline)) uint32_t drive(const struct window_
 #undef KERNEL
 
 const struct window_kernel window_kernels[KERNEL_MAX] = {
-#define KERNEL(id, name, fewest, markers, falls, weighs, ranks, parameters)                                            \
-    [KERNEL_##id] = {name, markers, weighs, ranks, parameters, run_##id},
+#define KERNEL(id, name, fewest, markers, falls, ends, weighs, ranks, parameters)                                      \
+    [KERNEL_##id] = {name, markers, falls, ends, weighs, ranks, parameters, run_##id},
 #include "backend/kernels/window.def"
 #undef KERNEL
 };

@@ -58,10 +58,12 @@ enum window_kernel_id {
 };
 
 struct window_kernel {
-    const char *name;       /* "rate"; "last" is the instant selector */
-    bool sees_markers;      /* false: call window_drop_markers first */
-    bool weighs;            /* over a thinned run it needs the weights */
-    bool ranks;             /* it needs scratch */
+    const char *name;  /* "rate"; "last" is the instant selector */
+    bool sees_markers; /* false: call window_drop_markers first */
+    bool wants_falls;  /* where a value is lower than the one before it matters */
+    bool sees_ends; /* of a window it sees the first and last sample, how many there are, and falls if it wants them */
+    bool weighs;    /* over a thinned run it needs the weights */
+    bool ranks;     /* it needs scratch */
     const char *parameters; /* as in window.def */
     /* Fills values[0 … steps-1] and (steps + 63) / 64 words of presence bits; returns how many are present. Values of
      * absent steps are 0. */

@@ -382,10 +382,11 @@ static struct world *world_make(struct fixture *f)
 #define STEPS 1100
 
 static const struct window_grid GRID = {1000000, 120000, STEPS, 300000, false};
+static const struct window_grid WIDE_GRID = {1000000, 700000, 190, 3000000, true};
 
 /* What the kernel says of one series. */
-static void expect(const struct world *w, int series, const struct window_kernel *kernel, double *values,
-                   uint64_t *present)
+static void expect(const struct world *w, int series, const struct window_kernel *kernel,
+                   const struct window_grid *grid, double *values, uint64_t *present)
 {
     static int64_t t[SAMPLES];
     static double v[SAMPLES], room[SAMPLES];
@@ -393,11 +394,11 @@ static void expect(const struct world *w, int series, const struct window_kernel
     memcpy(t, w->time_ms[series], sizeof t);
     memcpy(v, w->value[series], sizeof v);
     size_t n = kernel->sees_markers ? SAMPLES : window_drop_markers(t, v, SAMPLES);
-    kernel->run(&GRID, &parameters, &(struct samples){t, v, n, NULL}, values, present);
+    kernel->run(grid, &parameters, &(struct samples){t, v, n, NULL}, values, present);
 }
 
 static void compare_with_kernel(const struct world *w, const struct grid_result *result,
-                                const struct window_kernel *kernel)
+                                const struct window_kernel *kernel, const struct window_grid *grid)
 {
     static double values[STEPS];
     static uint64_t present[(STEPS + 63) / 64];
@@ -405,8 +406,8 @@ static void compare_with_kernel(const struct world *w, const struct grid_result 
     for (size_t i = 0; i < result->series_n; i++) {
         struct str number = labels_get(result->series[i].labels, STR("i"));
         int series = atoi(number.ptr);
-        expect(w, series, kernel, values, present);
-        for (uint32_t k = 0; k < STEPS; k++) {
+        expect(w, series, kernel, grid, values, present);
+        for (uint32_t k = 0; k < grid->steps; k++) {
             bool has = bits_get(present, k);
             if (has != grid_series_has(&result->series[i], k) ||
                 (has && double_bits(values[k]) != double_bits(result->series[i].values[k])))
@@ -416,29 +417,43 @@ static void compare_with_kernel(const struct world *w, const struct grid_result 
     }
 }
 
+static void expect_kernels(struct fixture *f, const struct world *w, const struct window_grid *grid, const char *runs,
+                           int first, int every)
+{
+    for (int id = first; id < KERNEL_MAX; id += every) {
+        char sql[512];
+        snprintf(sql, sizeof sql,
+                 "SELECT metric, labels, v FROM (SELECT series, prom_%s(ts, value, %lld, %lld, %u, %lld, %s%s) AS v "
+                 "FROM %s GROUP BY series) JOIN series USING (series)",
+                 window_kernels[id].name, (long long)grid->start_ms, (long long)grid->step_ms, grid->steps,
+                 (long long)grid->window_ms, grid->closed ? "true" : "false", kernel_arguments(&window_kernels[id]),
+                 runs);
+        struct fragment fragment =
+            fragment_of(&f->arena, sql, (struct grid){grid->start_ms, grid->step_ms, grid->steps}, true, true, "");
+        struct grid_result *result = run_ok(f, &fragment);
+        compare_with_kernel(w, result, &window_kernels[id], grid);
+        grid_result_free(result);
+    }
+}
+
 static void test_window_aggregates_are_the_kernels(void **state)
 {
     struct fixture *f = *state;
     struct world *w = world_make(f);
     /* Many samples of a series side by side; each by itself; a few side by side, then others, in no order. */
-    const char *const orders[] = {"runs", "(SELECT * FROM runs ORDER BY hash(ts, series))",
-                                  "(SELECT * FROM runs ORDER BY hash(tmin // 700000), series, tmin)"};
-    const char *const threads[] = {"SET threads = 1", "SET threads = 2", "SET threads = 4"};
-    for (size_t t = 0; t < ARRAY_LENGTH(threads); t++) {
-        execute(f, threads[t]);
-        for (int id = 0; id < KERNEL_MAX; id++) {
-            char sql[512];
-            snprintf(sql, sizeof sql,
-                     "SELECT metric, labels, v FROM (SELECT series, prom_%s(ts, value, 1000000, 120000, %d, 300000, "
-                     "false%s) AS v FROM %s GROUP BY series) JOIN series USING (series)",
-                     window_kernels[id].name, STEPS, kernel_arguments(&window_kernels[id]),
-                     orders[((size_t)id + t) % ARRAY_LENGTH(orders)]);
-            struct grid grid = {GRID.start_ms, GRID.step_ms, STEPS};
-            struct fragment fragment = fragment_of(&f->arena, sql, grid, true, true, "");
-            struct grid_result *result = run_ok(f, &fragment);
-            compare_with_kernel(w, result, &window_kernels[id]);
-            grid_result_free(result);
-        }
+    static const char *const ORDERS[] = {"runs", "(SELECT * FROM runs ORDER BY hash(ts, series))",
+                                         "(SELECT * FROM runs ORDER BY hash(tmin // 700000), series, tmin)"};
+    static const char *const THREADS[] = {"SET threads = 1", "SET threads = 2", "SET threads = 4"};
+    for (int t = 0; t < 3; t++) {
+        execute(f, THREADS[t]);
+        for (int order = 0; order < 3; order++)
+            expect_kernels(f, w, &GRID, ORDERS[order], (t + order) % 3, 3);
+    }
+    compact(f); /* into runs of partitions */
+    for (int t = 0; t < 2; t++) {
+        execute(f, THREADS[t]);
+        expect_kernels(f, w, t ? &WIDE_GRID : &GRID, "runs", 0, 1);
+        expect_kernels(f, w, t ? &GRID : &WIDE_GRID, "(SELECT * FROM runs ORDER BY hash(ts, series))", 0, 1);
     }
     test_free(w);
 }

@@ -1,6 +1,7 @@
 /* tests/unit/backend/test_thin.c: over windows of whole buckets, functions give the same of a run and of its thinned
  * run: equal bits of edges, sums to 1e-13 of what was added. Runs are thinned in parts, cut anywhere, with plain
- * samples behind, as the store has them. */
+ * samples behind, as the store has them. Over any windows, functions that see their ends give equal bits of the samples
+ * marked for those windows. */
 #include <float.h>
 #include <math.h>
 #include <setjmp.h>
@@ -139,6 +140,20 @@ static double total_of(const struct run *run, const struct window_grid *grid, ui
     return total;
 }
 
+static void expect_equal_bits(enum window_kernel_id id, const struct window_grid *grid, const struct run *run,
+                              const struct run *thinned, uint64_t round)
+{
+    struct outcome want = evaluate(id, grid, run, false), got = evaluate(id, grid, thinned, true);
+    assert_int_equal(want.present_n, got.present_n);
+    for (uint32_t k = 0; k < grid->steps; k++) {
+        bool same =
+            isnan(want.values[k]) ? isnan(got.values[k]) : double_bits(want.values[k]) == double_bits(got.values[k]);
+        if (!same || bits_get(want.present, k) != bits_get(got.present, k))
+            fail_msg("round %llu, %s, step %u: %.17g and %.17g", (unsigned long long)round, window_kernels[id].name, k,
+                     want.values[k], got.values[k]);
+    }
+}
+
 static void edges_give_equal_bits(void **state)
 {
     static struct run run, thinned;
@@ -147,19 +162,64 @@ static void edges_give_equal_bits(void **state)
         random_run(&seed, &run);
         struct window_grid grid = random_grid(&seed, round % 2);
         thin_parts(&seed, THIN_EDGES, &run, &thinned);
-        for (size_t i = 0; i < ARRAY_LENGTH(OF_EDGES); i++) {
-            struct outcome want = evaluate(OF_EDGES[i], &grid, &run, false),
-                           got = evaluate(OF_EDGES[i], &grid, &thinned, true);
-            assert_int_equal(want.present_n, got.present_n);
-            for (uint32_t k = 0; k < grid.steps; k++) {
-                bool same = isnan(want.values[k]) ? isnan(got.values[k])
-                                                  : double_bits(want.values[k]) == double_bits(got.values[k]);
-                if (!same || bits_get(want.present, k) != bits_get(got.present, k))
-                    fail_msg("round %llu, %s, step %u: %.17g and %.17g", (unsigned long long)round,
-                             window_kernels[OF_EDGES[i]].name, k, want.values[k], got.values[k]);
-            }
+        for (size_t i = 0; i < ARRAY_LENGTH(OF_EDGES); i++)
+            expect_equal_bits(OF_EDGES[i], &grid, &run, &thinned, round);
+    }
+}
+
+/* Any windows, of any length and at any distance; a part may have none. */
+static struct window_grid any_grid(struct random *seed, bool closed)
+{
+    int64_t longest_ms = random_below(seed, 2) ? LEVEL_MS : 30 * LEVEL_MS;
+    return (struct window_grid){.start_ms = (int64_t)random_below(seed, 20 * LEVEL_MS) - 5 * LEVEL_MS,
+                                .step_ms = 1 + (int64_t)random_below(seed, (uint64_t)longest_ms),
+                                .steps = 1 + (uint32_t)random_below(seed, STEPS_MAX),
+                                .window_ms = (int64_t)random_below(seed, 30 * LEVEL_MS),
+                                .closed = closed};
+}
+
+/* The run in parts, of each what the windows need of it; how many samples are marked in all. */
+static size_t keep_parts(struct random *seed, enum window_kernel_id id, const struct window_grid *grid,
+                         const struct run *run, struct run *ret)
+{
+    uint64_t kept[(SAMPLES_MAX + 63) / 64];
+    size_t marked = 0;
+    ret->n = 0;
+    for (size_t from = 0, n; from < run->n; from += n) {
+        n = 1 + random_below(seed, run->n - from);
+        struct samples part = {run->time_ms + from, run->value + from, n, NULL};
+        marked += thin_to_windows(&window_kernels[id], grid, &part, kept);
+        for (size_t i = 0, before = 0, in_part = 0; i < n; i++) {
+            if (!bits_get(kept, i))
+                continue;
+            ret->time_ms[ret->n] = part.time_ms[i];
+            ret->value[ret->n] = part.value[i];
+            ret->weight[ret->n++] = in_part++ ? (int64_t)(i - before) : 1;
+            before = i;
         }
     }
+    return marked;
+}
+
+static void windows_see_their_ends(void **state)
+{
+    static struct run run, thinned;
+    size_t all_n = 0, kept_n = 0;
+    for (uint64_t round = 0; round < 20000; round++) {
+        struct random seed = random_from(round);
+        random_run(&seed, &run);
+        struct window_grid grid = any_grid(&seed, round % 2);
+        for (int id = 0; id < KERNEL_MAX; id++) {
+            if (!window_kernels[id].sees_ends)
+                continue;
+            size_t marked = keep_parts(&seed, (enum window_kernel_id)id, &grid, &run, &thinned);
+            assert_int_equal(marked, thinned.n);
+            expect_equal_bits((enum window_kernel_id)id, &grid, &run, &thinned, round);
+            all_n += run.n;
+            kept_n += thinned.n;
+        }
+    }
+    assert_in_range(kept_n, 1, all_n / 2); /* which is the point */
 }
 
 static void sums_are_close(void **state)
@@ -207,11 +267,30 @@ static void counters_get_short(void **state)
     }
 }
 
+/* Two hours at 60 s; windows of an hour, every five minutes, that reach beyond them. */
+static void hourly_windows_need_little(void **state)
+{
+    static struct run run;
+    uint64_t kept[2];
+    for (run.n = 0; run.n < 60; run.n++) {
+        run.time_ms[run.n] = (int64_t)run.n * 60000 + 500;
+        run.value[run.n] = run.n == 33 ? 1 : 2 + (double)run.n;
+    }
+    struct samples samples = {run.time_ms, run.value, run.n, NULL};
+    struct window_grid grid = {.start_ms = 300000, .step_ms = 300000, .steps = 12, .window_ms = 3600000};
+    assert_int_equal(thin_to_windows(&window_kernels[KERNEL_DELTA], &grid, &samples, kept), 13); /* ends, the first */
+    assert_int_equal(thin_to_windows(&window_kernels[KERNEL_RATE], &grid, &samples, kept), 15);  /* and the fall */
+    assert_true(bits_get(kept, 0) && bits_get(kept, 4) && bits_get(kept, 32) && bits_get(kept, 33));
+    run.value[20] = NAN; /* 19 to 21 would look like a fall, if it was one */
+    assert_int_equal(thin_to_windows(&window_kernels[KERNEL_RATE], &grid, &samples, kept), 60);
+    assert_int_equal(thin_to_windows(&window_kernels[KERNEL_DELTA], &grid, &samples, kept), 13);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(edges_give_equal_bits),
-        cmocka_unit_test(sums_are_close),
+        cmocka_unit_test(edges_give_equal_bits),  cmocka_unit_test(sums_are_close),
+        cmocka_unit_test(windows_see_their_ends), cmocka_unit_test(hourly_windows_need_little),
         cmocka_unit_test(counters_get_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,6 +62,7 @@ static void runs_of_all_widths(void **state)
         piece_add(piece, &run, 1, 3);
         expect_copy(piece, &run, 0, 4);
         piece->first_ms = -77;
+        piece->promises = true;
         assert_int_equal(piece_begin(piece), -77);
         test_free(piece);
     }
@@ -90,6 +91,35 @@ static void ends_of_runs(void **state)
         for (size_t k = 0; k < n; k++) {
             assert_int_equal(time_ms[k], TIMES[k < head ? k : tail + k - head]);
             assert_true(value[k] == VALUES[k < head ? k : tail + k - head]);
+        }
+        test_free(piece);
+    }
+}
+
+static void marked_samples_of_runs(void **state)
+{
+    static const int64_t NARROW[] = {100, 200, 300, 400, 500, 600},
+                         WIDE[] = {-5, 0, 5, INT64_C(1) << 40, INT64_C(1) << 41, INT64_MAX};
+    static const double VALUES[] = {1, 2, 3, 4, 5, 6};
+    for (int wide = 0; wide < 2; wide++) {
+        struct samples run = {wide ? WIDE : NARROW, VALUES, 6, NULL};
+        struct piece_shape shape = piece_shape_of_ends(&run, 3, 3);
+        assert_int_equal(shape.wide, wide);
+        shape.weighted = true;
+        shape.capacity = 4;
+        struct piece *piece = piece_of(shape);
+        assert_int_equal(piece_add_kept(piece, &run, 0, 3, (const uint64_t[]){5}), 2); /* the first and the third */
+        assert_int_equal(piece_add_kept(piece, &run, 3, 0, (const uint64_t[]){0}), 0);
+        assert_int_equal(piece_add_kept(piece, &run, 3, 3, (const uint64_t[]){6}), 2);
+        int64_t time_ms[4], weight[4];
+        double value[4];
+        piece_copy(piece, time_ms, value, weight);
+        static const size_t KEPT[] = {0, 2, 4, 5};
+        static const int64_t WEIGHTS[] = {1, 2, 1, 1};
+        for (size_t i = 0; i < 4; i++) {
+            assert_int_equal(time_ms[i], run.time_ms[KEPT[i]]);
+            assert_true(value[i] == VALUES[KEPT[i]]);
+            assert_int_equal(weight[i], WEIGHTS[i]);
         }
         test_free(piece);
     }
@@ -159,9 +189,8 @@ static void what_does_not_fit_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(runs_of_all_widths),
-        cmocka_unit_test(ends_of_runs),
-        cmocka_unit_test(single_samples_as_long_as_they_fit),
+        cmocka_unit_test(runs_of_all_widths),           cmocka_unit_test(ends_of_runs),
+        cmocka_unit_test(marked_samples_of_runs),       cmocka_unit_test(single_samples_as_long_as_they_fit),
         cmocka_unit_test(what_does_not_fit_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

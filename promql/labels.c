@@ -81,9 +81,19 @@ static int by_name(const void *a, const void *b)
     return str_cmp(((const struct label *)a)->name, ((const struct label *)b)->name);
 }
 
+/* Each name once and in order, as nearly all senders have them. */
+static bool names_ascend(const struct label *at, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        if (str_cmp(at[i - 1].name, at[i].name) >= 0)
+            return false;
+    }
+    return true;
+}
+
 bool labels_normalize(struct label *at, size_t *n, struct str *ret_twice)
 {
-    if (*n > 1)
+    if (!names_ascend(at, *n))
         qsort(at, *n, sizeof *at, by_name);
     size_t kept = 0;
     for (size_t i = 0; i < *n; i++) {

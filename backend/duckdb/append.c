@@ -20,6 +20,9 @@
 #include "base/strbuf.h"
 #include "planner/sql.h"
 
+#define LOOK_STRIDE 4 /* series, between two steps of finding one */
+#define LOOK_AHEAD  (LOOK_STRIDE * FINDING_MAX)
+
 static duckdb_data_chunk chunk_of(const duckdb_type *types, size_t n)
 {
     duckdb_logical_type logical[4];
@@ -329,12 +332,47 @@ static bool start_of(struct starts *starts, const struct sample *sample, const s
            (!known->has_samples || ret_zero->time_ms > known->newest_ms);
 }
 
+/* The hashes of the series that come next, of which the catalogue's memory is fetched meanwhile. */
+struct lookahead {
+    uint64_t hash[LOOK_AHEAD];
+};
+
+static void look_at(const struct catalogue *c, const struct append_request *request, size_t i,
+                    struct lookahead *lookahead)
+{
+    if (i >= request->series_n)
+        return;
+    uint64_t hash = lookahead->hash[i % LOOK_AHEAD] = labels_hash(request->series[i].labels);
+    catalogue_prefetch(c, hash, FINDING_SLOT);
+}
+
+static struct lookahead lookahead_begin(const struct catalogue *c, const struct append_request *request)
+{
+    struct lookahead lookahead;
+    for (size_t i = 0; i < LOOK_AHEAD; i++)
+        look_at(c, request, i, &lookahead);
+    return lookahead;
+}
+
+/* The hash of the request's series i; they are asked for one after the other. */
+static uint64_t lookahead_next(const struct catalogue *c, const struct append_request *request, size_t i,
+                               struct lookahead *lookahead)
+{
+    uint64_t hash = lookahead->hash[i % LOOK_AHEAD];
+    look_at(c, request, i + LOOK_AHEAD, lookahead);
+    for (int step = FINDING_SERIES; step < FINDING_MAX; step++) {
+        size_t ahead = i + (size_t)(FINDING_MAX - step) * LOOK_STRIDE;
+        if (ahead < request->series_n)
+            catalogue_prefetch(c, lookahead->hash[ahead % LOOK_AHEAD], (enum finding)step);
+    }
+    return hash;
+}
+
 static enum status stage_series(struct duckdb_store *store, struct append_request *request,
-                                const struct append_series *series, struct starts *starts, const struct bounds *common,
-                                struct error *reterr)
+                                const struct append_series *series, uint64_t hash, struct starts *starts,
+                                const struct bounds *common, struct error *reterr)
 {
     struct writer *w = &store->writer;
-    uint64_t hash = labels_hash(series->labels);
     struct known_series *known = catalogue_find(&w->catalogue, series->labels, hash);
     struct bounds bounds = bounds_for(store, series, *common);
     for (size_t i = 0; i < series->samples_n; i++) {
@@ -432,8 +470,10 @@ static enum status stage(struct duckdb_store *store, struct metadata_changes *ch
         request->refused = request->exemplar_refused = (struct error){.status = OK};
         memset(request->exemplars_by, 0, sizeof request->exemplars_by);
         size_t histogram = 0;
+        struct lookahead lookahead = lookahead_begin(&store->writer.catalogue, request);
         for (size_t j = 0; status == OK && j < request->series_n; j++) {
-            status = stage_series(store, request, &request->series[j], &starts, &bounds, reterr);
+            uint64_t hash = lookahead_next(&store->writer.catalogue, request, j, &lookahead);
+            status = stage_series(store, request, &request->series[j], hash, &starts, &bounds, reterr);
             for (; status == OK && histogram < request->histograms_n && request->histograms[histogram].series == j;)
                 status = stage_histogram(store, request, &request->histograms[histogram++], &bounds, reterr);
         }

@@ -225,6 +225,26 @@ struct known_series *catalogue_find(const struct catalogue *c, struct labels lab
     return NULL;
 }
 
+/* The first series in the hash's slots is taken for the one to be found, as it nearly always is. */
+void catalogue_prefetch(const struct catalogue *c, uint64_t hash, enum finding step)
+{
+    const uint32_t *slot = &c->series_slots.at[hash & (c->series_slots.size - 1)];
+    if (step == FINDING_SLOT) {
+        __builtin_prefetch(slot);
+        return;
+    }
+    const struct known_series *block = *slot ? c->blocks[(*slot - 1) / CATALOGUE_BLOCK] : NULL;
+    if (!block)
+        return;
+    const struct known_series *series = block + (*slot - 1) % CATALOGUE_BLOCK;
+    if (step == FINDING_SERIES) {
+        __builtin_prefetch(series);
+        __builtin_prefetch((const char *)(series + 1) - 1); /* it need not lie in one line */
+    } else {
+        __builtin_prefetch(series->values);
+    }
+}
+
 /* The zeroed place of a series' number; NULL when memory is short. */
 static struct known_series *series_place(struct catalogue *c, uint32_t id)
 {

@@ -176,6 +176,17 @@ static inline bool catalogue_value_of(const struct catalogue *catalogue, const s
     return false;
 }
 
+/* Finding a series takes several steps through memory that is not in the cache when there are many. Who has a number of
+ * them to find, by a writer, prefetches for each the first step while others are found, then the second, and so on. */
+enum finding {
+    FINDING_SLOT,
+    FINDING_SERIES,
+    FINDING_NUMBERS, /* of its values; what those are is in the cache, mostly, or as many fetches as it has labels */
+    FINDING_MAX
+};
+
+void catalogue_prefetch(const struct catalogue *catalogue, uint64_t hash, enum finding step);
+
 /* The label set of a series, copied; none if there is no such series. */
 MUST_USE enum status catalogue_copy_labels(const struct catalogue *catalogue, uint32_t id, struct arena *arena,
                                            struct labels *ret_labels, struct error *reterr);

@@ -455,6 +455,11 @@ static bool turns_out_damaged(struct engine *engine)
     return damaged;
 }
 
+enum status engine_contradicts(struct connection *connection, struct error *reterr)
+{
+    return turns_out_damaged(connection->engine) ? error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS) : E_INTERNAL;
+}
+
 /* Why a statement of the connection failed: it may be a commit that fails beside it, or engine_shut. */
 static enum status failure(struct connection *connection, const char *message, struct cancel *cancel,
                            struct error *reterr)

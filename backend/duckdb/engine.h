@@ -141,6 +141,10 @@ MUST_USE enum status engine_table_rows(struct connection *connection, const char
 /* Whether the database is to be opened again before anything is written. */
 bool engine_is_damaged(const struct engine *engine);
 
+/* What rows that do not fit together mean, as *reterr tells with E_INTERNAL: if a commit that fails beside the reader
+ * has taken some of them back, it is told to come again, E_UNAVAILABLE. */
+MUST_USE enum status engine_contradicts(struct connection *connection, struct error *reterr);
+
 /* A transaction: engine_end commits if all went well so far, else rolls back; returns the first failure. If the commit
  * itself fails the engine is stale, and until it is opened again nothing is committed: E_UNAVAILABLE.
  * engine_end_reading is for transactions that wrote nothing, and does not wait for those that do. */

@@ -2,7 +2,7 @@
  *
  *   series_matching('{job="a"}', from, to)  table: the numbers of the series that match and may have samples from..to
  *   series_named('m')                       table: those of one metric
- *   is_series_named(series, 'm')            whether it is one of those: cheaper than a join where rows are many
+ *   is_series_named(series, 'm')            whether it is one of those, where a join would cost more; a constant name
  *   metric_of(series), labels_of(series)    the metric's name, the map of all other labels
  *   label_of(series, name)                  a label's value, '' if there is none
  *
@@ -13,8 +13,11 @@
 
 #include "backend/duckdb/functions.h"
 #include "backend/duckdb/matching.h"
+#include "backend/kernels/bits.h"
 #include "base/assert.h"
 #include "planner/sql.h"
+
+static const struct time_span EVER = {INT64_MIN, INT64_MAX};
 
 /* --- series_matching, series_named --- */
 
@@ -28,11 +31,6 @@ static void set_free(void *set)
 {
     series_set_release(set);
     free(set);
-}
-
-static void refuse(duckdb_bind_info info, const struct error *error)
-{
-    duckdb_bind_set_error(info, error->message);
 }
 
 /* The matchers of the first argument: the metric's name, or a selector. */
@@ -50,13 +48,35 @@ static enum status read_matchers(struct arena *arena, struct str text, bool is_n
     return OK;
 }
 
+/* A new set, or NULL with *reterr. */
+static struct series_set *find_series(const struct series_functions *functions, struct str text, bool is_name,
+                                      struct time_span span, struct error *reterr)
+{
+    struct arena arena;
+    struct expr_selector selector;
+    struct regex_engine engine = regex_of(functions->regex);
+    arena_init(&arena, 16 * (size_t)SQL_BYTES_MAX);
+    struct series_set *set = calloc(1, sizeof *set);
+    enum status status = set ? OK : error_set(reterr, E_NOMEM, "no memory to match series");
+    if (status == OK)
+        status = read_matchers(&arena, text, is_name, &engine, &selector, reterr);
+    if (status == OK)
+        status = match_series(functions->catalogue, functions->regex, selector.matchers, selector.matchers_n, span, set,
+                              reterr);
+    arena_release(&arena);
+    if (status == OK)
+        return set;
+    free(set);
+    return NULL;
+}
+
 static void bind_matching(duckdb_bind_info info, bool is_name)
 {
     const struct series_functions *functions = duckdb_bind_get_extra_info(info);
     duckdb_logical_type type = duckdb_create_logical_type(DUCKDB_TYPE_UINTEGER);
     duckdb_bind_add_result_column(info, "series", type);
     duckdb_destroy_logical_type(&type);
-    struct time_span span = {INT64_MIN, INT64_MAX};
+    struct time_span span = EVER;
     duckdb_value values[3] = {NULL, NULL, NULL};
     for (idx_t i = 0; i < (is_name ? 1 : 3); i++)
         values[i] = duckdb_bind_get_parameter(info, i);
@@ -65,26 +85,14 @@ static void bind_matching(duckdb_bind_info info, bool is_name)
     struct str text = text_of(values[0]);
     for (size_t i = 0; i < ARRAY_LENGTH(values); i++)
         duckdb_destroy_value(&values[i]);
-    struct arena arena;
     struct error error = {.status = OK};
-    struct expr_selector selector;
-    struct regex_engine engine = regex_of(functions->regex);
-    arena_init(&arena, 16 * (size_t)SQL_BYTES_MAX);
-    struct series_set *set = calloc(1, sizeof *set);
-    enum status status = set ? OK : error_set(&error, E_NOMEM, "no memory to match series");
-    if (status == OK)
-        status = read_matchers(&arena, text, is_name, &engine, &selector, &error);
-    if (status == OK)
-        status = match_series(functions->catalogue, functions->regex, selector.matchers, selector.matchers_n, span, set,
-                              &error);
-    arena_release(&arena);
+    struct series_set *set = find_series(functions, text, is_name, span, &error);
     duckdb_free((char *)text.ptr);
-    if (status == OK) {
+    if (set) {
         duckdb_bind_set_cardinality(info, set->n, true);
         duckdb_bind_set_bind_data(info, set, set_free);
     } else {
-        refuse(info, &error);
-        free(set);
+        duckdb_bind_set_error(info, error.message);
     }
 }
 
@@ -120,7 +128,101 @@ static void matching_give(duckdb_function_info info, duckdb_data_chunk output)
     duckdb_data_chunk_set_size(output, n);
 }
 
-/* --- is_series_named, metric_of, label_of, labels_of --- */
+/* --- is_series_named ---
+ * A bit for each number of a series, found when the statement is bound: the catalogue has a place of its own in memory
+ * for each, and rows of as many series as there are may come in any order. */
+
+struct named {
+    _Atomic size_t held_n; /* expressions that have it: the engine copies them */
+    size_t bits;
+    uint64_t is[];
+};
+
+static struct named *named_new(const struct series_set *set)
+{
+    uint32_t bits = 0;
+    for (size_t i = 0; i < set->n; i++)
+        bits = set->ids[i] >= bits ? set->ids[i] + 1 : bits;
+    struct named *named = calloc(1, sizeof *named + bits_words(bits) * sizeof *named->is);
+    if (!named)
+        return NULL;
+    atomic_init(&named->held_n, 1);
+    named->bits = bits;
+    for (size_t i = 0; i < set->n; i++)
+        bits_set(named->is, set->ids[i]);
+    return named;
+}
+
+static void *named_copy(void *data)
+{
+    struct named *named = data;
+    atomic_fetch_add(&named->held_n, 1);
+    return named;
+}
+
+static void named_free(void *data)
+{
+    struct named *named = data;
+    if (atomic_fetch_sub(&named->held_n, 1) == 1)
+        free(named);
+}
+
+/* The second argument, which must be known now. */
+static bool fold_name(duckdb_bind_info info, struct str *ret_name)
+{
+    duckdb_expression expression = duckdb_scalar_function_bind_get_argument(info, 1);
+    duckdb_client_context context = NULL;
+    duckdb_value value = NULL;
+    duckdb_scalar_function_get_client_context(info, &context);
+    bool known = duckdb_expression_is_foldable(expression);
+    if (known) {
+        duckdb_error_data failure = duckdb_expression_fold(context, expression, &value);
+        known = !duckdb_error_data_has_error(failure);
+        duckdb_destroy_error_data(&failure);
+    }
+    if (known) {
+        *ret_name = text_of(value);
+        duckdb_destroy_value(&value);
+    }
+    duckdb_destroy_client_context(&context);
+    duckdb_destroy_expression(&expression);
+    return known;
+}
+
+static void bind_is_named(duckdb_bind_info info)
+{
+    struct error error = {.status = OK};
+    struct str name;
+    if (!fold_name(info, &name)) {
+        duckdb_scalar_function_bind_set_error(info, "is_series_named wants a constant name");
+        return;
+    }
+    struct series_set *set = find_series(duckdb_scalar_function_bind_get_extra_info(info), name, true, EVER, &error);
+    duckdb_free((char *)name.ptr);
+    struct named *named = set ? named_new(set) : NULL;
+    if (named) {
+        duckdb_scalar_function_set_bind_data(info, named, named_free);
+        duckdb_scalar_function_set_bind_data_copy(info, named_copy);
+    } else {
+        duckdb_scalar_function_bind_set_error(info, set ? "no memory to match series" : error.message);
+    }
+    if (set)
+        set_free(set);
+}
+
+static void is_series_named(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
+{
+    const struct named *named = duckdb_scalar_function_get_bind_data(info);
+    duckdb_vector series = duckdb_data_chunk_get_vector(input, 0);
+    const uint32_t *ids = duckdb_vector_get_data(series);
+    const uint64_t *validity = duckdb_vector_get_validity(series);
+    bool *out = duckdb_vector_get_data(output);
+    idx_t n = duckdb_data_chunk_get_size(input);
+    for (idx_t row = 0; row < n; row++)
+        out[row] = is_valid(validity, row) && ids[row] < named->bits && bits_get(named->is, ids[row]);
+}
+
+/* --- metric_of, label_of, labels_of --- */
 
 /* A string of a vector that points to the text, which the vector does not own. */
 static duckdb_string_t string_at(struct str text)
@@ -219,38 +321,6 @@ static void label_of(duckdb_function_info info, duckdb_data_chunk input, duckdb_
     pthread_rwlock_unlock(&c->lock);
 }
 
-static bool has_value(const struct known_series *series, uint32_t value)
-{
-    unsigned i = 0;
-    while (i < series->values_n && series->values[i] != value)
-        i++;
-    return i < series->values_n;
-}
-
-static void is_series_named(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
-{
-    const struct series_functions *functions = duckdb_scalar_function_get_extra_info(info);
-    struct catalogue *c = functions->catalogue;
-    struct series_rows rows = series_rows_of(input);
-    bool *out = duckdb_vector_get_data(output);
-    uint32_t name = 0, value = 0;
-    bool known = false;
-    pthread_rwlock_rdlock(&c->lock);
-    bool named = catalogue_find_name(c, LABEL_METRIC_NAME, &name);
-    for (idx_t row = 0; row < rows.n; row++) {
-        bool repeats = text_repeats(&rows, row);
-        if (repeats && rows.ids[row] == rows.ids[row - 1]) {
-            out[row] = out[row - 1];
-            continue;
-        }
-        const struct known_series *series = series_of_row(c, &rows, row);
-        if (!repeats && !is_out(&rows, row))
-            known = named && catalogue_find_value(c, name, text_of_row(&rows, row), &value);
-        out[row] = series && known && has_value(series, value);
-    }
-    pthread_rwlock_unlock(&c->lock);
-}
-
 static void labels_of(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
 {
     const struct series_functions *functions = duckdb_scalar_function_get_extra_info(info);
@@ -320,13 +390,17 @@ static enum status register_table(struct connection *connection, const char *nam
     return registered == DuckDBSuccess ? OK : error_set(reterr, E_STORE, "the storage engine refuses %s", name);
 }
 
+/* bind: NULL if there is nothing to do */
 static enum status register_scalar(struct connection *connection, const char *name, const char *parameters,
-                                   const char *result, duckdb_scalar_function_t function,
-                                   const struct series_functions *functions, struct error *reterr)
+                                   const char *result, duckdb_scalar_function_bind_t bind,
+                                   duckdb_scalar_function_t function, const struct series_functions *functions,
+                                   struct error *reterr)
 {
     duckdb_scalar_function scalar = function_scalar_new(name, parameters, result);
     duckdb_scalar_function_set_extra_info(scalar, (void *)functions, NULL);
     duckdb_scalar_function_set_function(scalar, function);
+    if (bind)
+        duckdb_scalar_function_set_bind(scalar, bind);
     duckdb_state registered = duckdb_register_scalar_function(connection->handle, scalar);
     duckdb_destroy_scalar_function(&scalar);
     return registered == DuckDBSuccess ? OK : error_set(reterr, E_STORE, "the storage engine refuses %s", name);
@@ -339,12 +413,13 @@ enum status functions_register_series(const struct series_functions *functions, 
     if (status == OK)
         status = register_table(connection, "series_named", "s", bind_name, functions, reterr);
     if (status == OK)
-        status = register_scalar(connection, "is_series_named", "us", "b", on_is_series_named, functions, reterr);
+        status = register_scalar(connection, "is_series_named", "us", "b", bind_is_named, on_is_series_named, functions,
+                                 reterr);
     if (status == OK)
-        status = register_scalar(connection, "metric_of", "u", "s", on_metric_of, functions, reterr);
+        status = register_scalar(connection, "metric_of", "u", "s", NULL, on_metric_of, functions, reterr);
     if (status == OK)
-        status = register_scalar(connection, "label_of", "us", "s", on_label_of, functions, reterr);
+        status = register_scalar(connection, "label_of", "us", "s", NULL, on_label_of, functions, reterr);
     if (status == OK)
-        status = register_scalar(connection, "labels_of", "u", "M", on_labels_of, functions, reterr);
+        status = register_scalar(connection, "labels_of", "u", "M", NULL, on_labels_of, functions, reterr);
     return status;
 }

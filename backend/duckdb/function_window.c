@@ -3,7 +3,8 @@
  * A row is a run: two lists, times and values, that hold every sample its series has between the run's first and last.
  * So the windows that lie between those are known as soon as the run is seen: they are evaluated at once, over the
  * engine's own vector, and of the samples only those near the ends are kept, which windows reaching beyond the run will
- * want. What a state holds is thus bounded by its results and by a window's samples per run, not by all samples.
+ * want; not all of those either where the function sees of a window no more than its ends (window_run.h). What a state
+ * holds is thus bounded by its results and by a window's samples per run, not by all samples.
  *
  * The windows between runs are evaluated at the end, over the kept samples of all runs: states of any partition merge
  * by joining their lists, and nothing depends on the order in which runs come. A run's promise is checked then: kept
@@ -23,9 +24,8 @@
 
 #include "backend/duckdb/functions.h"
 #include "backend/duckdb/stored_value.h"
-#include "backend/duckdb/window_piece.h"
+#include "backend/duckdb/window_run.h"
 #include "backend/kernels/bits.h"
-#include "backend/kernels/thin.h"
 #include "base/assert.h"
 #include "base/float_text.h"
 
@@ -34,7 +34,6 @@
 #define PIECE_FIRST    32u   /* samples in a state's first piece of collected ones */
 #define PIECE_MAX      4096u /* and in the largest; each is twice as long as the one before */
 #define PREFETCH_AHEAD 4u
-#define KEPT_MAX       8192u /* samples at a run's end that may be thinned; a multiple of 64 */
 
 struct window_state {
     struct piece *head, *tail;
@@ -153,205 +152,39 @@ static bool state_collect(duckdb_function_info info, struct window_state *state,
 
 /* --- runs whose windows are evaluated at once --- */
 
-static size_t first_at_or_after(const int64_t *time_ms, size_t n, int64_t at_ms)
-{
-    size_t low = 0, high = n;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (time_ms[middle] < at_ms)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static size_t first_after(const int64_t *time_ms, size_t n, int64_t at_ms)
-{
-    return at_ms == INT64_MAX ? n : first_at_or_after(time_ms, n, at_ms + 1);
-}
-
-static int64_t divide_down(int64_t a, int64_t b)
-{
-    return a / b - (a % b < 0);
-}
-
-static int64_t clamp(int64_t x, int64_t low, int64_t high)
-{
-    return x < low ? low : x > high ? high : x;
-}
-
-/* Which windows of the grid meet a run, and which of them it holds whole. All are half-open ranges of steps. */
-struct reach {
-    int64_t meets, meets_end;
-    int64_t whole, whole_end; /* empty: both are meets_end */
-};
-
-static struct reach reach_of(const struct window_grid *grid, int64_t first_ms, int64_t last_ms)
-{
-    int64_t step = grid->step_ms, steps = grid->steps, open = grid->closed ? 0 : 1;
-    int64_t end_ms = grid->start_ms + step * (steps - 1);
-    /* Beyond these the answer stays the same; between them no sum overflows. */
-    int64_t first = clamp(first_ms, grid->start_ms - grid->window_ms - 1, end_ms + 1) - grid->start_ms;
-    int64_t last = clamp(last_ms, grid->start_ms - grid->window_ms - 1, end_ms + 1) - grid->start_ms;
-    struct reach reach = {
-        .meets = clamp(-divide_down(-first, step), 0, steps),
-        .meets_end = clamp(divide_down(last + grid->window_ms, step) + 1, 0, steps),
-        .whole = clamp(-divide_down(-(first + grid->window_ms - open), step), 0, steps),
-        .whole_end = clamp(divide_down(last, step) + 1, 0, steps),
-    };
-    if (reach.whole >= reach.whole_end)
-        reach.whole = reach.whole_end = reach.meets_end;
-    return reach;
-}
-
-/* Holds whole are those windows that lie in the span of `whole`, as far as the run meets them. */
-static void reach_narrow(struct reach *reach, struct reach whole)
-{
-    reach->whole = clamp(whole.whole, reach->meets, reach->meets_end);
-    reach->whole_end = clamp(whole.whole_end, reach->meets, reach->meets_end);
-    if (reach->whole >= reach->whole_end)
-        reach->whole = reach->whole_end = reach->meets_end;
-}
-
-static int64_t window_end(const struct window_grid *grid, int64_t step)
-{
-    return grid->start_ms + step * grid->step_ms;
-}
-
-/* A run, and what is kept of it: windows of `reach` are evaluated at once, the samples [0, head) and [tail, n) are for
- * those of the grid that are not. */
-struct taken {
-    struct samples run;
-    struct reach reach;
-    size_t head, tail;
-    struct time_span whole_in;
-    /* Of a thinned run only these are kept, for functions that see no others. */
-    bool thinned;
-    size_t head_n, tail_n;
-    uint64_t head_kept[KEPT_MAX / 64], tail_kept[KEPT_MAX / 64];
-};
-
-/* Cuts away what no window meets. False: nothing is left. Windows are evaluated now if their results take less room
- * than the samples that then need not be kept. */
-static bool taken_cut(struct taken *t, const struct window_grid *grid)
-{
-    struct samples run = t->run;
-    struct reach *reach = &t->reach;
-    size_t begin = first_at_or_after(run.time_ms, run.n, window_end(grid, reach->meets) - grid->window_ms);
-    size_t end = first_at_or_after(run.time_ms, run.n, window_end(grid, reach->meets_end - 1) + 1);
-    run = (struct samples){run.time_ms + begin, run.value + begin, end - begin, run.weight ? run.weight + begin : NULL};
-    size_t head = 0, tail = run.n, steps = (size_t)(reach->whole_end - reach->whole);
-    if (reach->whole > reach->meets)
-        head = first_at_or_after(run.time_ms, run.n, window_end(grid, reach->whole - 1) + 1);
-    if (reach->whole_end < reach->meets_end)
-        tail = first_at_or_after(run.time_ms, run.n, window_end(grid, reach->whole_end) - grid->window_ms);
-    if (tail <= head || (tail - head) * 2 < steps + bits_words(steps)) {
-        reach->whole = reach->whole_end = reach->meets_end;
-        head = tail = run.n;
-    }
-    t->run = run;
-    t->head = head;
-    t->tail = tail;
-    return run.n > 0 || reach->whole < reach->whole_end;
-}
-
-/* What the windows [from, to) of the grid see of the samples [first, first + n), into `kept`. */
-static size_t thin_part(const struct window_kernel *kernel, const struct window_grid *grid, const struct samples *run,
-                        size_t first, size_t n, int64_t from, int64_t to, uint64_t *kept)
-{
-    struct window_grid part = *grid;
-    part.start_ms = window_end(grid, from);
-    part.steps = (uint32_t)(to - from);
-    return thin_to_windows(kernel, &part, &(struct samples){run->time_ms + first, run->value + first, n, NULL}, kept);
-}
-
-/* Keeps fewer samples where that takes less room: with weights, each takes a third more. */
-static void taken_thin(struct taken *t, const struct window_kernel *kernel, const struct window_grid *grid)
-{
-    size_t tail_n = t->run.n - t->tail;
-    if (!kernel->sees_ends || t->run.weight || t->head > KEPT_MAX || tail_n > KEPT_MAX)
-        return;
-    const struct reach *reach = &t->reach;
-    t->head_n = thin_part(kernel, grid, &t->run, 0, t->head, reach->meets, reach->whole, t->head_kept);
-    t->tail_n = thin_part(kernel, grid, &t->run, t->tail, tail_n, reach->whole_end, reach->meets_end, t->tail_kept);
-    t->thinned = (t->head_n + t->tail_n) * 4 < (t->head + tail_n) * 3;
-}
-
-/* Of the samples [from, to), those whose time lies in the span. */
-static uint32_t count_inside(const struct samples *run, size_t from, size_t to, struct time_span span)
-{
-    size_t first = first_at_or_after(run->time_ms + from, to - from, span.min_ms);
-    return (uint32_t)(first_after(run->time_ms + from, to - from, span.max_ms) - first);
-}
-
-/* A piece with the samples that are kept, and room for the windows evaluated; NULL after setting an error. */
-static struct piece *taken_keep(duckdb_function_info info, struct window_state *state, const struct taken *t)
-{
-    const struct samples *run = &t->run;
-    struct piece_shape shape = piece_shape_of_ends(run, t->head, t->tail);
-    shape.steps = (uint32_t)(t->reach.whole_end - t->reach.whole);
-    if (t->thinned) {
-        shape.capacity = (uint32_t)(t->head_n + t->tail_n);
-        shape.weighted = true;
-    }
-    struct piece *piece = piece_new(info, state, shape);
-    if (!piece)
-        return NULL;
-    state->tail_grows = false;
-    if (t->thinned) {
-        piece->inside_n = (uint32_t)piece_add_kept(piece, run, 0, t->head, t->head_kept);
-        piece->inside_n += (uint32_t)piece_add_kept(piece, run, t->tail, run->n - t->tail, t->tail_kept);
-    } else {
-        piece_add(piece, run, 0, t->head);
-        piece_add(piece, run, t->tail, run->n - t->tail);
-        piece->inside_n = count_inside(run, 0, t->head, t->whole_in) + count_inside(run, t->tail, run->n, t->whole_in);
-    }
-    state->n += piece->n;
-    piece->promises = t->thinned || shape.steps > 0;
-    piece->first_ms = t->whole_in.min_ms;
-    piece->last_ms = t->whole_in.max_ms;
-    piece->step = (uint32_t)(shape.steps > 0 ? t->reach.whole : t->reach.meets);
-    return piece;
-}
-
 /* The windows that a run holds whole, into its piece. */
 static bool taken_evaluate(duckdb_function_info info, const struct window_kernel *kernel,
-                           const struct window_state *state, const struct taken *t, struct piece *piece)
+                           const struct window_state *state, const struct taken *taken, struct piece *piece)
 {
     struct window_grid whole = state->grid;
     struct window_parameters parameters = state->parameters;
-    whole.start_ms = window_end(&state->grid, t->reach.whole);
+    size_t n = taken->run.n;
+    whole.start_ms = window_end(&state->grid, taken->reach.whole);
     whole.steps = piece->shape.steps;
-    parameters.scratch = kernel->ranks ? malloc(t->run.n * sizeof *parameters.scratch) : NULL;
+    parameters.scratch = kernel->ranks ? malloc(n * sizeof *parameters.scratch) : NULL;
     if (kernel->ranks && !parameters.scratch) {
-        function_refuse_size(info, state->budget, t->run.n * sizeof *parameters.scratch);
+        function_refuse_size(info, state->budget, n * sizeof *parameters.scratch);
         return false;
     }
-    kernel->run(&whole, &parameters, &t->run, piece_results(piece), piece_present(piece));
+    kernel->run(&whole, &parameters, &taken->run, piece_results(piece), piece_present(piece));
     free(parameters.scratch);
     return true;
 }
 
-/* Takes a run in ascending order, which has all samples of its series in a span of time; markers are out if the kernel
- * sees none. */
+/* Takes a run as run_take wants it. */
 static bool state_take(duckdb_function_info info, const struct window_kernel *kernel, struct window_state *state,
                        struct samples run, struct time_span whole_in)
 {
-    const struct window_grid *grid = &state->grid;
-    struct taken t; /* not all zeroed: the marks are many */
-    t.reach = reach_of(grid, run.time_ms[0], run.time_ms[run.n - 1]);
-    if (t.reach.meets >= t.reach.meets_end)
+    struct taken taken;
+    if (!run_take(kernel, &state->grid, run, whole_in, &taken))
         return true;
-    reach_narrow(&t.reach, reach_of(grid, whole_in.min_ms, whole_in.max_ms));
-    t.run = run;
-    t.whole_in = whole_in;
-    t.thinned = false;
-    if (!taken_cut(&t, grid))
-        return true;
-    taken_thin(&t, kernel, grid);
-    struct piece *piece = taken_keep(info, state, &t);
-    return piece && (piece->shape.steps == 0 || taken_evaluate(info, kernel, state, &t, piece));
+    struct piece *piece = piece_new(info, state, taken_shape(&taken));
+    if (!piece)
+        return false;
+    state->tail_grows = false;
+    taken_fill(&taken, piece);
+    state->n += piece->n;
+    return piece->shape.steps == 0 || taken_evaluate(info, kernel, state, &taken, piece);
 }
 
 /* --- rows --- */

@@ -441,12 +441,14 @@ enum status store_raw_next(struct raw_cursor *c, struct raw_block *ret_block, st
         *ret_block = (struct raw_block){.samples_n = 0};
         return OK;
     }
-    if (c->in_chunks)
-        return give_chunks(c, ret_block, reterr);
-    status = need_histograms(c, reterr);
-    if (status == OK)
-        status = need_samples(c, reterr);
-    return status == OK ? give(c, ret_block, reterr) : status;
+    if (c->in_chunks) {
+        status = give_chunks(c, ret_block, reterr);
+    } else {
+        status = need_histograms(c, reterr);
+        status = status == OK ? need_samples(c, reterr) : status;
+        status = status == OK ? give(c, ret_block, reterr) : status;
+    }
+    return status == E_INTERNAL ? engine_contradicts(c->connection, reterr) : status; /* other rows than counted */
 }
 
 void store_raw_close(struct raw_cursor *c)

@@ -98,17 +98,25 @@ static void test_series_by_number(void **state)
                                  "SELECT label_of(series, 'i') AS i, [1e0 * count(*)] FROM runs_of('other') GROUP BY i",
                                  1, false, false, "i"),
                         "i=1: 1\n");
-    /* Numbers and names that change from row to row, that nothing has, and none. */
+    /* Numbers and labels that change from row to row, that nothing has, and none. */
+    assert_string_equal(run_text(f,
+                                 "SELECT n, [is_series_named(s, 'o' || 'ther')::DOUBLE, len(label_of(s, l))] FROM "
+                                 "(SELECT n, s::UINTEGER AS s, l FROM (VALUES ('a', 9, 'i'), ('b', 0, 'i'), "
+                                 "('c', 1, '__name__'), ('d', 1, '__name__'), ('e', 1, 'a label nobody has'), "
+                                 "('f', 2, 'i'), ('g', NULL, 'i'), ('h', 2, NULL), ('i', 1, 'i'), "
+                                 "('j', 4294967295, 'i')) t(n, s, l))",
+                                 2, false, false, "n"),
+                        "n=a: 0 0\nn=b: 0 1\nn=c: 1 5\nn=d: 1 5\nn=e: 1 0\nn=f: 0 1\nn=g: 0 0\nn=h: 0 0\nn=i: 1 "
+                        "1\nn=j: 0 0\n");
     assert_string_equal(
-        run_text(f,
-                 "SELECT n, [is_series_named(s::UINTEGER, m)::DOUBLE, len(label_of(s::UINTEGER, l))] FROM (VALUES "
-                 "('a', 9, 'm', 'i'), ('b', 0, 'm', 'i'), ('c', 0, 'other', '__name__'), "
-                 "('d', 1, 'other', '__name__'), ('e', 1, 'a metric nobody has', 'a label nobody has'), "
-                 "('f', 2, 'm', 'i'), ('g', NULL, 'm', 'i'), ('h', 2, NULL, 'i'), ('i', 2, 'm', NULL), "
-                 "('j', 1, 'm', 'i'), ('k', 2, 'm', 'i')) t(n, s, m, l)",
-                 2, false, false, "n"),
-        "n=a: 0 0\nn=b: 1 1\nn=c: 0 1\nn=d: 1 5\nn=e: 0 0\nn=f: 1 1\nn=g: 0 0\nn=h: 0 1\nn=i: 1 "
-        "0\nn=j: 0 1\nn=k: 1 1\n");
+        run_text(f, "SELECT [1e0 * count(*)] FROM recent WHERE is_series_named(series, 'nobody')", 1, false, false, ""),
+        ": 0\n");
+    struct error error;
+    assert_int_equal(run_error(f,
+                               "SELECT [1e0 * count(*)] FROM recent WHERE is_series_named(series, metric_of(series))",
+                               1, "", 1000, &error),
+                     E_STORE);
+    assert_non_null(strstr(error.message, "constant"));
 }
 
 static void test_equal_label_sets_are_promql_s_error(void **state)

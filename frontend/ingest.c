@@ -358,7 +358,7 @@ static size_t take(struct ingest *ingest, struct ingest_job **group, size_t *ret
 static void *committer(void *arg)
 {
     struct ingest *ingest = arg;
-    priority_step_behind();
+    priority_step_behind(PRIORITY_WRITES);
     struct ingest_job *group[GROUP_REQUESTS_MAX];
     size_t bytes, n;
     while ((n = take(ingest, group, &bytes)))

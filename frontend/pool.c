@@ -44,7 +44,7 @@ static void *worker(void *arg)
 {
     struct pool *pool = arg;
     if (pool->steps_behind)
-        priority_step_behind();
+        priority_step_behind(PRIORITY_WRITES);
     pthread_mutex_lock(&pool->lock);
     for (;;) {
         while (!pool->first && !pool->ending)

@@ -2,11 +2,9 @@
  * series' samples of a partition are one row.
  *
  * A thread of its own looks after it: it moves all rows once there are many or nothing comes in, and rows of partitions
- * that are over soon after they are. One move is one transaction: it makes new chunks of the rows and of the chunks
- * that the same series have in the same partitions, and deletes exactly those rows and chunks. What it may take are the
- * rows of batches that were committed before it began, whatever else it may see (schema.h); that its chunks are there
- * is told by the table moved, in the same transaction. So a crash leaves the state before or after, a failed move is
- * simply tried again later, readers see one or the other, and a series never has two chunks in a partition.
+ * that are over soon after they are. One move is one transaction (move.h). So a crash leaves the state before or after,
+ * a failed move is simply tried again later, readers see one or the other, and a series never has two chunks in a
+ * partition.
  *
  * Appends never wait for a move, but for those with late samples, which change chunks too (late.c): the engine lets
  * both write side by side, and rows that come during it stay recent. After the last move of a round the file is
@@ -17,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backend/duckdb/move.h"
 #include "backend/duckdb/partition.h"
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
@@ -40,18 +39,6 @@
 
 /* Bytes that a row moved may need on the disk before the old ones are given back: in its chunk, and in the log. */
 #define MOVED_ROW_BYTES 32
-
-/* Whole partitions. */
-struct partitions {
-    int64_t first, last;
-    uint64_t batch;  /* rows of it and of batches before */
-    uint64_t rows_n; /* in recent; 0: nothing to move */
-};
-
-static struct time_span span_of(const struct partitions *p)
-{
-    return partitions_span(p->first, p->last);
-}
 
 /* The oldest partitions that recent has rows of, up to number `last` and to MOVE_SAMPLES rows, of ret_chosen's batches.
  */
@@ -92,47 +79,22 @@ static enum status choose(struct compactor *c, int64_t last, struct partitions *
     return status;
 }
 
-/* The condition on rows of recent to be moved. */
-static void write_taken(struct sql *sql, const struct partitions *p)
-{
-    sql_between(sql, "ts", span_of(p));
-    sql_words(sql, " AND ");
-    schema_within(sql, p->batch);
-}
-
-/* The new rows as runs, then each behind the chunk that it continues: rows of recent are later than the chunk of their
- * series and partition, since append joins the samples that would not be to the chunk at once (late.c). */
-static void write_fresh_chunks(struct sql *sql, const struct partitions *p)
-{
-    struct time_span span = span_of(p);
-    sql_words(sql, "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS " AS WITH fresh AS MATERIALIZED (");
-    schema_recent_runs(sql, span, p->batch);
-    sql_words(sql, "), old AS (SELECT series, ");
-    partition_write(sql, "tmin");
-    sql_words(sql, " AS part, tmin, ts, value FROM chunks WHERE ");
-    sql_between(sql, "tmin", span);
-    sql_words(sql, ") SELECT metric, series, coalesce(old.tmin, fresh.tmin) AS tmin, fresh.tmax AS tmax, "
-                   "coalesce(len(old.ts), 0) + len(fresh.ts) AS n, list_concat(old.ts, fresh.ts) AS ts, "
-                   "list_concat(old.value, fresh.value) AS value, old.tmin AS replaces "
-                   "FROM fresh LEFT JOIN old USING (series, part) JOIN series USING (series)");
-}
-
 enum status chunks_replace(struct connection *connection, struct time_span partitions, struct cancel *cancel,
                            struct error *reterr)
 {
     static const char *const STATEMENTS[] = {
         SCHEMA_NEXT_MOVE,
-        "DROP TABLE temp.main." FRESH_CHUNKS,
+        "DROP TABLE " FRESH_CHUNKS_TABLE,
     };
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "DELETE FROM stored_chunks AS old USING temp.main." FRESH_CHUNKS " AS fresh WHERE ");
+    sql_words(&sql, "DELETE FROM stored_chunks AS old USING " FRESH_CHUNKS_TABLE " AS fresh WHERE ");
     sql_between(&sql, "old.tmin", partitions);
     sql_words(&sql, " AND fresh.series = old.series AND fresh.replaces = old.tmin");
     enum status status = engine_alter(connection, &sql, cancel, NULL, reterr);
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "INSERT INTO stored_chunks SELECT md5_number_lower(metric) AS metric_key, metric, series, tmin, "
-                    "tmax, n, ts, value, (SELECT move + 1 FROM moved) FROM temp.main." FRESH_CHUNKS " ORDER BY ");
+                    "tmax, n, ts, value, (SELECT move + 1 FROM moved) FROM " FRESH_CHUNKS_TABLE " ORDER BY ");
     partition_write(&sql, "tmin");
     sql_words(&sql, ", metric_key, series");
     if (status == OK)
@@ -144,36 +106,15 @@ enum status chunks_replace(struct connection *connection, struct time_span parti
     return status;
 }
 
-/* *ret_rows_n: rows that left recent. */
-static enum status move_in_transaction(struct compactor *c, const struct rollups *rollups, const struct partitions *p,
-                                       uint64_t *ret_rows_n, struct error *reterr)
-{
-    struct sql sql;
-    sql_init(&sql, SQL_BYTES_MAX);
-    write_fresh_chunks(&sql, p);
-    enum status status = engine_alter(c->connection, &sql, &c->cancel, NULL, reterr);
-    sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "DELETE FROM recent WHERE ");
-    write_taken(&sql, p);
-    if (status == OK)
-        status = engine_alter(c->connection, &sql, &c->cancel, ret_rows_n, reterr);
-    else
-        sql_release(&sql);
-    if (status == OK)
-        status = rollup_follow(rollups, c->connection, span_of(p), &c->cancel, reterr);
-    return status == OK ? chunks_replace(c->connection, span_of(p), &c->cancel, reterr) : status;
-}
-
 static enum status move(struct duckdb_store *store, const struct partitions *chosen, struct error *reterr)
 {
     struct compactor *c = &store->compactor;
-    uint64_t rows_n = 0;
     enum status status = engine_begin(c->connection, reterr);
     if (status == OK)
-        status = engine_end(c->connection, move_in_transaction(c, &store->rollups, chosen, &rows_n, reterr), reterr);
+        status = engine_end(c->connection, move_rows(store, chosen, reterr), reterr);
     if (status != OK)
         return status;
-    atomic_fetch_sub_explicit(&c->recent_n, rows_n, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&c->recent_n, chosen->rows_n, memory_order_relaxed);
     atomic_fetch_add_explicit(&c->moves_n, 1, memory_order_relaxed);
     return OK;
 }
@@ -198,6 +139,29 @@ void compactor_wait(struct duckdb_store *store)
     atomic_fetch_add(&c->waiting_n, 1);
     pthread_mutex_lock(&c->running);
     atomic_fetch_sub(&c->waiting_n, 1);
+}
+
+static uint64_t rows_wanted(const struct compactor *c, uint64_t series_n)
+{
+    if (c->rows)
+        return c->rows;
+    return series_n * RECENT_PER_SERIES > RECENT_ROWS ? series_n * RECENT_PER_SERIES : RECENT_ROWS;
+}
+
+/* While recent has no more than so many times what starts a move. */
+#define ASIDE_ROWS   3
+#define ASIDE_MS     INT64_C(100)
+#define ASIDE_NAP_US 500
+
+void compactor_step_aside(struct duckdb_store *store)
+{
+    struct compactor *c = &store->compactor;
+    uint64_t most = ASIDE_ROWS * rows_wanted(c, writer_totals(&store->writer).series_n);
+    int64_t until_ms = monotonic_ms() + ASIDE_MS;
+    while (engine_is_asked(&store->engine) && atomic_load(&c->waiting_n) == 0 &&
+           atomic_load_explicit(&c->recent_n, memory_order_relaxed) < most && cancel_check(&c->cancel, NULL) == OK &&
+           monotonic_ms() < until_ms)
+        usleep(ASIDE_NAP_US);
 }
 
 /* Before a round, so that who waits does not do so for several. */
@@ -238,8 +202,10 @@ static enum status compact_until(struct duckdb_store *store, int64_t last, bool 
         moved = true;
         more = atomic_load(&c->waiting_n) > 0;
     }
-    if (moved)
+    if (moved) {
+        compactor_step_aside(store);
         compactor_checkpoint(store);
+    }
     if (status != OK)
         look_after_failure(store);
     pthread_mutex_unlock(&c->running);
@@ -275,13 +241,6 @@ enum status compactor_run(struct duckdb_store *store, struct error *reterr)
 }
 
 /* --- when --- */
-
-static uint64_t rows_wanted(const struct compactor *c, uint64_t series_n)
-{
-    if (c->rows)
-        return c->rows;
-    return series_n * RECENT_PER_SERIES > RECENT_ROWS ? series_n * RECENT_PER_SERIES : RECENT_ROWS;
-}
 
 static bool has_many(struct duckdb_store *store)
 {
@@ -365,7 +324,7 @@ static void *work(void *arg)
 {
     struct duckdb_store *store = arg;
     struct compactor *c = &store->compactor;
-    priority_step_behind();
+    priority_step_behind(PRIORITY_TIDIES);
     pthread_mutex_lock(&c->lock);
     while (!c->stop) {
         pthread_mutex_unlock(&c->lock);

@@ -83,7 +83,7 @@ static enum status cut_ends(struct removal *r, struct time_span span, struct err
     if (status == OK)
         status = rollup_cut(r->connection, REMOVAL_DOOMED, span, r->cancel, reterr);
     if (status == OK)
-        status = rollup_follow(&r->store->rollups, r->connection, partitions, r->cancel, reterr);
+        status = rollup_follow(&r->store->rollups, r->connection, FRESH_CHUNKS_TABLE, partitions, r->cancel, reterr);
     return status == OK ? chunks_replace(r->connection, partitions, r->cancel, reterr) : status;
 }
 

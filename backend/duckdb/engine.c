@@ -359,6 +359,11 @@ void engine_release(struct engine *engine, struct connection *connection)
         budget_sweep(&engine->budget, sweep_to);
 }
 
+bool engine_is_asked(const struct engine *engine)
+{
+    return atomic_load_explicit(&engine->out_n, memory_order_relaxed) > 0;
+}
+
 /* --- opening again --- */
 
 void engine_shut(struct engine *engine)

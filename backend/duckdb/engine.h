@@ -76,7 +76,8 @@ struct engine {
     pthread_cond_t freed; /* a connection came back, a waiter's query was cancelled, or the engine serves again */
     struct connection *idle;
     struct connection *all; /* those out of the pool as well */
-    unsigned open_n, open_max, out_n;
+    unsigned open_n, open_max;
+    _Atomic unsigned out_n;          /* of the pool; changed under the lock */
     bool shut;                       /* no connection is given out */
     uint64_t forgotten_to, swept_to; /* epochs of the budget: what the engine may have forgotten, what is swept */
 
@@ -108,6 +109,9 @@ void engine_serve(struct engine *engine, bool works);
 MUST_USE enum status engine_acquire(struct engine *engine, struct cancel *cancel, struct connection **ret_connection,
                                     struct error *reterr);
 void engine_release(struct engine *engine, struct connection *connection); /* NULL is fine */
+
+/* Whether a connection of the pool is out: somebody reads. Any thread, at any time. */
+bool engine_is_asked(const struct engine *engine);
 
 /* A connection outside the pool, for the backend's own use; closed with engine_disconnect (NULL is fine). */
 MUST_USE enum status engine_connect(struct engine *engine, struct connection **ret_connection, struct error *reterr);

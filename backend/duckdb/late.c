@@ -282,6 +282,6 @@ enum status late_join(struct writer *w, struct error *reterr)
         status = engine_execute(w->connection, strbuf_view(&sql.text).ptr, reterr);
     sql_release(&sql);
     if (status == OK)
-        status = rollup_follow(w->rollups, w->connection, span, NULL, reterr);
+        status = rollup_follow(w->rollups, w->connection, FRESH_CHUNKS_TABLE, span, NULL, reterr);
     return status == OK ? chunks_replace(w->connection, span, NULL, reterr) : status;
 }

@@ -539,8 +539,8 @@ static enum status put(const struct rollups *rollups, const struct rolled *rolle
     return status == OK ? replace(connection, cancel, reterr) : status;
 }
 
-enum status rollup_follow(const struct rollups *rollups, struct connection *connection, struct time_span partitions,
-                          struct cancel *cancel, struct error *reterr)
+enum status rollup_follow(const struct rollups *rollups, struct connection *connection, const char *source,
+                          struct time_span partitions, struct cancel *cancel, struct error *reterr)
 {
     struct rolled rolled;
     enum status status = rolled_get(connection, &rolled, reterr);
@@ -548,7 +548,7 @@ enum status rollup_follow(const struct rollups *rollups, struct connection *conn
         return status;
     if (partitions.max_ms >= rolled.until_ms)
         partitions.max_ms = rolled.until_ms - 1;
-    return put(rollups, &rolled, connection, "temp.main." FRESH_CHUNKS, partitions, cancel, reterr);
+    return put(rollups, &rolled, connection, source, partitions, cancel, reterr);
 }
 
 /* FRESH_ROLLUPS of the rows that lose what lies in the span. */

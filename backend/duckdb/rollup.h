@@ -53,9 +53,10 @@ struct rollups {
 MUST_USE enum status rollup_init(struct duckdb_store *store, const struct rollup_settings *settings,
                                  struct error *reterr);
 
-/* Before chunks_replace: the rollups of the chunks in FRESH_CHUNKS, whose partitions lie in the span. Their series are
- * committed. */
-MUST_USE enum status rollup_follow(const struct rollups *rollups, struct connection *connection,
+/* Chunks take the place of others, and count once `moved` is counted up after this: makes the rollups of those that a
+ * source has, a table or a query with the columns metric, series, tmin, ts and value. Their partitions lie in the span,
+ * their series are committed. */
+MUST_USE enum status rollup_follow(const struct rollups *rollups, struct connection *connection, const char *source,
                                    struct time_span partitions, struct cancel *cancel, struct error *reterr);
 
 /* Chunks are about to be stored, of partitions from min_ms on, and of series that are not committed: what is made of

@@ -97,7 +97,8 @@ struct compactor {
     _Atomic uint64_t recent_n, moves_n, failures_n;
 };
 
-#define FRESH_CHUNKS "fresh_chunks" /* temporary: chunks about to be stored */
+#define FRESH_CHUNKS       "fresh_chunks" /* temporary: chunks about to be stored */
+#define FRESH_CHUNKS_TABLE "temp.main." FRESH_CHUNKS
 
 /* Which samples are kept, and what was done about the others (retention.c). */
 struct retention_state {
@@ -182,6 +183,9 @@ void compactor_appended(struct duckdb_store *store, uint64_t rows_n); /* committ
 void compactor_wait(struct duckdb_store *store); /* takes `running`, after the move under way at the latest */
 /* Moves everything and makes its rollups, now. */
 MUST_USE enum status compactor_run(struct duckdb_store *store, struct error *reterr);
+/* Between the steps of a move: lets what is being read go first, for a moment, unless recent piles up or an append
+ * waits for the move. */
+void compactor_step_aside(struct duckdb_store *store);
 MUST_USE enum status compactor_recount(struct compactor *compactor,
                                        struct error *reterr); /* recent_n; holding running */
 

@@ -148,17 +148,19 @@ static uint64_t rows_wanted(const struct compactor *c, uint64_t series_n)
     return series_n * RECENT_PER_SERIES > RECENT_ROWS ? series_n * RECENT_PER_SERIES : RECENT_ROWS;
 }
 
-/* While recent has no more than so many times what starts a move. */
-#define ASIDE_ROWS   3
-#define ASIDE_MS     INT64_C(100)
-#define ASIDE_NAP_US 500
+/* How long it steps aside at most, and for whom: those who read, and those who did a moment ago, for they come back.
+ * Not when recent has more than so many times what starts a move. */
+#define ASIDE_MS      INT64_C(500)
+#define ASIDE_BACK_US INT64_C(20000)
+#define ASIDE_NAP_US  500
+#define ASIDE_ROWS    3
 
 void compactor_step_aside(struct duckdb_store *store)
 {
     struct compactor *c = &store->compactor;
     uint64_t most = ASIDE_ROWS * rows_wanted(c, writer_totals(&store->writer).series_n);
     int64_t until_ms = monotonic_ms() + ASIDE_MS;
-    while (engine_is_asked(&store->engine) && atomic_load(&c->waiting_n) == 0 &&
+    while (engine_is_asked(&store->engine, ASIDE_BACK_US) && atomic_load(&c->waiting_n) == 0 &&
            atomic_load_explicit(&c->recent_n, memory_order_relaxed) < most && cancel_check(&c->cancel, NULL) == OK &&
            monotonic_ms() < until_ms)
         usleep(ASIDE_NAP_US);

@@ -352,6 +352,7 @@ void engine_release(struct engine *engine, struct connection *connection)
     connection->next = engine->idle;
     engine->idle = connection;
     engine->out_n--;
+    atomic_store_explicit(&engine->back_us, engine_clock_us(), memory_order_relaxed);
     pthread_cond_broadcast(&engine->freed); /* a waiter, and engine_shut */
     pthread_mutex_unlock(&engine->lock);
     ENGINE_TAKES();
@@ -359,9 +360,10 @@ void engine_release(struct engine *engine, struct connection *connection)
         budget_sweep(&engine->budget, sweep_to);
 }
 
-bool engine_is_asked(const struct engine *engine)
+bool engine_is_asked(const struct engine *engine, int64_t within_us)
 {
-    return atomic_load_explicit(&engine->out_n, memory_order_relaxed) > 0;
+    return atomic_load_explicit(&engine->out_n, memory_order_relaxed) > 0 ||
+           engine_clock_us() - atomic_load_explicit(&engine->back_us, memory_order_relaxed) < within_us;
 }
 
 /* --- opening again --- */

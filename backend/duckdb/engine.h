@@ -78,6 +78,7 @@ struct engine {
     struct connection *all; /* those out of the pool as well */
     unsigned open_n, open_max;
     _Atomic unsigned out_n;          /* of the pool; changed under the lock */
+    _Atomic int64_t back_us;         /* when the last one came back, by engine_clock_us */
     bool shut;                       /* no connection is given out */
     uint64_t forgotten_to, swept_to; /* epochs of the budget: what the engine may have forgotten, what is swept */
 
@@ -110,8 +111,8 @@ MUST_USE enum status engine_acquire(struct engine *engine, struct cancel *cancel
                                     struct error *reterr);
 void engine_release(struct engine *engine, struct connection *connection); /* NULL is fine */
 
-/* Whether a connection of the pool is out: somebody reads. Any thread, at any time. */
-bool engine_is_asked(const struct engine *engine);
+/* Whether a connection of the pool is out, or was not that long ago: somebody reads. Any thread, at any time. */
+bool engine_is_asked(const struct engine *engine, int64_t within_us);
 
 /* A connection outside the pool, for the backend's own use; closed with engine_disconnect (NULL is fine). */
 MUST_USE enum status engine_connect(struct engine *engine, struct connection **ret_connection, struct error *reterr);

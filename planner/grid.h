@@ -36,6 +36,8 @@ struct time_span {
     int64_t min_ms, max_ms;
 };
 
+#define EVER ((struct time_span){INT64_MIN, INT64_MAX})
+
 struct grid grid_instant(int64_t time_ms);
 
 /* End included only if on phase; no step when end < start. step_ms > 0. More than UINT32_MAX steps count as that many:

@@ -91,17 +91,23 @@ static bool names_ascend(const struct label *at, size_t n)
     return true;
 }
 
-bool labels_normalize(struct label *at, size_t *n, struct str *ret_twice)
+static bool sort_names(struct label *at, size_t n, struct str *ret_twice)
 {
-    if (!names_ascend(at, *n))
-        qsort(at, *n, sizeof *at, by_name);
-    size_t kept = 0;
-    for (size_t i = 0; i < *n; i++) {
-        if (i > 0 && str_eq(at[i].name, at[i - 1].name)) {
+    qsort(at, n, sizeof *at, by_name);
+    for (size_t i = 1; i < n; i++) {
+        if (str_eq(at[i].name, at[i - 1].name)) {
             *ret_twice = at[i].name;
             return false;
         }
     }
+    return true;
+}
+
+bool labels_normalize(struct label *at, size_t *n, struct str *ret_twice)
+{
+    if (!names_ascend(at, *n) && !sort_names(at, *n, ret_twice))
+        return false;
+    size_t kept = 0;
     for (size_t i = 0; i < *n; i++)
         if (at[i].value.len > 0)
             at[kept++] = at[i];

@@ -150,19 +150,20 @@ static uint64_t rows_wanted(const struct compactor *c, uint64_t series_n)
 
 /* How long it steps aside at most, and for whom: those who read, and those who did a moment ago, for they come back.
  * Not when recent has more than so many times what starts a move. */
-#define ASIDE_MS      INT64_C(500)
-#define ASIDE_BACK_US INT64_C(20000)
-#define ASIDE_NAP_US  500
-#define ASIDE_ROWS    3
+#define ASIDE_ROWS_MIN 100000 /* fewer are moved in a moment */
+#define ASIDE_MS       INT64_C(500)
+#define ASIDE_BACK_US  INT64_C(20000)
+#define ASIDE_NAP_US   500
+#define ASIDE_ROWS     3
 
-void compactor_step_aside(struct duckdb_store *store)
+void compactor_step_aside(struct duckdb_store *store, uint64_t rows_n)
 {
     struct compactor *c = &store->compactor;
     uint64_t most = ASIDE_ROWS * rows_wanted(c, writer_totals(&store->writer).series_n);
     int64_t until_ms = monotonic_ms() + ASIDE_MS;
-    while (engine_is_asked(&store->engine, ASIDE_BACK_US) && atomic_load(&c->waiting_n) == 0 &&
-           atomic_load_explicit(&c->recent_n, memory_order_relaxed) < most && cancel_check(&c->cancel, NULL) == OK &&
-           monotonic_ms() < until_ms)
+    while (rows_n >= ASIDE_ROWS_MIN && engine_is_asked(&store->engine, ASIDE_BACK_US) &&
+           atomic_load(&c->waiting_n) == 0 && atomic_load_explicit(&c->recent_n, memory_order_relaxed) < most &&
+           cancel_check(&c->cancel, NULL) == OK && monotonic_ms() < until_ms)
         usleep(ASIDE_NAP_US);
 }
 
@@ -190,7 +191,8 @@ static void look_after_failure(struct duckdb_store *store)
 static enum status compact_until(struct duckdb_store *store, int64_t last, bool *ret_more, struct error *reterr)
 {
     struct compactor *c = &store->compactor;
-    bool moved = false, more = false;
+    uint64_t moved_n = 0;
+    bool more = false;
     enum status status;
     let_others(c);
     pthread_mutex_lock(&c->running);
@@ -201,11 +203,11 @@ static enum status compact_until(struct duckdb_store *store, int64_t last, bool 
             status = move(store, &chosen, reterr);
         if (status != OK)
             break;
-        moved = true;
+        moved_n += chosen.rows_n;
         more = atomic_load(&c->waiting_n) > 0;
     }
-    if (moved) {
-        compactor_step_aside(store);
+    if (moved_n > 0) {
+        compactor_step_aside(store, moved_n);
         compactor_checkpoint(store);
     }
     if (status != OK)

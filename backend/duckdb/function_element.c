@@ -102,10 +102,7 @@ static uint32_t compute_row(const struct element_rows *rows, idx_t row, uint64_t
         element_clamp(&sides[0], &sides[1], &sides[2], steps, values, rows->present);
         break;
     }
-    uint32_t present_n = 0;
-    for (size_t word = 0; word < bits_words(steps); word++)
-        present_n += (uint32_t)__builtin_popcountll(rows->present[word]);
-    return present_n;
+    return (uint32_t)bits_count(rows->present, steps);
 }
 
 /* One block for all scratch: zeros, the result's bits, each operand's. */

@@ -17,8 +17,6 @@
 #include "base/assert.h"
 #include "planner/sql.h"
 
-static const struct time_span EVER = {INT64_MIN, INT64_MAX};
-
 /* --- series_matching, series_named --- */
 
 static struct str text_of(duckdb_value value)

@@ -603,9 +603,8 @@ static uint32_t evaluate(struct scratch *s, const struct window_kernel *kernel, 
         present_n += evaluate_part(s, kernel, state, samples, step, piece->step, values);
         memcpy(values + piece->step, piece_results(piece), steps * sizeof *values);
         bits_store(s->present, piece->step, piece_present(piece), steps);
-        for (size_t word = 0; word < bits_words(steps); word++)
-            present_n += (uint32_t)__builtin_popcountll(piece_present(piece)[word]);
-        step = piece->step + piece->shape.steps;
+        present_n += (uint32_t)bits_count(piece_present(piece), steps);
+        step = piece->step + steps;
     }
     return present_n + evaluate_part(s, kernel, state, samples, step, state->grid.steps, values);
 }

@@ -24,8 +24,10 @@
 #define NAMES_BYTES_MAX ((size_t)1 << 30)
 
 struct place {
+    int64_t partition;
     uint64_t at; /* its samples begin here: those of the old chunk, then those of recent */
     uint32_t series, metric;
+    uint32_t next;           /* the series' place in the next partition, after the last one its first */
     uint32_t old_n, fresh_n; /* as counted */
     uint32_t old_got_n, fresh_got_n;
 };
@@ -48,8 +50,7 @@ struct move {
     duckdb_data_chunk vector; /* NULL: none, or no more */
     idx_t row;                /* the next one in it */
 
-    /* The slice at hand: places of one partition. */
-    int64_t partition;
+    /* The slice at hand: its places, partition by partition. */
     struct place *places;
     size_t places_n, places_capacity;
     struct arena names;
@@ -57,7 +58,7 @@ struct move {
     size_t metrics_n, metrics_capacity;
     struct sample *samples;
     uint64_t samples_n, samples_capacity;
-    uint32_t *place_of; /* by number of series: its place + 1; 0: none in the slice */
+    uint32_t *place_of; /* by number of series: the place asked for last, + 1; 0: none in the slice */
     size_t place_of_n;
     struct sample *scratch;
     size_t scratch_n;
@@ -169,7 +170,7 @@ static bool add_metric(struct move *m)
     return metric.name.ptr;
 }
 
-static bool set_place_of(struct move *m, uint32_t series, uint32_t place)
+static bool make_place_of(struct move *m, uint32_t series)
 {
     if (series >= m->place_of_n) {
         size_t wanted = (size_t)series + series / 2 + 1024;
@@ -181,8 +182,17 @@ static bool set_place_of(struct move *m, uint32_t series, uint32_t place)
         m->place_of = grown;
         m->place_of_n = wanted;
     }
-    m->place_of[series] = place + 1;
     return true;
+}
+
+/* Behind the series' places of earlier partitions. */
+static void link_place(struct move *m, struct place *place)
+{
+    uint32_t number = (uint32_t)(place - m->places), last = m->place_of[place->series];
+    place->next = last ? m->places[last - 1].next : number;
+    if (last)
+        m->places[last - 1].next = number;
+    m->place_of[place->series] = number + 1;
 }
 
 /* The row at hand, of so many samples. */
@@ -190,10 +200,16 @@ static bool add_place(struct move *m, uint32_t fresh_n, uint32_t old_n)
 {
     uint32_t series = ((const uint32_t *)cells(m, 3))[m->row];
     if (!add_metric(m) || !grow((void **)&m->places, &m->places_capacity, m->places_n, sizeof *m->places) ||
-        !set_place_of(m, series, (uint32_t)m->places_n))
+        !make_place_of(m, series))
         return false;
-    m->places[m->places_n++] = (struct place){
-        .at = m->samples_n, .series = series, .metric = (uint32_t)m->metrics_n - 1, .old_n = old_n, .fresh_n = fresh_n};
+    struct place *place = &m->places[m->places_n++];
+    *place = (struct place){.partition = ((const int64_t *)cells(m, 0))[m->row],
+                            .at = m->samples_n,
+                            .series = series,
+                            .metric = (uint32_t)m->metrics_n - 1,
+                            .old_n = old_n,
+                            .fresh_n = fresh_n};
+    link_place(m, place);
     m->samples_n += (uint64_t)fresh_n + old_n;
     m->rows_n += fresh_n;
     return true;
@@ -214,11 +230,9 @@ static enum status begin_slice(struct move *m, struct error *reterr)
     enum status status;
     clear_slice(m);
     while ((status = find_row(m, reterr)) == OK && m->vector) {
-        int64_t partition = ((const int64_t *)cells(m, 0))[m->row];
         uint32_t fresh_n = ((const uint32_t *)cells(m, 4))[m->row], old_n = ((const uint32_t *)cells(m, 5))[m->row];
-        if (m->places_n > 0 && (partition != m->partition || m->samples_n + fresh_n + old_n > MOVE_SLICE_SAMPLES))
+        if (m->places_n > 0 && m->samples_n + fresh_n + old_n > MOVE_SLICE_SAMPLES)
             break;
-        m->partition = partition;
         if (!add_place(m, fresh_n, old_n))
             return no_memory(reterr);
         m->row++;
@@ -234,10 +248,21 @@ static enum status begin_slice(struct move *m, struct error *reterr)
 
 /* --- filling it --- */
 
-static struct place *place_of(struct move *m, uint32_t series)
+/* NULL: it is in another slice. Rows of a series mostly come in the order of time. */
+static struct place *place_of(struct move *m, uint32_t series, int64_t time_ms)
 {
-    uint32_t place = series < m->place_of_n ? m->place_of[series] : 0;
-    return place ? &m->places[place - 1] : NULL;
+    uint32_t last = series < m->place_of_n ? m->place_of[series] : 0;
+    if (!last)
+        return NULL;
+    int64_t partition = partition_of(time_ms);
+    uint32_t number = last - 1;
+    while (m->places[number].partition != partition) {
+        number = m->places[number].next;
+        if (number == last - 1)
+            return NULL;
+    }
+    m->place_of[series] = number + 1;
+    return &m->places[number];
 }
 
 /* Chunks: those of other slices may be among them. */
@@ -251,14 +276,14 @@ static enum status take_chunks(struct move *m, duckdb_data_chunk vectors, struct
     const int64_t *times = duckdb_vector_get_data(duckdb_list_vector_get_child(time_lists));
     const double *values = duckdb_vector_get_data(duckdb_list_vector_get_child(value_lists));
     for (idx_t row = 0; row < duckdb_data_chunk_get_size(vectors); row++) {
-        struct place *place = place_of(m, series[row]);
         uint64_t n = time_list[row].length;
+        const int64_t *time_ms = times + time_list[row].offset;
+        const double *value = values + value_list[row].offset;
+        struct place *place = n > 0 ? place_of(m, series[row], time_ms[0]) : NULL;
         if (!place)
             continue;
         if (place->old_got_n > 0 || n != place->old_n || n != value_list[row].length)
             return contradiction(reterr);
-        const int64_t *time_ms = times + time_list[row].offset;
-        const double *value = values + value_list[row].offset;
         struct sample *to = m->samples + place->at;
         for (uint64_t i = 0; i < n; i++)
             to[i] = (struct sample){time_ms[i], value[i]};
@@ -274,7 +299,7 @@ static enum status take_recent(struct move *m, duckdb_data_chunk vectors, struct
     const int64_t *time_ms = duckdb_vector_get_data(duckdb_data_chunk_get_vector(vectors, 1));
     const double *value = duckdb_vector_get_data(duckdb_data_chunk_get_vector(vectors, 2));
     for (idx_t row = 0; row < duckdb_data_chunk_get_size(vectors); row++) {
-        struct place *place = place_of(m, series[row]);
+        struct place *place = place_of(m, series[row], time_ms[row]);
         if (!place)
             continue;
         if (place->fresh_got_n == place->fresh_n)
@@ -291,7 +316,7 @@ static enum status read_rows(struct move *m, struct sql *sql, take_fn *take, str
 {
     duckdb_result rows;
     duckdb_data_chunk vectors = NULL;
-    compactor_step_aside(m->store);
+    compactor_step_aside(m->store, m->taken->rows_n);
     enum status status = sql_status(sql, reterr);
     if (status == OK)
         status = engine_query(m->connection, strbuf_view(&sql->text).ptr, true, m->cancel, &rows, reterr);
@@ -307,18 +332,29 @@ static enum status read_rows(struct move *m, struct sql *sql, take_fn *take, str
     return status;
 }
 
+static struct time_span slice_span(const struct move *m)
+{
+    return partitions_span(m->places[0].partition, m->places[m->places_n - 1].partition);
+}
+
+/* Of the chunks of the slice's partitions, those whose metrics' keys lie between its least and its largest. */
 static enum status read_chunks(struct move *m, struct error *reterr)
 {
+    const struct metric *least = m->metrics, *most = m->metrics;
+    for (size_t i = 1; i < m->metrics_n; i++) {
+        least = m->metrics[i].key < least->key ? &m->metrics[i] : least;
+        most = m->metrics[i].key > most->key ? &m->metrics[i] : most;
+    }
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "SELECT series, ts, value FROM stored_chunks WHERE ");
-    sql_between(&sql, "tmin", partitions_span(m->partition, m->partition));
+    sql_between(&sql, "tmin", slice_span(m));
     sql_words(&sql, " AND move < ");
     sql_i64(&sql, m->number);
     sql_words(&sql, " AND metric_key BETWEEN md5_number_lower(");
-    sql_string(&sql, m->metrics[0].name);
+    sql_string(&sql, least->name);
     sql_words(&sql, ") AND md5_number_lower(");
-    sql_string(&sql, m->metrics[m->metrics_n - 1].name);
+    sql_string(&sql, most->name);
     sql_words(&sql, ")");
     return read_rows(m, &sql, take_chunks, reterr);
 }
@@ -328,7 +364,7 @@ static enum status read_recent(struct move *m, struct error *reterr)
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "SELECT series, ts, value FROM recent WHERE ");
-    write_taken(&sql, m, partitions_span(m->partition, m->partition));
+    write_taken(&sql, m, slice_span(m));
     return read_rows(m, &sql, take_recent, reterr);
 }
 
@@ -376,7 +412,7 @@ static enum status write_slice(struct move *m, struct chunk_writer *writer, stru
                                 .samples = m->samples + place->at,
                                 .n = (size_t)place->old_n + place->fresh_n};
         if (writer->n == 0)
-            compactor_step_aside(m->store);
+            compactor_step_aside(m->store, m->taken->rows_n);
         if (status == OK)
             status = chunk_writer_put(writer, &row, reterr);
     }
@@ -450,7 +486,7 @@ static enum status change_tables(struct move *m, struct error *reterr)
                                                                           delete_chunks, delete_recent, finish};
     enum status status = OK;
     for (size_t i = 0; status == OK && i < ARRAY_LENGTH(STEPS); i++) {
-        compactor_step_aside(m->store);
+        compactor_step_aside(m->store, m->taken->rows_n);
         status = STEPS[i](m, reterr);
     }
     return status;

@@ -13,8 +13,6 @@
 #define REMAINING "temp.main.remaining"
 #define GONE      "temp.main.gone"
 
-static const struct time_span EVER = {INT64_MIN, INT64_MAX};
-
 struct newest_sample {
     uint32_t id;
     int64_t time_ms;

@@ -110,8 +110,6 @@ int64_t retention_oldest_ms(struct duckdb_store *store, struct labels labels)
 
 /* --- one transaction --- */
 
-static const struct time_span EVER = {INT64_MIN, INT64_MAX};
-
 /* The condition, beginning with AND, on series to be of a class: the first rule that takes a series decides. */
 static void write_class(struct sql *sql, const struct retention *keep, size_t class)
 {

@@ -20,8 +20,6 @@
 
 #define LISTS "ts, value, weight, sum_ts, sum_value, sum_weight"
 
-static const struct time_span EVER = {INT64_MIN, INT64_MAX};
-
 /* --- settings --- */
 
 /* "SELECT series …": those that have rollups. */

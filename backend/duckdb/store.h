@@ -183,9 +183,9 @@ void compactor_appended(struct duckdb_store *store, uint64_t rows_n); /* committ
 void compactor_wait(struct duckdb_store *store); /* takes `running`, after the move under way at the latest */
 /* Moves everything and makes its rollups, now. */
 MUST_USE enum status compactor_run(struct duckdb_store *store, struct error *reterr);
-/* Between the steps of a move: lets what is being read go first, for a moment, unless recent piles up or an append
- * waits for the move. */
-void compactor_step_aside(struct duckdb_store *store);
+/* Between the steps of a move of so many rows: lets what is being read go first, for a moment, unless the move is a
+ * small one, recent piles up or an append waits for it. */
+void compactor_step_aside(struct duckdb_store *store, uint64_t rows_n);
 MUST_USE enum status compactor_recount(struct compactor *compactor,
                                        struct error *reterr); /* recent_n; holding running */
 

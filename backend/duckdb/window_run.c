@@ -98,7 +98,8 @@ bool run_take(const struct window_kernel *kernel, const struct window_grid *grid
     t->reach = reach_of(grid, run.time_ms[0], run.time_ms[run.n - 1]);
     if (t->reach.meets >= t->reach.meets_end)
         return false;
-    reach_narrow(&t->reach, reach_of(grid, whole_in.min_ms, whole_in.max_ms));
+    if (whole_in.min_ms != run.time_ms[0] || whole_in.max_ms != run.time_ms[run.n - 1])
+        reach_narrow(&t->reach, reach_of(grid, whole_in.min_ms, whole_in.max_ms));
     t->run = run;
     t->whole_in = whole_in;
     t->thinned = false;

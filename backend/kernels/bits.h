@@ -21,6 +21,15 @@ static inline void bits_set(uint64_t *bits, size_t at)
     bits[at / 64] |= UINT64_C(1) << (at % 64);
 }
 
+/* How many of the first n are set; unused bits of the last word are 0. */
+static inline size_t bits_count(const uint64_t *bits, size_t n)
+{
+    size_t set = 0;
+    for (size_t word = 0; word < bits_words(n); word++)
+        set += (size_t)__builtin_popcountll(bits[word]);
+    return set;
+}
+
 /* Copies n bits from bit `from` of source to the start of to; unused bits of the last word become 0. source NULL: all
  * ones. Returns how many are set. */
 size_t bits_load(uint64_t *to, const uint64_t *source, size_t from, size_t n);

@@ -205,8 +205,5 @@ size_t thin_to_windows(const struct window_kernel *kernel, const struct window_g
     mark_ends(grid, samples, kept);
     if (kernel->wants_falls && some_fall(samples->value, samples->n) && !mark_falls(samples, kept))
         return mark_all(kept, samples->n);
-    size_t n = 0;
-    for (size_t word = 0; word < bits_words(samples->n); word++)
-        n += (size_t)__builtin_popcountll(kept[word]);
-    return n;
+    return bits_count(kept, samples->n);
 }

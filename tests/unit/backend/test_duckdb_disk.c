@@ -233,6 +233,7 @@ static void test_a_move_whose_commit_fails(void **state)
         compact(&full.f);
         assert_int_equal(write_more(&full, 300, NULL), OK);
         full.f.backend->ops->raw_close(reader);
+        uint64_t reopens_n = stats_of_full(&full).reopens_n;
         limit_files(log_bytes(&full) + round * 60000);
         enum status moved = duckdb_backend_compact(full.f.backend, &error);
         if (moved != E_UNAVAILABLE) { /* else the store's own thread has met it before */
@@ -242,6 +243,7 @@ static void test_a_move_whose_commit_fails(void **state)
         check_samples(&full);
         limit_files(RLIM_INFINITY);
         assert_int_equal(write_more(&full, 100, NULL), OK);
+        assert_true(stats_of_full(&full).reopens_n > reopens_n);
         compact(&full.f);
         check_samples(&full);
         expect_rules(&full.f);

@@ -78,7 +78,6 @@ static const char *text(struct exemplar_ring *ring, const char *selectors, struc
     return out;
 }
 
-static const struct time_span EVER = {INT64_MIN, INT64_MAX};
 #define ALL "__name__!=none"
 
 static void the_rules(void **state)

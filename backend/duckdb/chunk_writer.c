@@ -62,6 +62,7 @@ static enum status hand_over(struct chunk_writer *w, struct error *reterr)
     if (w->n > 0 && (duckdb_append_data_chunk(w->appender, w->chunk) != DuckDBSuccess ||
                      duckdb_appender_flush(w->appender) != DuckDBSuccess))
         status = appender_error(w, reterr);
+    ENGINE_GIVES();
     duckdb_data_chunk_reset(w->chunk);
     w->n = w->samples_n = 0;
     return status;

@@ -558,9 +558,12 @@ enum status engine_execute(struct connection *connection, const char *sql, struc
     enum status status = OK;
     if (!connection->handle)
         return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
+    ENGINE_GIVES();
     if (duckdb_query(connection->handle, sql, &result) != DuckDBSuccess)
         status = failure(connection, duckdb_result_error(&result), NULL, reterr);
     duckdb_destroy_result(&result);
+    ENGINE_TAKES();
+    ENGINE_GIVES(); /* this thread may have done the engine's work */
     return status;
 }
 
@@ -642,12 +645,14 @@ static enum status commit(struct connection *connection, struct error *reterr)
         return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
     duckdb_result result;
     enum status status = OK;
+    ENGINE_GIVES();
     if (duckdb_query(connection->handle, "COMMIT", &result) != DuckDBSuccess) {
         const char *message = duckdb_result_error(&result);
         declare(engine, is_refusal_of_all(message) ? &engine->broken : &engine->stale);
         status = engine_error(message, NULL, reterr);
     }
     duckdb_destroy_result(&result);
+    ENGINE_GIVES();
     return status;
 }
 

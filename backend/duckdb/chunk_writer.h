@@ -4,7 +4,7 @@
  * table's when chunk_writer_close has returned OK.
  *
  * Memory: the vectors of one hand-over, of some 130 000 samples or one row. Threads: one caller, who holds the
- * connection; it runs no statement between the first put after a hand-over and the next, and reads no stream.
+ * connection and reads no stream from it at a put or at the end: a hand-over would cut it off.
  */
 #ifndef PROMSPLIT_BACKEND_DUCKDB_CHUNK_WRITER_H
 #define PROMSPLIT_BACKEND_DUCKDB_CHUNK_WRITER_H

@@ -16,6 +16,22 @@ struct str text_column_get(const struct text_column *column, uint64_t row)
     return (struct str){duckdb_string_t_data(s), duckdb_string_t_length(*s)};
 }
 
+struct run_column run_column_of(duckdb_vector times, duckdb_vector values)
+{
+    return (struct run_column){.times = duckdb_vector_get_data(times),
+                               .values = duckdb_vector_get_data(values),
+                               .time_ms = duckdb_vector_get_data(duckdb_list_vector_get_child(times)),
+                               .value = duckdb_vector_get_data(duckdb_list_vector_get_child(values))};
+}
+
+struct samples run_column_get(const struct run_column *column, uint64_t row)
+{
+    uint64_t n = column->times[row].length;
+    return (struct samples){.time_ms = column->time_ms + column->times[row].offset,
+                            .value = column->value + column->values[row].offset,
+                            .n = column->values[row].length == n ? n : 0};
+}
+
 void label_reader_init(struct label_reader *reader, const struct fragment_columns *columns,
                        struct text_column *by_column, duckdb_data_chunk chunk, idx_t first_column)
 {

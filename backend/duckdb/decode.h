@@ -1,9 +1,10 @@
-/* backend/duckdb/decode.h: label sets out of result columns, straight from the engine's vectors. */
+/* backend/duckdb/decode.h: label sets and runs out of columns, straight from the engine's vectors. */
 #ifndef PROMSPLIT_BACKEND_DUCKDB_DECODE_H
 #define PROMSPLIT_BACKEND_DUCKDB_DECODE_H
 
 #include <duckdb.h>
 
+#include "backend/kernels/window.h"
 #include "base/arena.h"
 #include "base/error.h"
 #include "planner/fragment.h"
@@ -16,6 +17,17 @@ struct text_column {
 
 struct text_column text_column_of(duckdb_vector vector);
 struct str text_column_get(const struct text_column *column, uint64_t row); /* NULL is the empty text */
+
+/* Runs: a column of lists of times, and one of lists of values. */
+struct run_column {
+    const duckdb_list_entry *times, *values;
+    const int64_t *time_ms;
+    const double *value;
+};
+
+struct run_column run_column_of(duckdb_vector times, duckdb_vector values);
+/* A view of a row's samples; none if its lists differ in length. Not for rows without lists. */
+struct samples run_column_get(const struct run_column *column, uint64_t row);
 
 /* The label columns of one chunk: metric, labels, then one per name of `by`, as planner/fragment.h has them. */
 struct label_reader {

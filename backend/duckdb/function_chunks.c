@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/duckdb/decode.h"
 #include "backend/duckdb/functions.h"
 #include "backend/duckdb/raw_chunks.h"
 #include "backend/duckdb/stored_value.h"
@@ -52,24 +53,20 @@ static size_t put_run(char *to, const int64_t *time_ms, const double *value, siz
 
 static void xor_chunks(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
 {
-    duckdb_vector times = duckdb_data_chunk_get_vector(input, 0), values = duckdb_data_chunk_get_vector(input, 1);
-    const duckdb_list_entry *time_list = duckdb_vector_get_data(times), *value_list = duckdb_vector_get_data(values);
-    const int64_t *time_ms = duckdb_vector_get_data(duckdb_list_vector_get_child(times));
-    const double *value = duckdb_vector_get_data(duckdb_list_vector_get_child(values));
+    duckdb_vector times = duckdb_data_chunk_get_vector(input, 0);
+    struct run_column runs = run_column_of(times, duckdb_data_chunk_get_vector(input, 1));
     const int64_t *from = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 2));
     const int64_t *until = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 3));
     idx_t n = duckdb_data_chunk_get_size(input);
-    uint64_t longest = list_longest(time_list, duckdb_vector_get_validity(times), n);
+    uint64_t longest = list_longest(runs.times, duckdb_vector_get_validity(times), n);
     char *bytes = malloc((longest / XOR_CHUNK_SAMPLES_MAX + 1) * CHUNK_ROOM);
     if (!bytes) {
         duckdb_scalar_function_set_error(info, "no memory to encode a run");
         return;
     }
     for (idx_t row = 0; row < n; row++) {
-        size_t used = row_is_null(input, row)
-                          ? 0
-                          : put_run(bytes, time_ms + time_list[row].offset, value + value_list[row].offset,
-                                    time_list[row].length, from[row], until[row]);
+        struct samples run = row_is_null(input, row) ? (struct samples){.n = 0} : run_column_get(&runs, row);
+        size_t used = put_run(bytes, run.time_ms, run.value, run.n, from[row], until[row]);
         duckdb_vector_assign_string_element_len(output, row, bytes, used);
     }
     free(bytes);

@@ -1,7 +1,7 @@
 /* backend/duckdb/function_order.c: prom_in_order: samples as a run, in the order of time.
  *
- * Moves gather a series' new rows into two lists, whose order is that of whichever thread of the engine read them. The
- * engine could sort one list by the other, value by value; that took a quarter of a move.
+ * Two lists gathered from rows have the order of whichever thread of the engine read these; a chunk and late samples
+ * are one list behind the other. The engine could sort one list by the other, value by value: ten times the work.
  */
 #include <stdlib.h>
 #include <string.h>

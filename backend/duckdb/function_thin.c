@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 
+#include "backend/duckdb/decode.h"
 #include "backend/duckdb/functions.h"
 #include "backend/duckdb/stored_value.h"
 #include "backend/kernels/thin.h"
@@ -56,19 +57,15 @@ static uint64_t longest_run(duckdb_data_chunk input, uint64_t *ret_all)
 /* Fills the scratch from one row; how many samples are left. */
 static size_t thin_row(const enum thin_kind *kind, duckdb_data_chunk input, idx_t row, struct thin_scratch *s)
 {
-    duckdb_vector times = duckdb_data_chunk_get_vector(input, 0), values = duckdb_data_chunk_get_vector(input, 1);
-    const duckdb_list_entry *time_list = duckdb_vector_get_data(times), *value_list = duckdb_vector_get_data(values);
-    const int64_t *time_ms =
-        (int64_t *)duckdb_vector_get_data(duckdb_list_vector_get_child(times)) + time_list[row].offset;
-    const double *value =
-        (double *)duckdb_vector_get_data(duckdb_list_vector_get_child(values)) + value_list[row].offset;
+    struct run_column runs =
+        run_column_of(duckdb_data_chunk_get_vector(input, 0), duckdb_data_chunk_get_vector(input, 1));
+    struct samples run = run_column_get(&runs, row);
     int64_t level_ms = ((int64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 2)))[row];
-    size_t n = time_list[row].length < value_list[row].length ? time_list[row].length : value_list[row].length;
-    for (size_t i = 0; i < n; i++) {
-        s->time_ms[i] = time_ms[i];
-        s->value[i] = stored_value(value[i]);
+    for (size_t i = 0; i < run.n; i++) {
+        s->time_ms[i] = run.time_ms[i];
+        s->value[i] = stored_value(run.value[i]);
     }
-    n = window_drop_markers(s->time_ms, s->value, n);
+    size_t n = window_drop_markers(s->time_ms, s->value, run.n);
     return thin(*kind, &(struct samples){s->time_ms, s->value, n, NULL}, level_ms, &s->out);
 }
 

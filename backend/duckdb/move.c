@@ -15,7 +15,6 @@
 #include "backend/duckdb/schema.h"
 #include "base/arena.h"
 #include "base/assert.h"
-#include "base/assert.h"
 #include "planner/sql.h"
 
 /* Temporary: the chunks to be, one row each; old_n and replaces: of the chunk that it continues, or NULL. */
@@ -60,8 +59,7 @@ struct move {
     uint64_t samples_n, samples_capacity;
     uint32_t *place_of; /* by number of series: the place asked for last, + 1; 0: none in the slice */
     size_t place_of_n;
-    struct sample *scratch;
-    size_t scratch_n;
+    struct sample_scratch scratch;
 };
 
 static enum status no_memory(struct error *reterr)
@@ -77,20 +75,6 @@ static enum status contradiction(struct error *reterr)
 static struct time_span span_of(const struct partitions *p)
 {
     return partitions_span(p->first, p->last);
-}
-
-/* Room for one more element; false: no memory. */
-static bool grow(void **at, size_t *capacity, size_t n, size_t each)
-{
-    if (n < *capacity)
-        return true;
-    size_t wanted = 2 * *capacity + 64;
-    void *grown = realloc(*at, wanted * each);
-    if (!grown)
-        return false;
-    *at = grown;
-    *capacity = wanted;
-    return true;
 }
 
 /* --- counting --- */
@@ -163,7 +147,7 @@ static bool add_metric(struct move *m)
     struct str name = text_column_get(&names, m->row);
     if (m->metrics_n > 0 && str_eq(m->metrics[m->metrics_n - 1].name, name))
         return true;
-    if (!grow((void **)&m->metrics, &m->metrics_capacity, m->metrics_n, sizeof *m->metrics))
+    if (!writer_reserve((void **)&m->metrics, &m->metrics_capacity, m->metrics_n + 1, sizeof *m->metrics))
         return false;
     struct metric metric = {((const uint64_t *)cells(m, 1))[m->row], arena_str(&m->names, name)};
     m->metrics[m->metrics_n++] = metric;
@@ -199,7 +183,8 @@ static void link_place(struct move *m, struct place *place)
 static bool add_place(struct move *m, uint32_t fresh_n, uint32_t old_n)
 {
     uint32_t series = ((const uint32_t *)cells(m, 3))[m->row];
-    if (!add_metric(m) || !grow((void **)&m->places, &m->places_capacity, m->places_n, sizeof *m->places) ||
+    if (!add_metric(m) ||
+        !writer_reserve((void **)&m->places, &m->places_capacity, m->places_n + 1, sizeof *m->places) ||
         !make_place_of(m, series))
         return false;
     struct place *place = &m->places[m->places_n++];
@@ -269,24 +254,18 @@ static struct place *place_of(struct move *m, uint32_t series, int64_t time_ms)
 static enum status take_chunks(struct move *m, duckdb_data_chunk vectors, struct error *reterr)
 {
     const uint32_t *series = duckdb_vector_get_data(duckdb_data_chunk_get_vector(vectors, 0));
-    duckdb_vector time_lists = duckdb_data_chunk_get_vector(vectors, 1);
-    duckdb_vector value_lists = duckdb_data_chunk_get_vector(vectors, 2);
-    const duckdb_list_entry *time_list = duckdb_vector_get_data(time_lists);
-    const duckdb_list_entry *value_list = duckdb_vector_get_data(value_lists);
-    const int64_t *times = duckdb_vector_get_data(duckdb_list_vector_get_child(time_lists));
-    const double *values = duckdb_vector_get_data(duckdb_list_vector_get_child(value_lists));
+    struct run_column runs =
+        run_column_of(duckdb_data_chunk_get_vector(vectors, 1), duckdb_data_chunk_get_vector(vectors, 2));
     for (idx_t row = 0; row < duckdb_data_chunk_get_size(vectors); row++) {
-        uint64_t n = time_list[row].length;
-        const int64_t *time_ms = times + time_list[row].offset;
-        const double *value = values + value_list[row].offset;
-        struct place *place = n > 0 ? place_of(m, series[row], time_ms[0]) : NULL;
+        struct samples run = run_column_get(&runs, row);
+        struct place *place = run.n > 0 ? place_of(m, series[row], run.time_ms[0]) : NULL;
         if (!place)
             continue;
-        if (place->old_got_n > 0 || n != place->old_n || n != value_list[row].length)
+        if (place->old_got_n > 0 || run.n != place->old_n)
             return contradiction(reterr);
         struct sample *to = m->samples + place->at;
-        for (uint64_t i = 0; i < n; i++)
-            to[i] = (struct sample){time_ms[i], value[i]};
+        for (size_t i = 0; i < run.n; i++)
+            to[i] = (struct sample){run.time_ms[i], run.value[i]};
         place->old_got_n = place->old_n;
     }
     return OK;
@@ -379,22 +358,6 @@ static enum status fill_slice(struct move *m, struct error *reterr)
 
 /* --- writing it --- */
 
-static enum status sort_fresh(struct move *m, const struct place *place, struct error *reterr)
-{
-    struct sample *fresh = m->samples + place->at + place->old_n;
-    if (samples_ascend(fresh, place->fresh_n))
-        return OK;
-    if (place->fresh_n > m->scratch_n) {
-        free(m->scratch);
-        m->scratch = malloc(place->fresh_n * sizeof *m->scratch);
-        m->scratch_n = m->scratch ? place->fresh_n : 0;
-        if (!m->scratch)
-            return no_memory(reterr);
-    }
-    samples_sort(fresh, place->fresh_n, m->scratch);
-    return OK;
-}
-
 /* Rows of recent are later than the chunk of their series and partition, since append joins the samples that would not
  * be to the chunk at once (late.c). */
 static enum status write_slice(struct move *m, struct chunk_writer *writer, struct error *reterr)
@@ -404,7 +367,8 @@ static enum status write_slice(struct move *m, struct chunk_writer *writer, stru
         const struct place *place = &m->places[i];
         if (place->old_got_n != place->old_n || place->fresh_got_n != place->fresh_n)
             return contradiction(reterr);
-        status = sort_fresh(m, place, reterr);
+        if (!samples_put_in_order(m->samples + place->at + place->old_n, place->fresh_n, &m->scratch))
+            return no_memory(reterr);
         const struct metric *metric = &m->metrics[place->metric];
         struct chunk_row row = {.metric_key = metric->key,
                                 .metric = metric->name,
@@ -413,8 +377,7 @@ static enum status write_slice(struct move *m, struct chunk_writer *writer, stru
                                 .n = (size_t)place->old_n + place->fresh_n};
         if (writer->n == 0)
             compactor_step_aside(m->store, m->taken->rows_n);
-        if (status == OK)
-            status = chunk_writer_put(writer, &row, reterr);
+        status = chunk_writer_put(writer, &row, reterr);
     }
     return status;
 }
@@ -501,7 +464,7 @@ static void release(struct move *m)
     free(m->metrics);
     free(m->samples);
     free(m->place_of);
-    free(m->scratch);
+    free(m->scratch.at);
     arena_release(&m->names);
 }
 

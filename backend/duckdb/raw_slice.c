@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/duckdb/decode.h"
 #include "backend/duckdb/raw_slice.h"
 #include "backend/duckdb/sample_order.h"
 #include "backend/duckdb/schema.h"
@@ -65,14 +66,14 @@ enum status slices_begin(struct slices *slices, struct raw_series *series, size_
 /* --- reading one --- */
 
 /* Copies the part of a run that is in the span to its place. */
-static enum status take_run(struct slices *slices, struct raw_slice *slice, uint32_t id, const int64_t *times,
-                            const double *values, uint64_t n, struct error *reterr)
+static enum status take_run(struct slices *slices, struct raw_slice *slice, uint32_t id, struct samples run,
+                            struct error *reterr)
 {
     uint32_t place = id < slices->places_n ? slices->places[id] : 0;
-    uint64_t begin = 0;
-    while (begin < n && times[begin] < slices->span.min_ms)
+    uint64_t begin = 0, n = run.n;
+    while (begin < n && run.time_ms[begin] < slices->span.min_ms)
         begin++;
-    while (n > begin && times[n - 1] > slices->span.max_ms)
+    while (n > begin && run.time_ms[n - 1] > slices->span.max_ms)
         n--;
     if (begin == n)
         return OK;
@@ -86,7 +87,7 @@ static enum status take_run(struct slices *slices, struct raw_slice *slice, uint
     struct sample *to = slice->buffer + slice->begins[place - 1] + slice->filled[place - 1];
     slice->filled[place - 1] += n - begin;
     for (uint64_t i = begin; i < n; i++)
-        *to++ = (struct sample){times[i], stored_value(values[i])};
+        *to++ = (struct sample){run.time_ms[i], stored_value(run.value[i])};
     return OK;
 }
 
@@ -94,32 +95,12 @@ static enum status take_rows(struct slices *slices, struct raw_slice *slice, duc
                              struct error *reterr)
 {
     const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
-    duckdb_vector time_lists = duckdb_data_chunk_get_vector(chunk, 1);
-    duckdb_vector value_lists = duckdb_data_chunk_get_vector(chunk, 2);
-    const duckdb_list_entry *time_list = duckdb_vector_get_data(time_lists);
-    const duckdb_list_entry *value_list = duckdb_vector_get_data(value_lists);
-    const int64_t *times = duckdb_vector_get_data(duckdb_list_vector_get_child(time_lists));
-    const double *values = duckdb_vector_get_data(duckdb_list_vector_get_child(value_lists));
+    struct run_column runs =
+        run_column_of(duckdb_data_chunk_get_vector(chunk, 1), duckdb_data_chunk_get_vector(chunk, 2));
     enum status status = OK;
     for (idx_t row = 0; status == OK && row < duckdb_data_chunk_get_size(chunk); row++)
-        status = take_run(slices, slice, ids[row], times + time_list[row].offset, values + value_list[row].offset,
-                          time_list[row].length, reterr);
+        status = take_run(slices, slice, ids[row], run_column_get(&runs, row), reterr);
     return status;
-}
-
-static enum status sort_run(struct slices *slices, struct sample *at, uint64_t n, struct error *reterr)
-{
-    if (samples_ascend(at, n))
-        return OK;
-    if (slices->scratch_n < n) {
-        free(slices->scratch);
-        slices->scratch = malloc(n * sizeof *slices->scratch);
-        slices->scratch_n = slices->scratch ? n : 0;
-        if (!slices->scratch)
-            return no_memory(reterr);
-    }
-    samples_sort(at, n, slices->scratch);
-    return OK;
 }
 
 static void write_slice_query(struct sql *sql, const struct slices *slices, uint32_t number)
@@ -173,7 +154,8 @@ static enum status sort_series(struct slices *slices, struct raw_slice *slice, s
         uint64_t n = slices->series[slice->first + place].samples_n;
         if (slice->filled[place] != n)
             return error_set(reterr, E_INTERNAL, "a slice of raw samples lacks rows it should have");
-        status = sort_run(slices, slice->buffer + slice->begins[place], n, reterr);
+        if (!samples_put_in_order(slice->buffer + slice->begins[place], n, &slices->scratch))
+            status = no_memory(reterr);
     }
     return status;
 }
@@ -280,6 +262,6 @@ void slices_release(struct slices *slices)
         free(slices->slice[i].filled);
     }
     free(slices->places);
-    free(slices->scratch);
+    free(slices->scratch.at);
     *slices = (struct slices){.series_n = 0};
 }

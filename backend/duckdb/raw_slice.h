@@ -18,6 +18,7 @@
 
 #include "backend/backend.h"
 #include "backend/duckdb/engine.h"
+#include "backend/duckdb/sample_order.h"
 #include "planner/fragment.h"
 
 #define RAW_SLICE_TABLE "raw_slice" /* temporary: series -> slice, place; of the cursor's connection only */
@@ -51,8 +52,7 @@ struct slices {
     struct raw_slice *current; /* one of the two; NULL at first */
     uint32_t *places;          /* of the slice that is read, by series id: its place + 1 */
     uint32_t places_n;         /* ids below it are in places */
-    struct sample *scratch;    /* room for the longest series of a slice whose runs were unordered */
-    uint64_t scratch_n;
+    struct sample_scratch scratch;
 
     bool is_ahead;     /* `thread` reads, or has read, the slice that is not current */
     bool is_settled;   /* it has ended, with ahead_status */

@@ -1,6 +1,7 @@
 /* backend/duckdb/sample_order.c: see sample_order.h. A natural merge sort. */
 #include "backend/duckdb/sample_order.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static size_t ascent_end(const struct sample *at, size_t from, size_t n)
@@ -9,11 +10,6 @@ static size_t ascent_end(const struct sample *at, size_t from, size_t n)
     while (end < n && at[end - 1].time_ms <= at[end].time_ms)
         end++;
     return end;
-}
-
-bool samples_ascend(const struct sample *samples, size_t n)
-{
-    return n == 0 || ascent_end(samples, 0, n) == n;
 }
 
 /* Merges [from, middle) and [middle, to). */
@@ -41,4 +37,19 @@ void samples_sort(struct sample *samples, size_t n, struct sample *scratch)
             middle = from < n ? ascent_end(samples, from, n) : n;
         }
     }
+}
+
+bool samples_put_in_order(struct sample *samples, size_t n, struct sample_scratch *scratch)
+{
+    if (n == 0 || ascent_end(samples, 0, n) == n)
+        return true;
+    if (scratch->n < n) {
+        free(scratch->at);
+        scratch->at = malloc(n * sizeof *scratch->at);
+        scratch->n = scratch->at ? n : 0;
+        if (!scratch->at)
+            return false;
+    }
+    samples_sort(samples, n, scratch->at);
+    return true;
 }

@@ -17,6 +17,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "backend/duckdb/move.h"
+#include "backend/duckdb/partition.h"
 #include "backend/kernels/bits.h"
 #include "backend/kernels/window.h"
 #include "base/assert.h"
@@ -683,6 +685,88 @@ static void test_extreme_times(void **state)
     fixture_release(&f);
 }
 
+/* --- large moves --- */
+
+#define LARGE_SERIES  64
+#define LARGE_PART    20000 /* samples of a series in a partition */
+#define LARGE_STEP_MS (PARTITION_MS / LARGE_PART)
+
+static double large_value(unsigned series, size_t k)
+{
+    return (double)(k * LARGE_SERIES + series);
+}
+
+/* Samples [from, to) of all series; those of two metrics take turns. */
+static void append_large(struct fixture *f, size_t from, size_t to)
+{
+    static struct sample samples[2 * LARGE_PART];
+    for (unsigned i = 0; i < LARGE_SERIES; i++) {
+        char series[24];
+        snprintf(series, sizeof series, "%s;i=%u", i % 2 ? "n" : "m", i);
+        for (size_t k = from; k < to; k++)
+            samples[k - from] = (struct sample){(int64_t)k * LARGE_STEP_MS, large_value(i, k)};
+        append(f, series, samples, to - from);
+    }
+}
+
+static struct raw_cursor *open_all(struct fixture *f)
+{
+    struct raw_cursor *cursor = NULL;
+    assert_int_equal(f->backend->ops->raw_open(f->backend, RAW_SAMPLES, NULL, 0, EVER, NULL, &cursor, NULL), OK);
+    return cursor;
+}
+
+/* Closes the cursor, which has the first n samples of each series. */
+static void check_large(struct fixture *f, struct raw_cursor *cursor, size_t n)
+{
+    struct raw_block block;
+    size_t seen[LARGE_SERIES] = {0};
+    while (f->backend->ops->raw_next(cursor, &block, NULL) == OK && block.samples_n > 0) {
+        unsigned i = (unsigned)atoi(labels_get(block.labels, STR("i")).ptr);
+        assert_true(str_eq(labels_get(block.labels, STR("__name__")), i % 2 ? STR("n") : STR("m")));
+        for (size_t j = 0; j < block.samples_n; j++, seen[i]++) {
+            if (block.samples[j].time_ms != (int64_t)seen[i] * LARGE_STEP_MS ||
+                block.samples[j].value != large_value(i, seen[i]))
+                fail_msg("series %u, sample %zu is another", i, seen[i]);
+        }
+    }
+    f->backend->ops->raw_close(cursor);
+    for (unsigned i = 0; i < LARGE_SERIES; i++)
+        assert_int_equal(seen[i], n);
+}
+
+/* A move of more samples than it holds at once, of a partition that has chunks and one that has none; the slices meet
+ * within one of them. */
+static void test_a_move_in_slices(void **state)
+{
+    struct fixture f;
+    fixture_init_on_disk(&f);
+    append_large(&f, 0, LARGE_PART / 2);
+    compact(&f);
+    append_large(&f, LARGE_PART / 2, 2 * LARGE_PART);
+    assert_true(LARGE_SERIES * 2 * LARGE_PART > MOVE_SLICE_SAMPLES);
+    compact(&f);
+    assert_int_equal(stats_of(&f).recent_n, 0);
+    assert_int_equal(stats_of(&f).samples_n, LARGE_SERIES * 2 * LARGE_PART);
+    check_large(&f, open_all(&f), 2 * LARGE_PART);
+    fixture_release(&f);
+}
+
+/* It steps aside for who reads, but goes on however long that takes. */
+static void test_a_move_beside_a_reader_who_stays(void **state)
+{
+    struct fixture f;
+    fixture_init_on_disk(&f);
+    append_large(&f, 0, LARGE_PART / 10);
+    struct raw_cursor *reader = open_all(&f);
+    compact(&f);
+    assert_int_equal(stats_of(&f).recent_n, 0);
+    append_large(&f, LARGE_PART / 10, LARGE_PART / 10 + 10);
+    check_large(&f, reader, LARGE_PART / 10);
+    check_large(&f, open_all(&f), LARGE_PART / 10 + 10);
+    fixture_release(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -692,6 +776,8 @@ int main(void)
         cmocka_unit_test(test_overlapping_runs_are_refused),
         cmocka_unit_test(test_extreme_times),
         cmocka_unit_test(test_readers_see_each_sample_once),
+        cmocka_unit_test(test_a_move_in_slices),
+        cmocka_unit_test(test_a_move_beside_a_reader_who_stays),
         cmocka_unit_test(test_every_bit_is_kept),
         cmocka_unit_test(test_random_order),
         cmocka_unit_test(test_random_order_beside_moves),

@@ -536,11 +536,22 @@ class Curve:
         self.bench.settle(server)
         if self.bench.wants("B8"):
             self.start.add(contender.key, [self._start(contender, server, self.asks[least]) for _ in range(runs)])
-        for n, ask in self.asks.items() if self.bench.wants("B9") else ():
+        if self.bench.wants("B9"):
+            self._grow(contender, server)
+
+    def _grow(self, contender, server):
+        """The sizes take turns: a machine's speed changes, and must not change between one and the next. Each is asked twice, since
+        what came before has taken the processor's caches."""
+        for n, ask in self.asks.items():
             took, answer = timing.timed(contender, server, ask)
             self.bench.say(f"  {n} series: {took:.3f} s")
-            self.figures[n].add(contender.key, timing.warm(contender, server, ask, runs))
             self.bench.keep_outcome(ask, contender, Outcome(answer))
+        times = {n: [] for n in self.asks}
+        for _ in range(self.bench.options.runs):
+            for n, ask in self.asks.items():
+                times[n].append(timing.warm(contender, server, ask, 2)[1])
+        for n, figure in self.figures.items():
+            figure.add(contender.key, times[n])
 
     def _start(self, contender, server, ask):
         server.stop(timing.STOP_S)

@@ -9,8 +9,6 @@
 #include "base/float_text.h"
 #include "frontend/cli.h"
 
-#define STANDARD_MEMORY_BYTES (UINT64_C(256) << 20)
-
 static void row(struct strbuf *out, const char *name, uint64_t number)
 {
     strbuf_f(out, "%-22s %" PRIu64 "\n", name, number);
@@ -90,9 +88,7 @@ static enum status run(const struct config *config, struct strbuf *out, struct e
 {
     struct duckdb_options options = {.directory = config->storage_path,
                                      .threads = (unsigned)config->storage_threads,
-                                     .memory_max_bytes = config->storage_memory_bytes
-                                                             ? (uint64_t)config->storage_memory_bytes
-                                                             : STANDARD_MEMORY_BYTES,
+                                     .memory_max_bytes = (uint64_t)config->storage_memory_bytes,
                                      .min_free_bytes = (uint64_t)config->storage_min_free_bytes,
                                      .connections_max = 2};
     size_t action = 0;

@@ -252,6 +252,11 @@ void sql_i64(struct sql *sql, int64_t number)
     strbuf_i64(&sql->text, number);
 }
 
+void sql_u64(struct sql *sql, uint64_t number)
+{
+    strbuf_u64(&sql->text, number);
+}
+
 void sql_between(struct sql *sql, const char *what, struct time_span span)
 {
     sql_words(sql, what);

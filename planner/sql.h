@@ -32,6 +32,7 @@ void sql_line(struct sql *sql);                         /* line break and indent
 void sql_string(struct sql *sql, struct str s);         /* 'it''s'; a NUL byte cannot be written: E_BAD_DATA sticks */
 void sql_identifier(struct sql *sql, struct str name);  /* plain if safe, else "quoted" */
 void sql_i64(struct sql *sql, int64_t number);
+void sql_u64(struct sql *sql, uint64_t number);
 void sql_double(struct sql *sql, double number); /* exact, NaN and infinities included */
 
 /* Conditions on time: what BETWEEN the span's ends, both included; a run (columns tmin, tmax) that meets the span. */

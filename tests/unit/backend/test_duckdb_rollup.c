@@ -322,6 +322,48 @@ static void settings_take_effect(void **state)
     fixture_release(&f);
 }
 
+#define MANY 3000 /* series of each of two metrics: more than one slice of the level of a minute takes */
+
+/* Samples of two metrics' series, one each hour of [from_h, to_h). */
+static void append_hours(struct fixture *f, int64_t from_h, int64_t to_h)
+{
+    static struct append_series series[2 * MANY];
+    struct sample samples[24];
+    char name[32];
+    for (int64_t h = from_h; h < to_h; h++)
+        samples[h - from_h] = (struct sample){h * HOUR + MINUTE, (double)h};
+    for (int i = 0; i < 2 * MANY; i++) {
+        snprintf(name, sizeof name, "%s;i=%d", i % 2 ? "m" : "n", i);
+        series[i] = (struct append_series){labels_of(&f->arena, name), samples, (size_t)(to_h - from_h)};
+    }
+    struct append_request request = {.series = series, .series_n = ARRAY_LENGTH(series)};
+    assert_int_equal(f->backend->ops->append(f->backend, &request, 1, NULL), OK);
+    compact(f);
+}
+
+/* Rollups of many series are made slice by slice, and rows that are there already are continued. */
+static void many_series_have_rollups(void **state)
+{
+    static const char *const QUERIES[] = {"sum(sum_over_time(m[1h]))", "sum(count_over_time(n[4h]))"};
+    static const char *const ANSWERS[] = {": 3000 6000 9000 12000\n", ": 3000 6000 9000 12000\n"};
+    struct fixture f;
+    int64_t level_ms;
+    begin(&f, &ALL_LEVELS);
+    append_hours(&f, 0, 3);
+    append_hours(&f, 3, 5);
+    expect_rules(&f);
+    assert_int_equal(count(&f, "rollups WHERE level = 3600000"), 2 * MANY);
+    assert_int_equal(count(&f, "rollups WHERE level = 60000"), 2 * MANY * 3); /* of two hours each */
+    for (size_t i = 0; i < ARRAY_LENGTH(QUERIES); i++) {
+        struct grid grid = {i == 0 ? 2 * HOUR : HOUR, HOUR, 4};
+        struct grid_result *result = ask(&f, QUERIES[i], grid, WINDOW_LEFT_OPEN, &level_ms);
+        assert_int_equal(level_ms, HOUR);
+        assert_string_equal(result_text(&f.arena, result), ANSWERS[i]);
+        grid_result_free(result);
+    }
+    fixture_release(&f);
+}
+
 static void retention_takes_rollups(void **state)
 {
     struct fixture f;
@@ -712,11 +754,17 @@ static void samples_wait_for_rollups(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rollups_change_no_answer),     cmocka_unit_test(settings_take_effect),
-        cmocka_unit_test(retention_takes_rollups),      cmocka_unit_test(outliving_rollups_answer_as_samples_did),
-        cmocka_unit_test(series_of_rollups_alone_stay), cmocka_unit_test(nothing_is_written_behind),
-        cmocka_unit_test(deletions_take_whole_buckets), cmocka_unit_test(what_cannot_be_made_again_stays),
-        cmocka_unit_test(readers_see_no_drop),          cmocka_unit_test(samples_wait_for_rollups),
+        cmocka_unit_test(rollups_change_no_answer),
+        cmocka_unit_test(settings_take_effect),
+        cmocka_unit_test(many_series_have_rollups),
+        cmocka_unit_test(retention_takes_rollups),
+        cmocka_unit_test(outliving_rollups_answer_as_samples_did),
+        cmocka_unit_test(series_of_rollups_alone_stay),
+        cmocka_unit_test(nothing_is_written_behind),
+        cmocka_unit_test(deletions_take_whole_buckets),
+        cmocka_unit_test(what_cannot_be_made_again_stays),
+        cmocka_unit_test(readers_see_no_drop),
+        cmocka_unit_test(samples_wait_for_rollups),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -96,6 +96,14 @@ static enum status retention_of(struct config *config, struct retention *ret, st
     return OK;
 }
 
+static void log_failure(void *arg, const char *what, const struct error *error)
+{
+    struct app *app = arg;
+    struct log_line line = log_begin(app->log, LOG_WARN, what);
+    log_error(&line, error);
+    log_end(&line);
+}
+
 /* One connection for whoever may be in the engine at once: fragments, listings, callbacks, and the cursors that a
  * callback keeps open while its reader is slow. */
 static enum status open_backend(struct app *app, struct error *reterr)
@@ -121,7 +129,9 @@ static enum status open_backend(struct app *app, struct error *reterr)
                                      .connections_max = (unsigned)connections,
                                      .exemplars_max = (uint64_t)config->storage_exemplars_max,
                                      .retention = retention,
-                                     .rollups = &rollups};
+                                     .rollups = &rollups,
+                                     .on_failure = log_failure,
+                                     .on_failure_arg = app};
     return duckdb_backend_open(&options, &app->backend, reterr);
 }
 

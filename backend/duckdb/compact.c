@@ -12,6 +12,7 @@
  * commits make.
  */
 #include <inttypes.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,7 +34,8 @@
 #define GRACE_MS INT64_C(600000)
 
 #define LOOK_EVERY_MS INT64_C(30000)
-#define MEND_EVERY_MS INT64_C(1000) /* to open a broken engine again */
+#define MEND_EVERY_MS INT64_C(1000)  /* to open a broken engine again */
+#define TELL_EVERY_MS INT64_C(60000) /* of the same failure */
 
 #define LET_OTHERS_US 500
 
@@ -263,13 +265,13 @@ static bool last_closed(struct duckdb_store *store, int64_t *ret_last)
 }
 
 /* Of what has been moved: partitions that are over, and when nothing comes any more, the last one too. */
-static enum status roll_up(struct duckdb_store *store, bool quiet, bool *ret_more)
+static enum status roll_up(struct duckdb_store *store, bool quiet, bool *ret_more, struct error *reterr)
 {
     struct totals totals = writer_totals(&store->writer);
     int64_t last = partition_of(totals.max_ms);
     if (totals.samples_n == 0 || (!quiet && !last_closed(store, &last)))
         return OK;
-    return roll_up_until(store, last, ret_more, NULL);
+    return roll_up_until(store, last, ret_more, reterr);
 }
 
 enum heeding {
@@ -324,6 +326,47 @@ static bool is_quiet(struct duckdb_store *store)
     return monotonic_ms() - c->seen_ms >= LOOK_EVERY_MS;
 }
 
+/* Tells whoever wants to know, unless it was told that a moment ago, or the store is being closed. */
+static void tell(struct compactor *c, const char *what, const struct error *error)
+{
+    int64_t now_ms = monotonic_ms();
+    bool same = c->told_what == what && strcmp(c->told.message, error->message) == 0;
+    if (!c->on_failure || cancel_check(&c->cancel, NULL) != OK || (same && now_ms - c->told_ms < TELL_EVERY_MS))
+        return;
+    c->told_what = what;
+    c->told = *error;
+    c->told_ms = now_ms;
+    c->on_failure(c->on_failure_arg, what, error);
+}
+
+/* One round: moves, retention, rollups, the file's length. Retention comes after a failure, too: what is dropped may be
+ * the room that a move lacks. */
+static enum status tidy(struct duckdb_store *store, bool quiet, bool *ret_more)
+{
+    struct compactor *c = &store->compactor;
+    struct error error = {.status = OK};
+    int64_t last = INT64_MAX;
+    enum status status = OK, dropped;
+    if (quiet || has_many(store) || last_closed(store, &last))
+        status = compact_until(store, last, ret_more, &error);
+    if (status != OK)
+        tell(c, "samples were not moved into chunks", &error);
+    dropped = retention_run(store, &error);
+    if (dropped != OK)
+        tell(c, "samples that are too old were not dropped", &error);
+    if (status == OK && dropped == OK && !*ret_more) {
+        status = roll_up(store, quiet, ret_more, &error);
+        if (status != OK)
+            tell(c, "rollups were not made", &error);
+    }
+    if (status == OK && dropped == OK && !*ret_more) {
+        status = shrink_run(store, quiet, &error);
+        if (status != OK)
+            tell(c, "the file was not shortened", &error);
+    }
+    return status == OK ? dropped : status;
+}
+
 static void *work(void *arg)
 {
     struct duckdb_store *store = arg;
@@ -332,19 +375,8 @@ static void *work(void *arg)
     pthread_mutex_lock(&c->lock);
     while (!c->stop) {
         pthread_mutex_unlock(&c->lock);
-        int64_t last = 0;
-        enum status status = OK;
         bool works = mend(store), more = false, quiet = is_quiet(store);
-        if (works && (quiet || has_many(store)))
-            status = compact_until(store, INT64_MAX, &more, NULL);
-        else if (works && last_closed(store, &last))
-            status = compact_until(store, last, &more, NULL);
-        if (works && retention_run(store, NULL) != OK && status == OK)
-            status = E_STORE; /* what is dropped may be the room that a move lacks */
-        if (works && status == OK && !more)
-            status = roll_up(store, quiet, &more);
-        if (works && status == OK && !more)
-            status = shrink_run(store, quiet, NULL);
+        enum status status = works ? tidy(store, quiet, &more) : OK;
         blocks_rest(&store->engine.budget.blocks, monotonic_ms());
         pthread_mutex_lock(&c->lock);
         /* After a failed move not at once again, or a full disk would see nothing else. */
@@ -381,8 +413,7 @@ enum status compactor_recount(struct compactor *c, struct error *reterr)
     return OK;
 }
 
-enum status compactor_start(struct duckdb_store *store, uint64_t rows, const struct rollup_settings *rollups,
-                            struct error *reterr)
+enum status compactor_start(struct duckdb_store *store, const struct duckdb_options *options, struct error *reterr)
 {
     struct compactor *c = &store->compactor;
     pthread_condattr_t monotonic;
@@ -393,13 +424,15 @@ enum status compactor_start(struct duckdb_store *store, uint64_t rows, const str
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->running, NULL);
     cancel_init(&c->cancel, INT64_MAX);
-    c->rows = rows;
+    c->rows = options->compact_rows;
+    c->on_failure = options->on_failure;
+    c->on_failure_arg = options->on_failure_arg;
     c->initialised = true;
     enum status status = engine_connect(&store->engine, &c->connection, reterr);
     if (status == OK)
         status = compactor_recount(c, reterr);
     if (status == OK)
-        status = rollup_init(store, rollups, reterr);
+        status = rollup_init(store, options->rollups, reterr);
     store->engine.on_broken_arg = c;
     store->engine.on_broken = wake_to_mend;
     if (status == OK && pthread_create(&c->thread, NULL, work, store) != 0)

@@ -198,7 +198,7 @@ enum status duckdb_backend_open(const struct duckdb_options *options, struct bac
     if (status == OK)
         status = retention_init(store, &options->retention, reterr);
     if (status == OK)
-        status = compactor_start(store, options->compact_rows, options->rollups, reterr);
+        status = compactor_start(store, options, reterr);
     if (status == OK)
         *ret_backend = &store->backend;
     else

@@ -50,6 +50,10 @@ struct duckdb_options {
     uint64_t slice_samples;     /* that a cursor on raw samples reads by one statement; 0: the default */
     bool bulk; /* for imports: samples of whole partitions become chunks at once; appends wait for moves */
     struct retention retention;
+    /* Told what the store's own thread could not do, and why: "samples were not moved into chunks". Once a minute while
+     * it is the same; from that thread. NULL: nobody is. */
+    void (*on_failure)(void *arg, const char *what, const struct error *error);
+    void *on_failure_arg;
     const struct rollup_settings *rollups; /* what others were kept goes, unless it is
                                               all that is left of samples, then E_BAD_DATA; NULL: as stored */
 };

@@ -95,6 +95,11 @@ struct compactor {
     int64_t seen_ms;
     uint64_t shrunk_total, shrunk_used; /* blocks, when the file was as short as it gets */
     _Atomic uint64_t recent_n, moves_n, failures_n;
+    void (*on_failure)(void *arg, const char *what, const struct error *error); /* duckdb_options */
+    void *on_failure_arg;
+    const char *told_what; /* what it was told last, why and when; NULL: nothing yet */
+    struct error told;
+    int64_t told_ms;
 };
 
 #define FRESH_CHUNKS       "fresh_chunks" /* temporary: chunks about to be stored */
@@ -176,7 +181,7 @@ void pause_end(struct write_pause *pause);
 MUST_USE enum status store_mend(struct duckdb_store *store, struct error *reterr);
 
 /* compact.c */
-MUST_USE enum status compactor_start(struct duckdb_store *store, uint64_t rows, const struct rollup_settings *rollups,
+MUST_USE enum status compactor_start(struct duckdb_store *store, const struct duckdb_options *options,
                                      struct error *reterr);
 void compactor_stop(struct duckdb_store *store);                      /* one never started is fine */
 void compactor_appended(struct duckdb_store *store, uint64_t rows_n); /* committed just now */

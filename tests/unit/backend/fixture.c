@@ -48,6 +48,8 @@ void fixture_open(struct fixture *fixture)
         .bulk = fixture->bulk,
         .retention = fixture->retention,
         .rollups = fixture->rollups,
+        .on_failure = fixture->on_failure,
+        .on_failure_arg = fixture->on_failure_arg,
     };
     struct error error;
     if (duckdb_backend_open(&options, &fixture->backend, &error) != OK)

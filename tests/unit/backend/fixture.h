@@ -23,6 +23,8 @@ struct fixture {
     bool bulk;
     struct retention retention;
     const struct rollup_settings *rollups;
+    void (*on_failure)(void *arg, const char *what, const struct error *error);
+    void *on_failure_arg;
     struct backend *backend;
     struct arena arena; /* labels and texts of the test */
 };

@@ -24,6 +24,7 @@
 #define SERIES      50
 #define SAMPLES_MAX 2000 /* of a series and request */
 #define STEP_MS     1000
+#define WAIT_MAX_MS 60000
 
 struct full {
     struct fixture f;
@@ -365,6 +366,49 @@ static void test_readers_go_on(void **state)
     fixture_release(&full.f);
 }
 
+struct told {
+    _Atomic unsigned n;
+    char what[64];
+    struct error why;
+};
+
+static void take_told(void *arg, const char *what, const struct error *error)
+{
+    struct told *told = arg;
+    snprintf(told->what, sizeof told->what, "%s", what);
+    told->why = *error;
+    atomic_fetch_add(&told->n, 1);
+}
+
+/* What the store's own thread cannot do, nobody asked it for: it tells, and not time and again. */
+static void test_failures_are_told(void **state)
+{
+    struct full full;
+    static struct told told;
+    setup_full(&full);
+    assert_int_equal(write_more(&full, 100, NULL), OK);
+    fixture_close(&full.f);
+    full.f.min_free_bytes = UINT64_C(1) << 62;
+    full.f.compact_rows = 1;
+    full.f.on_failure = take_told;
+    full.f.on_failure_arg = &told;
+    fixture_open(&full.f);
+    for (int64_t give_up_ms = monotonic_ms() + WAIT_MAX_MS; atomic_load(&told.n) == 0;) {
+        assert_true(monotonic_ms() < give_up_ms);
+        usleep(20000);
+    }
+    assert_string_equal(told.what, "samples were not moved into chunks");
+    assert_int_equal(told.why.status, E_UNAVAILABLE);
+    assert_non_null(strstr(told.why.message, "no space for writes"));
+    fixture_close(&full.f);
+    assert_int_equal(told.n, 1);
+    full.f.min_free_bytes = 0;
+    full.f.on_failure = NULL;
+    fixture_open(&full.f);
+    check_samples(&full);
+    fixture_release(&full.f);
+}
+
 /* Before the disk is full: nothing fails, and nothing is written. */
 static void test_some_space_stays_free(void **state)
 {
@@ -392,6 +436,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_some_space_stays_free),
+        cmocka_unit_test(test_failures_are_told),
         cmocka_unit_test(test_a_move_whose_commit_fails),
         cmocka_unit_test(test_the_log_after_a_commit_that_failed),
         cmocka_unit_test(test_start_on_a_full_disk),

@@ -157,7 +157,7 @@ enum status api_settle_query(struct query_text *query, int64_t step_ms, int64_t 
         return error_set(reterr, E_BAD_DATA,
                          "invalid expression type \"%s\" for range query, must be Scalar or instant Vector",
                          value_type_text(type));
-    return promql_resolve_durations(query->root, step_ms, range_ms, reterr);
+    return promql_resolve(query->root, step_ms, range_ms, reterr);
 }
 
 void api_answer_begin(struct strbuf *out)

@@ -23,7 +23,7 @@
  * ones) are equal.
  *
  * Units    milliseconds. Memory: the result lives in `arena` and dies with it; `query` is only read, its durations are
- *          resolved (promql_resolve_durations).
+ *          resolved (promql_resolve).
  * Threads  no shared state; any thread, one arena per thread.
  * Errors   E_LIMIT     more fragments or grid points than allowed;
  *          E_BAD_DATA  a task label named in a selector, or a NUL byte that SQL cannot carry;

@@ -91,7 +91,7 @@ struct name_list {
 };
 
 /* A duration of the text: a literal (expr NULL, ms set), or a duration expression, whose ms is computed by
- * promql_resolve_durations once the query's grid is known (step() and range() depend on it). An offset of zero is the
+ * promql_resolve once the query's grid is known (step() and range() depend on it). An offset of zero is the
  * same as none: it is not present. */
 struct duration {
     bool present;

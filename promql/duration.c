@@ -150,6 +150,7 @@ bool promql_parse_api_time(struct str text, int64_t *ret_ms)
 
 struct resolver {
     double step_s, range_s;
+    bool in_parameter; /* of an aggregation */
     struct error *reterr;
 };
 
@@ -237,16 +238,34 @@ static enum status resolve(const struct resolver *r, struct duration *duration, 
     return OK;
 }
 
+/* Source: promql/engine.go PreprocessExpr, which puts a time in the place of start() and end(), but does not go into
+ * the parameters of aggregations: there such a pin is none. */
+static enum at_kind pin_heeded(const struct resolver *r, enum at_kind at)
+{
+    return r->in_parameter && (at == AT_START || at == AT_END) ? AT_NONE : at;
+}
+
+static enum status resolve_tree(const struct resolver *r, struct expr *expr);
+
+static enum status resolve_parameter(const struct resolver *r, struct expr *parameter)
+{
+    struct resolver inside = *r;
+    inside.in_parameter = true;
+    return resolve_tree(&inside, parameter);
+}
+
 static enum status resolve_tree(const struct resolver *r, struct expr *expr)
 {
     enum status status = OK;
     switch (expr->kind) {
     case EXPR_SELECTOR:
+        expr->u.selector.at = pin_heeded(r, expr->u.selector.at);
         return resolve(r, &expr->u.selector.offset, true);
     case EXPR_MATRIX:
         status = resolve(r, &expr->u.matrix.range, false);
         return status == OK ? resolve_tree(r, expr->u.matrix.selector) : status;
     case EXPR_SUBQUERY:
+        expr->u.subquery.at = pin_heeded(r, expr->u.subquery.at);
         status = resolve(r, &expr->u.subquery.offset, true);
         if (status == OK)
             status = resolve(r, &expr->u.subquery.step, false);
@@ -255,7 +274,7 @@ static enum status resolve_tree(const struct resolver *r, struct expr *expr)
         return status == OK ? resolve_tree(r, expr->u.subquery.operand) : status;
     case EXPR_AGGREGATE:
         status = resolve_tree(r, expr->u.aggregate.operand);
-        return status == OK && expr->u.aggregate.parameter ? resolve_tree(r, expr->u.aggregate.parameter) : status;
+        return status == OK && expr->u.aggregate.parameter ? resolve_parameter(r, expr->u.aggregate.parameter) : status;
     case EXPR_CALL:
         for (size_t i = 0; i < expr->u.call.args_n && status == OK; i++)
             status = resolve_tree(r, expr->u.call.args[i]);
@@ -272,8 +291,8 @@ static enum status resolve_tree(const struct resolver *r, struct expr *expr)
     }
 }
 
-enum status promql_resolve_durations(struct expr *root, int64_t step_ms, int64_t range_ms, struct error *reterr)
+enum status promql_resolve(struct expr *root, int64_t step_ms, int64_t range_ms, struct error *reterr)
 {
-    struct resolver resolver = {(double)step_ms / 1000, (double)range_ms / 1000, reterr};
+    struct resolver resolver = {(double)step_ms / 1000, (double)range_ms / 1000, false, reterr};
     return resolve_tree(&resolver, root);
 }

@@ -49,10 +49,11 @@ MUST_USE enum status promql_parse_selector(struct arena *arena, struct str text,
                                            const struct regex_engine *regex, struct expr_selector *ret_selector,
                                            struct error *reterr);
 
-/* Gives every duration expression of the tree its ms. step_ms: the query's step (0 for instant queries, as upstream);
- * range_ms: end - start of the query. Errors as upstream words them: "duration must be greater than 0", … */
-MUST_USE enum status promql_resolve_durations(struct expr *root, int64_t step_ms, int64_t range_ms,
-                                              struct error *reterr);
+/* Makes of a query as it is written one to evaluate: gives every duration expression of the tree its ms, and takes `@
+ * start()` and `@ end()` out of the parameters of aggregations, where Prometheus does not heed them. step_ms: the
+ * query's step (0 for instant queries, as upstream); range_ms: end - start of the query. Errors as upstream words them:
+ * "duration must be greater than 0", … */
+MUST_USE enum status promql_resolve(struct expr *root, int64_t step_ms, int64_t range_ms, struct error *reterr);
 
 /* "1h30m", "500ms", "1d" (units y w d h m s ms, falling, each once) to ms; false if it is none or overflows. */
 bool promql_parse_duration(struct str text, int64_t *ret_ms);

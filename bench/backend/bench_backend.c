@@ -180,7 +180,7 @@ static struct fragment plan(struct arena *arena, struct backend *backend, const 
                                    .fragments_max = 10,
                                    .points_max = 11000};
     must(promql_parse(arena, str_from(promql), &limits, NULL, &query, &error), &error);
-    must(promql_resolve_durations(query.root, grid.step_ms, 0, &error), &error);
+    must(promql_resolve(query.root, grid.step_ms, 0, &error), &error);
     must(split_query(arena, &query, grid, &options, &split, &error), &error);
     INVARIANT(split.direct && split.fragments_n == 1);
     return split.fragments[0];

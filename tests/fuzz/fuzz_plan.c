@@ -101,8 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct split split;
     struct str text = {(const char *)data + 2, size - 2};
     if (promql_parse(&arena, text, &PARSE_LIMITS_DEFAULT, &regex, &query, NULL) == OK &&
-        promql_resolve_durations(query.root, grid.steps == 1 ? 0 : step_ms, grid.steps == 1 ? 0 : 3600000, NULL) ==
-            OK &&
+        promql_resolve(query.root, grid.steps == 1 ? 0 : step_ms, grid.steps == 1 ? 0 : 3600000, NULL) == OK &&
         split_query(&arena, &query, grid, &options, &split, NULL) == OK)
         check_split(&arena, &split, &options);
     arena_release(&arena);

@@ -55,7 +55,7 @@ static void check_laws(struct arena *arena, struct expr *root, const struct rege
     promql_print_json(&text, root);
     POST(text.status == OK && text.len > 0);
 
-    if (promql_resolve_durations(root, 15000, 3600000, NULL) == OK) {
+    if (promql_resolve(root, 15000, 3600000, NULL) == OK) {
         struct print_options options = {.resolved = true};
         strbuf_clear(&text);
         strbuf_clear(&again);

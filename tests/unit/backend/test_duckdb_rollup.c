@@ -72,7 +72,7 @@ static struct grid_result *ask(struct fixture *f, const char *promql, struct gri
         options.rollups_n = f->rollups->levels_n;
     }
     if (promql_parse(&f->arena, str_from(promql), &limits, &regex, &query, &error) != OK ||
-        promql_resolve_durations(query.root, grid.step_ms, 0, &error) != OK ||
+        promql_resolve(query.root, grid.step_ms, 0, &error) != OK ||
         split_query(&f->arena, &query, grid, &options, &split, &error) != OK)
         fail_msg("%s: %s", promql, error.message);
     assert_true(split.direct);

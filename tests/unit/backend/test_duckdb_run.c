@@ -524,7 +524,7 @@ static const char *plan_and_run(struct fixture *f, const char *promql, struct gr
                                    .fragments_max = 10,
                                    .points_max = 11000};
     if (promql_parse(&f->arena, str_from(promql), &limits, &regex, &query, &error) != OK ||
-        promql_resolve_durations(query.root, grid.step_ms, 0, &error) != OK ||
+        promql_resolve(query.root, grid.step_ms, 0, &error) != OK ||
         split_query(&f->arena, &query, grid, &options, &split, &error) != OK)
         fail_msg("%s: %s", promql, error.message);
     assert_true(split.direct);

@@ -187,7 +187,7 @@ enum status fixture_parse(struct arena *arena, struct str query, const struct pl
     if (status != OK)
         return status;
     int64_t span_ms = step_ms ? options->bounds.max_ms - options->bounds.min_ms : 0;
-    return promql_resolve_durations(ret_query->root, step_ms, span_ms, reterr);
+    return promql_resolve(ret_query->root, step_ms, span_ms, reterr);
 }
 
 enum status fixture_split(struct arena *arena, const struct query_text *query, const struct plan_options *options,

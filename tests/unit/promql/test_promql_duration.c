@@ -170,7 +170,7 @@ static void test_resolve(void **state)
         char text[128];
         snprintf(text, sizeof text, "a[%s]", CASES[i].range);
         struct expr *root = parse_ok(&arena, text);
-        assert_int_equal(promql_resolve_durations(root, 15000, 3600000, NULL), OK);
+        assert_int_equal(promql_resolve(root, 15000, 3600000, NULL), OK);
         if (root->u.matrix.range.ms != CASES[i].ms)
             fail_msg("%s is %lld ms", text, (long long)root->u.matrix.range.ms);
     }
@@ -182,7 +182,7 @@ static void test_resolve_everywhere(void **state)
     struct expr *root =
         parse_ok(&arena, "-(topk(scalar(a offset (1m*2)), sum_over_time(rate(b[1m*3] offset (1m*4))[1h*1:1m*6] "
                          "offset (1m*-7)))) + 1");
-    assert_int_equal(promql_resolve_durations(root, 0, 0, NULL), OK);
+    assert_int_equal(promql_resolve(root, 0, 0, NULL), OK);
     const struct expr *topk = root->u.binary.left->u.unary.operand->u.paren;
     const struct expr *a = topk->u.aggregate.parameter->u.call.args[0];
     const struct expr_subquery *subquery = &topk->u.aggregate.operand->u.call.args[0]->u.subquery;
@@ -216,7 +216,7 @@ static void test_resolve_errors(void **state)
     for (size_t i = 0; i < ARRAY_LENGTH(CASES); i++) {
         struct error error;
         struct expr *root = parse_ok(&arena, CASES[i].query);
-        assert_int_equal(promql_resolve_durations(root, 0, 0, &error), E_BAD_DATA);
+        assert_int_equal(promql_resolve(root, 0, 0, &error), E_BAD_DATA);
         assert_string_equal(error.message, CASES[i].message);
         assert_int_equal(error.begin, CASES[i].begin);
         assert_int_equal(error.end, CASES[i].end);

@@ -183,7 +183,7 @@ static void test_resolved(void **state)
     struct print_options options = {.resolved = true};
     for (size_t i = 0; i < ARRAY_LENGTH(CASES); i++) {
         struct expr *root = parse_ok(&arena, CASES[i].query);
-        assert_int_equal(promql_resolve_durations(root, 60000, 3600000, NULL), OK);
+        assert_int_equal(promql_resolve(root, 60000, 3600000, NULL), OK);
         promql_print(&out, root, &options);
         assert_out(CASES[i].text);
     }

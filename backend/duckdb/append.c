@@ -78,8 +78,8 @@ void writer_release(struct writer *writer)
 {
     if (!writer->transaction)
         return;
-    duckdb_destroy_data_chunk(&writer->series_chunk);
-    duckdb_destroy_data_chunk(&writer->samples_chunk);
+    engine_chunk_free(&writer->series_chunk);
+    engine_chunk_free(&writer->samples_chunk);
     exemplars_release(&writer->exemplars);
     catalogue_release(&writer->catalogue);
     engine_disconnect(writer->connection);

@@ -34,7 +34,7 @@ static enum status load_series(struct catalogue *c, struct connection *connectio
             totals->series_n += series != NULL;
         }
         arena_reset(&arena);
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
         if (status != OK)
             break;
     }
@@ -90,7 +90,7 @@ static enum status load_newest(struct catalogue *c, struct connection *connectio
         catalogue_publish_begin(c);
         note_samples(c, chunk, totals);
         catalogue_publish_end(c);
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
     }
     duckdb_destroy_result(&result);
     return status;
@@ -139,7 +139,7 @@ static enum status load_histograms(struct catalogue *c, struct connection *conne
     duckdb_data_chunk chunk = NULL;
     while ((status = engine_fetch(connection, &result, NULL, &chunk, reterr)) == OK && chunk) {
         note_histograms(c, chunk, totals);
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
     }
     duckdb_destroy_result(&result);
     return status;

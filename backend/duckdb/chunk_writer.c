@@ -52,6 +52,7 @@ enum status chunk_writer_open(struct chunk_writer *w, struct connection *connect
     if (duckdb_appender_create_ext(connection->handle, catalog, NULL, table, &w->appender) != DuckDBSuccess)
         return appender_error(w, reterr);
     w->chunk = chunk_of_columns();
+    ENGINE_TAKES();
     return OK;
 }
 
@@ -75,6 +76,7 @@ static void *list_room(struct chunk_writer *w, idx_t column, size_t n)
     if (duckdb_list_vector_reserve(list, w->samples_n + n) != DuckDBSuccess ||
         duckdb_list_vector_set_size(list, w->samples_n + n) != DuckDBSuccess)
         return NULL;
+    ENGINE_TAKES(); /* room that may have been somebody else's */
     ((duckdb_list_entry *)duckdb_vector_get_data(list))[w->n] = (duckdb_list_entry){w->samples_n, n};
     return duckdb_vector_get_data(duckdb_list_vector_get_child(list));
 }
@@ -126,6 +128,6 @@ enum status chunk_writer_close(struct chunk_writer *w, enum status so_far, struc
     if (so_far == OK && duckdb_appender_close(w->appender) != DuckDBSuccess)
         so_far = appender_error(w, reterr);
     duckdb_appender_destroy(&w->appender);
-    duckdb_destroy_data_chunk(&w->chunk);
+    engine_chunk_free(&w->chunk);
     return so_far;
 }

@@ -73,7 +73,7 @@ static enum status choose(struct compactor *c, int64_t last, struct partitions *
             chosen.last = part[i];
             chosen.rows_n += (uint64_t)n[i];
         }
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
     }
     duckdb_destroy_result(&rows);
     if (status == OK)

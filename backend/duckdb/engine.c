@@ -680,6 +680,12 @@ enum status engine_end_reading(struct connection *connection, enum status so_far
     return roll_back_unless(so_far == OK ? engine_execute(connection, "COMMIT", reterr) : so_far, connection);
 }
 
+void engine_chunk_free(duckdb_data_chunk *chunk)
+{
+    ENGINE_GIVES();
+    duckdb_destroy_data_chunk(chunk);
+}
+
 enum status engine_fetch(struct connection *connection, duckdb_result *result, struct cancel *cancel,
                          duckdb_data_chunk *ret_chunk, struct error *reterr)
 {

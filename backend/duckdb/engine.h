@@ -157,9 +157,12 @@ MUST_USE enum status engine_begin(struct connection *connection, struct error *r
 MUST_USE enum status engine_end(struct connection *connection, enum status so_far, struct error *reterr);
 MUST_USE enum status engine_end_reading(struct connection *connection, enum status so_far, struct error *reterr);
 
-/* The next chunk of a result, or NULL at its end; destroy it. */
+/* The next chunk of a result, or NULL at its end; for engine_chunk_free. */
 MUST_USE enum status engine_fetch(struct connection *connection, duckdb_result *result, struct cancel *cancel,
                                   duckdb_data_chunk *ret_chunk, struct error *reterr);
+
+/* Its memory is the engine's again, which may give it to any thread. */
+void engine_chunk_free(duckdb_data_chunk *chunk);
 
 /* Turns the engine's message into ours: cancellation by its reason, refusals for size, memory, E_UNAVAILABLE when the
  * engine refuses all work, else E_STORE. */

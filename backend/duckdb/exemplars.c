@@ -50,7 +50,7 @@ static enum status load_rows(struct exemplar_table *table, struct connection *co
     duckdb_data_chunk chunk = NULL;
     while (status == OK && (status = engine_fetch(connection, &rows, NULL, &chunk, reterr)) == OK && chunk) {
         status = load_chunk(table, chunk, reterr);
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
     }
     duckdb_destroy_result(&rows);
     return status;

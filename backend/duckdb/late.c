@@ -176,7 +176,7 @@ static enum status ask_places(struct writer *w, struct error *reterr)
         return status;
     while (status == OK && (status = engine_fetch(w->connection, &rows, NULL, &chunk, reterr)) == OK && chunk) {
         status = take_places(w, chunk, reterr);
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
     }
     duckdb_destroy_result(&rows);
     return status;

@@ -162,7 +162,7 @@ static enum status mark_in_span(struct listing *l, struct connection *connection
             if (ids[i] < l->numbers_n)
                 bit_take(l->in_span, ids[i]);
         }
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
     }
     duckdb_destroy_result(&rows);
     return status;

@@ -110,7 +110,7 @@ enum status metadata_load(struct metadata_table *table, struct connection *conne
         duckdb_data_chunk chunk = NULL;
         while (status == OK && (status = engine_fetch(connection, &result, NULL, &chunk, reterr)) == OK && chunk) {
             status = load_chunk(table, chunk, reterr);
-            duckdb_destroy_data_chunk(&chunk);
+            engine_chunk_free(&chunk);
         }
         duckdb_destroy_result(&result);
     }

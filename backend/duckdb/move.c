@@ -130,7 +130,7 @@ static enum status find_row(struct move *m, struct error *reterr)
 {
     if (m->vector && m->row < duckdb_data_chunk_get_size(m->vector))
         return OK;
-    duckdb_destroy_data_chunk(&m->vector);
+    engine_chunk_free(&m->vector);
     m->row = 0;
     return engine_fetch(m->connection, &m->counted, m->cancel, &m->vector, reterr);
 }
@@ -305,7 +305,7 @@ static enum status read_rows(struct move *m, struct sql *sql, take_fn *take, str
     while (status == OK && (status = engine_fetch(m->connection, &rows, m->cancel, &vectors, reterr)) == OK &&
            vectors) {
         status = take(m, vectors, reterr);
-        duckdb_destroy_data_chunk(&vectors);
+        engine_chunk_free(&vectors);
     }
     duckdb_destroy_result(&rows);
     return status;
@@ -457,7 +457,7 @@ static enum status change_tables(struct move *m, struct error *reterr)
 
 static void release(struct move *m)
 {
-    duckdb_destroy_data_chunk(&m->vector);
+    engine_chunk_free(&m->vector);
     if (m->has_counted)
         duckdb_destroy_result(&m->counted);
     free(m->places);

@@ -139,7 +139,7 @@ static enum status find_kind(struct raw_cursor *c, const struct matcher *at, siz
     duckdb_data_chunk chunk = NULL;
     while (status == OK && (status = engine_fetch(c->connection, &rows, c->cancel, &chunk, reterr)) == OK && chunk) {
         status = take_series(c, chunk, histograms, reterr);
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
     }
     duckdb_destroy_result(&rows);
     return status;
@@ -216,14 +216,14 @@ static enum status next_of_stream(struct raw_cursor *c, struct error *reterr)
     idx_t n = chunk ? duckdb_data_chunk_get_size(chunk) : 0;
     const struct raw_series *series = &c->series[c->at];
     if (n == 0 || n > BLOCK_SAMPLES || c->given + n > series->samples_n) {
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
         return error_set(reterr, E_INTERNAL, "a stream of raw samples has other rows than were counted");
     }
     const int64_t *times = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
     const double *values = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
     for (idx_t i = 0; i < n; i++)
         c->block[i] = (struct sample){times[i], stored_value(values[i])};
-    duckdb_destroy_data_chunk(&chunk);
+    engine_chunk_free(&chunk);
     c->given += n;
     c->waiting = c->block;
     c->waiting_n = n;

@@ -38,7 +38,7 @@ static enum status keep(struct encoded_slice *s, duckdb_data_chunk vectors, stru
         size_t capacity = 2 * s->vectors_capacity + 16;
         duckdb_data_chunk *grown = realloc(s->vectors, capacity * sizeof(duckdb_data_chunk));
         if (!grown) {
-            duckdb_destroy_data_chunk(&vectors);
+            engine_chunk_free(&vectors);
             return no_memory(reterr);
         }
         s->vectors = grown;
@@ -94,7 +94,7 @@ enum status encoded_slice_read(struct encoded_slice *s, struct connection *conne
 void encoded_slice_release(struct encoded_slice *s)
 {
     for (size_t i = 0; i < s->vectors_n; i++)
-        duckdb_destroy_data_chunk(&s->vectors[i]);
+        engine_chunk_free(&s->vectors[i]);
     if (s->has_result)
         duckdb_destroy_result(&s->result);
     free(s->vectors);

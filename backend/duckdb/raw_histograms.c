@@ -56,7 +56,7 @@ enum status histogram_piece_read(struct histogram_piece *piece, struct connectio
     duckdb_data_chunk chunk = NULL;
     while (status == OK && (status = engine_fetch(connection, &rows, cancel, &chunk, reterr)) == OK && chunk) {
         status = take_rows(piece, chunk, reterr);
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
     }
     duckdb_destroy_result(&rows);
     return status;

@@ -179,7 +179,7 @@ static enum status load_slice(struct slices *slices, struct raw_slice *slice, si
     while (status == OK && !slices->stop &&
            (status = engine_fetch(slices->connection, &rows, slices->cancel, &chunk, reterr)) == OK && chunk) {
         status = take_rows(slices, slice, chunk, reterr);
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
     }
     duckdb_destroy_result(&rows);
     if (status == OK && slices->stop)

@@ -285,7 +285,7 @@ static enum status read_places(struct connection *connection, duckdb_result *row
             INVARIANT(places[i] < n);
             ret_matches[places[i]] = true;
         }
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
     }
     return status;
 }

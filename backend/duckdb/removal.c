@@ -142,7 +142,7 @@ static enum status read_numbers(struct removal *r, const char *sql, uint32_t **r
         const uint32_t *ids = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
         for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++)
             at[(*ret_n)++] = ids[i];
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
     }
     duckdb_destroy_result(&rows);
     return at ? status : no_memory(reterr);
@@ -184,7 +184,7 @@ static enum status find_newest(struct removal *r, struct outcome *o, struct erro
                                          : double_bits(stored_value(values[i]));
             o->newest[o->newest_n++] = (struct newest_sample){ids[i], times[i], bits, is_histogram};
         }
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
     }
     duckdb_destroy_result(&rows);
     return o->newest ? status : no_memory(reterr);

@@ -281,7 +281,7 @@ static enum status find_partitions(const struct round *round, struct old_partiti
     duckdb_data_chunk chunk = NULL;
     while (status == OK && (status = engine_fetch(connection, &rows, round->cancel, &chunk, reterr)) == OK && chunk) {
         status = take_partitions(found, chunk, reterr);
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
     }
     duckdb_destroy_result(&rows);
     return status;

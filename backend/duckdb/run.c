@@ -146,7 +146,7 @@ static enum status query_and_decode(struct decoding *d, struct connection *conne
         status = error_set(reterr, E_INTERNAL, "a fragment's statement does not have the columns it announces");
     while (status == OK && (status = engine_fetch(connection, &rows, cancel, &chunk, reterr)) == OK && chunk) {
         status = decode_chunk(d, chunk, reterr);
-        duckdb_destroy_data_chunk(&chunk);
+        engine_chunk_free(&chunk);
     }
     duckdb_destroy_result(&rows);
     return status == OK ? finish(d, reterr) : status;

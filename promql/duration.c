@@ -1,4 +1,5 @@
-/* promql/duration.c: durations and times: those of the query parameters, and those a query computes; see parse.h. */
+/* promql/duration.c: durations and times: those of the query parameters, those a query computes, and pins that are not
+ * heeded; see parse.h. */
 #include <math.h>
 
 #include "base/assert.h"

@@ -31,6 +31,19 @@ static uint32_t count_steps(int64_t start_ms, int64_t end_ms, int64_t step_ms)
     return intervals >= UINT32_MAX ? UINT32_MAX : (uint32_t)intervals + 1;
 }
 
+/* Both ends clamped. */
+static struct grid grid_up_to(int64_t start_ms, int64_t end_ms, int64_t step_ms)
+{
+    struct grid grid = {.start_ms = start_ms, .step_ms = step_ms, .steps = count_steps(start_ms, end_ms, step_ms)};
+    grid.rest_ms = grid.steps ? end_ms - grid_end(grid) : 0;
+    return grid;
+}
+
+static int64_t asked_end(struct grid grid)
+{
+    return time_add(grid_end(grid), grid.rest_ms);
+}
+
 struct grid grid_instant(int64_t time_ms)
 {
     return (struct grid){.start_ms = clamp(time_ms), .step_ms = 1, .steps = 1};
@@ -40,12 +53,13 @@ struct grid grid_range(int64_t start_ms, int64_t end_ms, int64_t step_ms)
 {
     PRE(step_ms > 0);
     int64_t start = clamp(start_ms);
-    return (struct grid){.start_ms = start, .step_ms = step_ms, .steps = count_steps(start, clamp(end_ms), step_ms)};
+    return grid_up_to(start, clamp(end_ms), step_ms);
 }
 
 bool grid_eq(struct grid a, struct grid b)
 {
-    return a.start_ms == b.start_ms && a.steps == b.steps && (a.step_ms == b.step_ms || a.steps <= 1);
+    return a.start_ms == b.start_ms && a.steps == b.steps && a.rest_ms == b.rest_ms &&
+           (a.step_ms == b.step_ms || a.steps <= 1);
 }
 
 struct grid grid_shift(struct grid grid, const struct duration *offset, enum at_kind at, int64_t at_ms,
@@ -70,8 +84,8 @@ struct grid grid_subquery(struct grid outer, int64_t range_ms, int64_t step_ms, 
     int64_t start = edge / step_ms * step_ms;
     if (start < edge || (start == edge && rule == WINDOW_LEFT_OPEN))
         start += step_ms;
-    uint32_t steps = outer.steps ? count_steps(start, clamp(grid_end(outer)), step_ms) : 0;
-    return (struct grid){.start_ms = start, .step_ms = step_ms, .steps = steps};
+    return outer.steps ? grid_up_to(start, asked_end(outer), step_ms)
+                       : (struct grid){.start_ms = start, .step_ms = step_ms};
 }
 
 struct time_span grid_window_span(struct grid grid, int64_t window_ms, enum window_rule rule)

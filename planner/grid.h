@@ -3,6 +3,9 @@
  * A grid has `steps` evaluation timestamps start_ms + k * step_ms, k = 0 … steps-1. An instant query has one step. A
  * subquery's inner grid is aligned to absolute multiples of its own step, not to the outer start; it may be empty.
  *
+ * A grid seldom ends where it was asked to: rest_ms is what lies between its last step and there. A subquery inside is
+ * evaluated up to the end asked for, at a step that no window of the last one sees, and may fail there.
+ *
  * Units    milliseconds (since the epoch for start_ms).
  * Threads  plain values.
  * Source   Prometheus promql/engine.go: exec, eval (SubqueryExpr), subqueryTimes; durationMilliseconds.
@@ -25,6 +28,7 @@ struct grid {
     int64_t start_ms;
     int64_t step_ms; /* > 0, also for one step */
     uint32_t steps;
+    int64_t rest_ms; /* from the last step to the end asked for, >= 0 */
 };
 
 /* Times beyond this (73 million years) hold no samples; grids are cut there, so that sums of a time, an offset and a
@@ -52,6 +56,7 @@ static inline int64_t grid_end(struct grid grid)
 {
     return grid_time(grid, grid.steps ? grid.steps - 1 : 0);
 }
+/* rest_ms included. */
 bool grid_eq(struct grid a, struct grid b);
 
 /* Where a selector or subquery with this offset and @ looks, seen from the grid of its consumer: the grid shifted by
@@ -62,7 +67,7 @@ struct grid grid_shift(struct grid grid, const struct duration *offset, enum at_
                        struct time_span query, bool *ret_pinned);
 
 /* The inner grid of a subquery whose consumer looks at `outer` (already shifted): every multiple of step_ms from the
- * first window of range_ms to the last of outer's steps, gaps between windows included. start_ms is set also when the
+ * first window of range_ms to the end asked of outer, gaps between windows included. start_ms is set also when the
  * grid is empty. */
 struct grid grid_subquery(struct grid outer, int64_t range_ms, int64_t step_ms, enum window_rule rule);
 

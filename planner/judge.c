@@ -109,6 +109,19 @@ static struct place subquery_place(struct judge *j, const struct expr *expr, str
     return inside;
 }
 
+static bool has_pins(const struct expr *expr)
+{
+    if (expr->kind == EXPR_SELECTOR && expr->u.selector.at != AT_NONE)
+        return true;
+    if (expr->kind == EXPR_SUBQUERY && expr->u.subquery.at != AT_NONE)
+        return true;
+    const struct expr *child;
+    for (size_t i = 0; (child = judge_child(expr, i)) != NULL; i++)
+        if (has_pins(child))
+            return true;
+    return false;
+}
+
 /* Prometheus asks only the operand whether an aggregation is step-invariant, and evaluates the parameter just once if
  * it is. The operand's @ must then stay visible. */
 static bool parameter_follows(const struct expr_aggregate *aggregate)
@@ -129,6 +142,15 @@ static bool range_pinned(const struct expr *range)
 {
     return range->kind == EXPR_SUBQUERY ? range->u.subquery.at != AT_NONE
                                         : range->u.matrix.selector->u.selector.at != AT_NONE;
+}
+
+/* Whether a call is evaluated all along the grid although its range is pinned. Prometheus then evaluates a subquery for
+ * as long, past the samples it has read for it, and may fail there; Prometheus 2 moves the windows, too. */
+static bool outlives_pin(const struct judge *j, const struct expr *expr)
+{
+    const struct expr *range = call_range(&expr->u.call);
+    return range && range_pinned(range) && !grid_step_invariant(expr) &&
+           (range->kind == EXPR_SUBQUERY || j->options->rule == WINDOW_CLOSED);
 }
 
 /* Whether the samples' own times that a call asks for are Prometheus's part. Under @ it moves the window by other rules
@@ -155,14 +177,15 @@ static struct place child_place(struct judge *j, const struct expr *expr, const 
     case EXPR_PAREN:
         return place;
     case EXPR_CALL:
-        /* Prometheus 2 moves these windows along with the evaluation time, over samples that no grid would give. */
-        if (expr->u.call.function->id == FN_PREDICT_LINEAR && j->options->rule == WINDOW_CLOSED &&
-            range_pinned(call_range(&expr->u.call)))
-            place.at_shows = true;
+        place.at_shows |= outlives_pin(j, expr);
         place.needs_samples = times_stay(j, &expr->u.call);
         return place;
     case EXPR_AGGREGATE:
         place.needs_samples = false;
+        /* Prometheus takes no part of a parameter for step-invariant: what is pinned there moves along with the
+         * evaluation time, over the samples read for the pin. */
+        if (child == expr->u.aggregate.parameter && has_pins(child))
+            place.at_shows = true;
         if (child == expr->u.aggregate.operand && (parameter_follows(&expr->u.aggregate) ||
                                                    (loses_names(j, &expr->u.aggregate) && grid_step_invariant(child))))
             place.at_shows = true;
@@ -237,9 +260,7 @@ static enum residue_reason judge_selector(struct judge *j, const struct expr *ex
         return RESIDUE_NEEDS_SAMPLES;
     if (selector->anchored || selector->smoothed)
         return RESIDUE_NOT_EXACT;
-    if (selector->at != AT_NONE && (place.at_shows || place.at_drifts))
-        return RESIDUE_NEEDS_AT;
-    if (place.at_shows)
+    if (place.at_shows || (selector->at != AT_NONE && place.at_drifts))
         return RESIDUE_NEEDS_AT;
     if (!place.range_ms &&
         !j->options->can->selector) /* of a range the window function above is what would be pushed */

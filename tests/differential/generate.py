@@ -384,9 +384,13 @@ class Generator:
             labels = ()
         return Node(VECTOR, (name + "(", matrix, ")"), name, labels)
 
+    def counted(self, depth):
+        """A small number that changes along the grid: what is pinned inside a parameter has rules of its own."""
+        return Node(SCALAR, ("scalar(count(", self.vector(depth), "))"), "scalar", plain=(number("2"),))
+
     def phi(self, depth):
         if self.maybe(0.1):
-            return self.scalar(depth)
+            return self.scalar(depth) if depth <= 0 or self.maybe(0.5) else Node(SCALAR, (self.counted(depth - 1), " / 10"))
         return number(self.pick(("0.5", "0.9", "0.99", "0", "1", "0.25", "-1", "1.5", "NaN")))
 
     def elementwise(self, depth):
@@ -453,7 +457,9 @@ class Generator:
         r = self.random.random()
         if r < 0.1:
             name = self.pick(("topk", "bottomk"))
-            k = number(self.pick(("1", "2", "3", "5", "0", "-1", "100", "1.7"))) if self.maybe(0.9) else self.scalar(depth - 1)
+            k = number(self.pick(("1", "2", "3", "5", "0", "-1", "100", "1.7")))
+            if self.maybe(0.2):
+                k = self.scalar(depth - 1) if self.maybe(0.5) else self.counted(depth - 1)
             return self._aggregate(name, grouping, operand, operand.labels, k)
         if r < 0.17:
             return self._aggregate("quantile", grouping, operand, labels, self.phi(depth - 1))

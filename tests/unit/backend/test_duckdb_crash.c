@@ -405,7 +405,8 @@ static bool has_one_more(struct fixture *f, const struct model *m)
 
 static double ask_number(struct fixture *f, const char *sql)
 {
-    struct fragment fragment = fragment_of(&f->arena, sql, (struct grid){0, 1, 1}, false, false, "");
+    struct fragment fragment =
+        fragment_of(&f->arena, sql, (struct grid){.start_ms = 0, .step_ms = 1, .steps = 1}, false, false, "");
     struct grid_result *result = run_ok(f, &fragment);
     assert_int_equal(result->series_n, 1);
     double number = result->series[0].values[0];

@@ -134,7 +134,7 @@ static struct question random_question(struct random *seed, int64_t first_h, uin
     int64_t start_ms = ((int64_t)random_below(seed, hours) + first_h) * HOUR;
     start_ms += random_below(seed, 2) ? (int64_t)random_below(seed, 12) * 5 * MINUTE : 0;
     start_ms += random_below(seed, 8) == 0 ? 1 : 0;
-    q.grid = (struct grid){start_ms, step_ms, 1 + (uint32_t)random_below(seed, 50)};
+    q.grid = (struct grid){.start_ms = start_ms, .step_ms = step_ms, .steps = 1 + (uint32_t)random_below(seed, 50)};
     q.rule = random_below(seed, 2) ? WINDOW_CLOSED : WINDOW_LEFT_OPEN;
     return q;
 }
@@ -252,7 +252,8 @@ static uint64_t count(struct fixture *f, const char *sql)
 {
     char *text = ARENA_ARRAY(&f->arena, char, 400);
     snprintf(text, 400, "SELECT [count(*)::DOUBLE] AS value FROM %s", sql);
-    struct fragment fragment = fragment_of(&f->arena, text, (struct grid){0, 1, 1}, false, false, "");
+    struct fragment fragment =
+        fragment_of(&f->arena, text, (struct grid){.start_ms = 0, .step_ms = 1, .steps = 1}, false, false, "");
     struct grid_result *result = run_ok(f, &fragment);
     uint64_t n = (uint64_t)result->series[0].values[0];
     grid_result_free(result);
@@ -309,7 +310,9 @@ static void settings_take_effect(void **state)
     int64_t level_ms;
     static const char *const QUERIES[] = {"rate(a[1h])", "rate(b[1h])"};
     for (size_t i = 0; i < ARRAY_LENGTH(QUERIES); i++) {
-        struct grid_result *result = ask(&f, QUERIES[i], (struct grid){2 * HOUR, HOUR, 3}, WINDOW_LEFT_OPEN, &level_ms);
+        struct grid_result *result =
+            ask(&f, QUERIES[i], (struct grid){.start_ms = 2 * HOUR, .step_ms = HOUR, .steps = 3}, WINDOW_LEFT_OPEN,
+                &level_ms);
         assert_int_equal(level_ms, HOUR);
         assert_string_equal(result_text(&f.arena, result), ": 0.0166667 0.0166667 0.0166667\n");
         grid_result_free(result);
@@ -355,7 +358,7 @@ static void many_series_have_rollups(void **state)
     assert_int_equal(count(&f, "rollups WHERE level = 3600000"), 2 * MANY);
     assert_int_equal(count(&f, "rollups WHERE level = 60000"), 2 * MANY * 3); /* of two hours each */
     for (size_t i = 0; i < ARRAY_LENGTH(QUERIES); i++) {
-        struct grid grid = {i == 0 ? 2 * HOUR : HOUR, HOUR, 4};
+        struct grid grid = {.start_ms = i == 0 ? 2 * HOUR : HOUR, .step_ms = HOUR, .steps = 4};
         struct grid_result *result = ask(&f, QUERIES[i], grid, WINDOW_LEFT_OPEN, &level_ms);
         assert_int_equal(level_ms, HOUR);
         assert_string_equal(result_text(&f.arena, result), ANSWERS[i]);
@@ -528,12 +531,16 @@ static void expect_only_rollups_of_a(struct fixture *f)
     assert_int_equal(listed(f, (struct time_span){INT64_MIN, INT64_MAX}), 1);
     assert_int_equal(listed(f, (struct time_span){2 * HOUR + 1, 2 * HOUR + 2}), 1); /* its minute has one */
     assert_int_equal(listed(f, (struct time_span){11 * HOUR, 30 * HOUR}), 0);
-    assert_string_equal(counted(f, "count_over_time(a[1h])", (struct grid){HOUR, HOUR, 12}),
-                        ": 60 60 60 60 60 60 60 60 60 59 - -\n");
-    assert_string_equal(counted(f, "count_over_time(a[5m])", (struct grid){590 * MINUTE, 5 * MINUTE, 4}),
+    assert_string_equal(
+        counted(f, "count_over_time(a[1h])", (struct grid){.start_ms = HOUR, .step_ms = HOUR, .steps = 12}),
+        ": 60 60 60 60 60 60 60 60 60 59 - -\n");
+    assert_string_equal(counted(f, "count_over_time(a[5m])",
+                                (struct grid){.start_ms = 590 * MINUTE, .step_ms = 5 * MINUTE, .steps = 4}),
                         ": 5 5 4 -\n");
-    assert_string_equal(counted(f, "count_over_time(a[90s])", (struct grid){HOUR, HOUR, 12}), "");
-    assert_string_equal(counted(f, "changes(a[1h])", (struct grid){HOUR, HOUR, 12}), "");
+    assert_string_equal(
+        counted(f, "count_over_time(a[90s])", (struct grid){.start_ms = HOUR, .step_ms = HOUR, .steps = 12}), "");
+    assert_string_equal(counted(f, "changes(a[1h])", (struct grid){.start_ms = HOUR, .step_ms = HOUR, .steps = 12}),
+                        "");
 }
 
 static void series_of_rollups_alone_stay(void **state)
@@ -554,7 +561,9 @@ static void series_of_rollups_alone_stay(void **state)
     retain(&f);
     expect_rules(&f);
     assert_int_equal(stats_of(&f).rollup_min_time_ms, 6 * HOUR);
-    assert_string_equal(counted(&f, "count_over_time(a[1h])", (struct grid){5 * HOUR, HOUR, 3}), ": - 1 60\n");
+    assert_string_equal(
+        counted(&f, "count_over_time(a[1h])", (struct grid){.start_ms = 5 * HOUR, .step_ms = HOUR, .steps = 3}),
+        ": - 1 60\n");
     assert_int_equal(listed(&f, (struct time_span){INT64_MIN, 6 * HOUR - 1}), 0);
     APPEND(&f, "b", {40 * HOUR, 1});
     compact(&f);
@@ -588,8 +597,9 @@ static void nothing_is_written_behind(void **state)
     assert_int_equal(stats_of(&f).series_n, 2);
     compact(&f);
     expect_rules(&f);
-    assert_string_equal(counted(&f, "count_over_time(a[2h])", (struct grid){9 * HOUR, HOUR, 7}),
-                        ": 120 120 60 - - - -\n");
+    assert_string_equal(
+        counted(&f, "count_over_time(a[2h])", (struct grid){.start_ms = 9 * HOUR, .step_ms = HOUR, .steps = 7}),
+        ": 120 120 60 - - - -\n");
     fixture_release(&f);
 }
 
@@ -605,8 +615,11 @@ static void deletions_take_whole_buckets(void **state)
     assert_int_equal(deleted, 0); /* no sample is left to count */
     expect_rules(&f);
     for (int round = 0; round < 2; round++) {
-        assert_string_equal(counted(&f, "count_over_time(a[1h])", (struct grid){2 * HOUR, HOUR, 4}), ": 60 - - 60\n");
-        assert_string_equal(counted(&f, "count_over_time(a[1h])", (struct grid){2 * HOUR, 30 * MINUTE, 7}),
+        assert_string_equal(
+            counted(&f, "count_over_time(a[1h])", (struct grid){.start_ms = 2 * HOUR, .step_ms = HOUR, .steps = 4}),
+            ": 60 - - 60\n");
+        assert_string_equal(counted(&f, "count_over_time(a[1h])",
+                                    (struct grid){.start_ms = 2 * HOUR, .step_ms = 30 * MINUTE, .steps = 7}),
                             ": 60 30 - - - 30 60\n"); /* of another level */
         assert_int_equal(listed(&f, (struct time_span){2 * HOUR + 1, 4 * HOUR}), 0);
         assert_int_equal(listed(&f, (struct time_span){2 * HOUR, 4 * HOUR}), 1);
@@ -699,7 +712,7 @@ static void readers_see_no_drop(void **state)
     fill(&f, "a");
     const char *before[ARRAY_LENGTH(QUERIES)];
     for (size_t i = 0; i < ARRAY_LENGTH(QUERIES); i++)
-        before[i] = counted(&f, QUERIES[i], (struct grid){HOUR, HOUR, 11});
+        before[i] = counted(&f, QUERIES[i], (struct grid){.start_ms = HOUR, .step_ms = HOUR, .steps = 11});
     struct moving_on m = {.f = &f};
     pthread_t thread;
     struct fixture reader = f; /* the store is one, the texts are each thread's own */
@@ -707,7 +720,8 @@ static void readers_see_no_drop(void **state)
     assert_int_equal(pthread_create(&thread, NULL, move_on, &m), 0);
     do {
         for (size_t i = 0; i < ARRAY_LENGTH(QUERIES); i++)
-            assert_string_equal(counted(&reader, QUERIES[i], (struct grid){HOUR, HOUR, 11}), before[i]);
+            assert_string_equal(
+                counted(&reader, QUERIES[i], (struct grid){.start_ms = HOUR, .step_ms = HOUR, .steps = 11}), before[i]);
     } while (!atomic_load(&m.done));
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_true(m.drops_n > 3);
@@ -745,9 +759,11 @@ static void samples_wait_for_rollups(void **state)
     assert_int_equal(stats_of(&f).dropped_samples_n, 1201);
     assert_int_equal(stats_of(&f).dropped_series_n, 2);
     expect_rules(&f);
-    assert_string_equal(counted(&f, "count_over_time(a[1h])", (struct grid){HOUR, HOUR, 11}),
-                        ": 60 60 60 60 60 60 60 60 60 59 -\n");
-    assert_string_equal(counted(&f, "count_over_time(z[1h])", (struct grid){HOUR, HOUR, 11}), "");
+    assert_string_equal(
+        counted(&f, "count_over_time(a[1h])", (struct grid){.start_ms = HOUR, .step_ms = HOUR, .steps = 11}),
+        ": 60 60 60 60 60 60 60 60 60 59 -\n");
+    assert_string_equal(
+        counted(&f, "count_over_time(z[1h])", (struct grid){.start_ms = HOUR, .step_ms = HOUR, .steps = 11}), "");
     fixture_release(&f);
 }
 

@@ -139,7 +139,7 @@ static void test_limits(void **state)
     assert_string_equal(error.message, "query processing would load too many samples into memory in query execution: "
                                        "10 or more asked, 9 allowed");
     struct fragment fragment = fragment_of(&f->arena, "SELECT x::VARCHAR, [1e0, NULL] FROM range(10) t(x)",
-                                           (struct grid){0, 1, 2}, false, false, "l");
+                                           (struct grid){.start_ms = 0, .step_ms = 1, .steps = 2}, false, false, "l");
     struct grid_result *result = NULL;
     assert_int_equal(f->backend->ops->run(f->backend, &fragment, &(struct run_limits){10}, NULL, &result, NULL), OK);
     assert_int_equal(result->values_n, 10);
@@ -436,8 +436,9 @@ static void expect_kernels(struct fixture *f, const struct world *w, const struc
                  window_kernels[id].name, (long long)grid->start_ms, (long long)grid->step_ms, grid->steps,
                  (long long)grid->window_ms, grid->closed ? "true" : "false", kernel_arguments(&window_kernels[id]),
                  runs);
-        struct fragment fragment =
-            fragment_of(&f->arena, sql, (struct grid){grid->start_ms, grid->step_ms, grid->steps}, true, true, "");
+        struct fragment fragment = fragment_of(
+            &f->arena, sql, (struct grid){.start_ms = grid->start_ms, .step_ms = grid->step_ms, .steps = grid->steps},
+            true, true, "");
         struct grid_result *result = run_ok(f, &fragment);
         compare_with_kernel(w, result, &window_kernels[id], grid);
         grid_result_free(result);
@@ -477,7 +478,8 @@ static struct grid_result *folded(struct fixture *f, enum fold_op op, unsigned r
              "(SELECT series, labels FROM series WHERE metric = 'm') USING (series) GROUP BY le ORDER BY le",
              fold_names[op], STEPS, orders[round]);
     struct fragment fragment =
-        fragment_of(&f->arena, sql, (struct grid){GRID.start_ms, GRID.step_ms, STEPS}, false, false, "le");
+        fragment_of(&f->arena, sql, (struct grid){.start_ms = GRID.start_ms, .step_ms = GRID.step_ms, .steps = STEPS},
+                    false, false, "le");
     return run_ok(f, &fragment);
 }
 
@@ -558,7 +560,7 @@ static void test_planned_queries(void **state)
         {"last_over_time(c_total{job!=\"\",le=\"2\"}[2m])", "c_total;job=a;le=2: 1080 1200 1320\n"},
         {"max(sum by (le) (increase(c_total{job=\"a\"}[2m])))", ": 240 240 240\n"},
     };
-    struct grid grid = {600000, 60000, 3};
+    struct grid grid = {.start_ms = 600000, .step_ms = 60000, .steps = 3};
     for (size_t i = 0; i < ARRAY_LENGTH(cases); i++) {
         const char *got = plan_and_run(f, cases[i].promql, grid, WINDOW_LEFT_OPEN);
         if (strcmp(got, cases[i].want) != 0)

@@ -112,7 +112,8 @@ static void test_answers(void **state)
     fake_answer(f->backend, "sum(x)", labels_of(&f->arena, "b=1"), values, NULL, 3);
     fake_answer(f->backend, "sum(x)", labels_of(&f->arena, "a=1"), values, &(uint64_t){5}, 3);
     fake_answer_empty(f->backend, "y");
-    struct fragment fragment = {.kind = FRAGMENT_GRID, .grid = {0, 1, 3}, .promql = STR("sum(x)")};
+    struct fragment fragment = {
+        .kind = FRAGMENT_GRID, .grid = {.start_ms = 0, .step_ms = 1, .steps = 3}, .promql = STR("sum(x)")};
     struct grid_result *result = run_ok(f, &fragment);
     assert_string_equal(result_text(&f->arena, result), "a=1: 1 - 3\nb=1: 1 2 3\n");
     assert_int_equal(result->values_n, 5);
@@ -150,7 +151,8 @@ static void test_faults(void **state)
     fake_hang(f->backend, FAKE_RUN, 1);
     struct cancel cancel;
     cancel_init(&cancel, INT64_MAX);
-    struct fragment fragment = {.kind = FRAGMENT_GRID, .grid = {0, 1, 3}, .promql = STR("y")};
+    struct fragment fragment = {
+        .kind = FRAGMENT_GRID, .grid = {.start_ms = 0, .step_ms = 1, .steps = 3}, .promql = STR("y")};
     struct grid_result *result = NULL;
     pthread_t thread;
     pthread_create(&thread, NULL, fire_soon, &cancel);

@@ -51,6 +51,7 @@ static void test_equality_ignores_the_step_of_one_step(void **state)
     assert_true(grid_eq(grid_range(5, 5, 10), grid_range(5, 5, 20)));
     assert_false(grid_eq(grid_range(5, 25, 10), grid_range(5, 25, 20)));
     assert_false(grid_eq(grid_range(5, 25, 10), grid_range(6, 26, 10)));
+    assert_false(grid_eq(grid_range(5, 25, 10), grid_range(5, 26, 10)));
 }
 
 /* --- offset and @ --- */
@@ -76,6 +77,7 @@ static void test_shift(void **state)
         struct grid shifted = grid_shift(grid, &offset, cases[i].at, cases[i].at_ms, query, &pinned);
         assert_int_equal(shifted.start_ms, cases[i].start);
         assert_int_equal(shifted.steps, cases[i].steps);
+        assert_int_equal(shifted.rest_ms, cases[i].at == AT_NONE ? 199 : 0);
         assert_int_equal(pinned, cases[i].at != AT_NONE);
     }
 }
@@ -128,7 +130,7 @@ static uint32_t next_random(uint32_t *seed)
     return *seed >> 8;
 }
 
-/* Millisecond by millisecond: which are multiples between the first window's edge and the last window's end, and which
+/* Millisecond by millisecond: which are multiples between the first window's edge and the end asked for, and which
  * any window may read. */
 static void test_against_enumeration(void **state)
 {
@@ -136,7 +138,8 @@ static void test_against_enumeration(void **state)
     for (int round = 0; round < 4000; round++) {
         struct grid outer = {.start_ms = (int64_t)(next_random(&seed) % 400) - 200,
                              .step_ms = 1 + next_random(&seed) % 40,
-                             .steps = 1 + next_random(&seed) % 6};
+                             .steps = 1 + next_random(&seed) % 6,
+                             .rest_ms = next_random(&seed) % 50};
         int64_t range = 1 + next_random(&seed) % 80;
         int64_t step = 1 + next_random(&seed) % 50;
         enum window_rule rule = next_random(&seed) % 2 ? WINDOW_CLOSED : WINDOW_LEFT_OPEN;
@@ -146,7 +149,7 @@ static void test_against_enumeration(void **state)
         int64_t min = INT64_MAX, max = INT64_MIN;
         for (int64_t t = -600; t <= 800; t++) {
             bool from_first = rule == WINDOW_CLOSED ? t >= outer.start_ms - range : t > outer.start_ms - range;
-            if (t % step == 0 && from_first && t <= grid_end(outer)) {
+            if (t % step == 0 && from_first && t <= grid_end(outer) + outer.rest_ms) {
                 assert_int_equal(grid_time(inner, met), t);
                 met++;
             }
@@ -157,6 +160,8 @@ static void test_against_enumeration(void **state)
                 }
         }
         assert_int_equal(inner.steps, met);
+        if (met)
+            assert_int_equal(grid_end(inner) + inner.rest_ms, grid_end(outer) + outer.rest_ms);
         assert_int_equal(span.min_ms, min);
         assert_int_equal(span.max_ms, max);
     }

@@ -429,7 +429,7 @@ static void test_grid_markers(void **state)
             uint64_t bits[1];
             uint32_t steps = (uint32_t)strlen(CASES[i].present);
             struct grid_series series = grid_series_of(CASES[i].present, steps, values, bits);
-            const struct grid grid = {1700000000000, 1000, steps};
+            const struct grid grid = {.start_ms = 1700000000000, .step_ms = 1000, .steps = steps};
             const struct grid_result result = {.grid = grid, .series = &series, .series_n = 1};
             const struct time_span span = {grid.start_ms + CASES[i].from, grid.start_ms + CASES[i].to};
             struct read_answer *answer = new_answer(TYPES[t], &LIMITS);
@@ -478,7 +478,7 @@ static void test_grid_markers_at_random(void **state)
             alive = has;
         }
         struct grid_series series = grid_series_of(present, STEPS, values, bits);
-        const struct grid grid = {-500000, 333, STEPS};
+        const struct grid grid = {.start_ms = -500000, .step_ms = 333, .steps = STEPS};
         const struct grid_result result = {.grid = grid, .series = &series, .series_n = 1};
         const struct time_span span = {grid.start_ms + from * grid.step_ms, grid.start_ms + to * grid.step_ms};
         struct read_answer *answer = new_answer(TYPES[round % 2], &LIMITS);
@@ -504,7 +504,8 @@ static void test_grid_values_keep_their_bits(void **state)
         values[i] = double_from_bits(bits[i]);
     const uint64_t present = 0x1f;
     struct grid_series series = {.values = values, .present = &present};
-    const struct grid_result result = {.grid = {0, 1000, ARRAY_LENGTH(bits)}, .series = &series, .series_n = 1};
+    const struct grid_result result = {
+        .grid = {.start_ms = 0, .step_ms = 1000, .steps = ARRAY_LENGTH(bits)}, .series = &series, .series_n = 1};
     for (size_t t = 0; t < ARRAY_LENGTH(TYPES); t++) {
         struct read_answer *answer = new_answer(TYPES[t], &LIMITS);
         assert_int_equal(
@@ -537,7 +538,8 @@ static void test_a_grid_is_streamed_in_pieces(void **state)
     }
     for (size_t i = 0; i < SERIES; i++)
         series[i] = (struct grid_series){.values = values, .present = bits};
-    const struct grid_result result = {.grid = {0, 1000, STEPS}, .series = series, .series_n = SERIES};
+    const struct grid_result result = {
+        .grid = {.start_ms = 0, .step_ms = 1000, .steps = STEPS}, .series = series, .series_n = SERIES};
     for (size_t t = 0; t < ARRAY_LENGTH(TYPES); t++) {
         struct read_answer *answer = new_answer(TYPES[t], &LIMITS);
         struct strbuf bytes, piece;
@@ -570,7 +572,8 @@ static void test_grid_stops_at_the_sample_limit(void **state)
     uint64_t bits[1];
     struct grid_series series[2] = {grid_series_of("1011", 4, values, bits)};
     series[1] = series[0];
-    const struct grid_result result = {.grid = {0, 1000, 4}, .series = series, .series_n = 2};
+    const struct grid_result result = {
+        .grid = {.start_ms = 0, .step_ms = 1000, .steps = 4}, .series = series, .series_n = 2};
     for (size_t t = 0; t < ARRAY_LENGTH(TYPES); t++) {
         struct read_answer *answer = new_answer(TYPES[t], &limits);
         struct error error;

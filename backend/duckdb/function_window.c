@@ -28,6 +28,7 @@
 #include "backend/kernels/bits.h"
 #include "base/assert.h"
 #include "base/float_text.h"
+#include "base/vectors.h"
 
 #define RUN_SHORT      32u   /* runs of fewer samples are only collected */
 #define SINGLES_MANY   16u   /* so many samples of one series side by side are a run, though not all that it has */
@@ -259,7 +260,7 @@ static bool row_counts(const struct window_rows *rows, idx_t row)
 
 /* Whether no value is NaN, 0 or next to 0: only of these all bits must be looked at. The sign of what is gathered tells
  * whether any magnitude lay below the least or above the largest; without comparisons the loop is vectorised. */
-static bool all_are_plain(const double *value, size_t n)
+WIDE_VECTORS static bool all_are_plain(const double *value, size_t n)
 {
     const uint64_t least = double_bits(DBL_MIN), most = double_bits(INFINITY);
     uint64_t odd = 0;
@@ -290,7 +291,7 @@ static bool run_is_whole(const struct window_rows *rows, idx_t row, const struct
     return !otherwise;
 }
 
-static bool times_ascend(const int64_t *time_ms, size_t n)
+WIDE_VECTORS static bool times_ascend(const int64_t *time_ms, size_t n)
 {
     uint64_t falls =
         0; /* the sign of each step less 1; steps of half the range count as falls, and cost no more than that */
@@ -657,9 +658,9 @@ static void scratch_release(struct scratch *s)
 static void prefetch_pieces(const struct window_state *state)
 {
     if (state->head)
-        __builtin_prefetch(state->head->value);
+        __builtin_prefetch(state->head->results);
     if (state->tail && state->tail != state->head)
-        __builtin_prefetch(state->tail->value);
+        __builtin_prefetch(state->tail->results);
 }
 
 /* Evaluates a state and lets go of its pieces while they are in the cache; returns the steps of its list, or -1 after

@@ -1,8 +1,10 @@
 /* backend/duckdb/window_piece.h: what a window function's state keeps of one run, or of several single samples: samples
  * for windows that reach beyond it, and the windows that were evaluated when it came.
  *
- * Over many series and long windows these are most of the samples that a query reads, and most of its memory: so times
- * are offsets of 32 bits, and weights are as long, but where they do not fit.
+ * Over many series and long windows these are most of the samples that a query reads, and most of its memory: so each
+ * piece has them as narrow as they fit. Times are offsets of 32 bits, or of 64. Values, most of them counts, are whole
+ * numbers of 32 bits above a base, if each comes out of that with its own bits. Weights have 8 bits where marks make
+ * them, else 32 or 64.
  *
  * Memory   one allocation of piece_bytes, the caller's. Threads: a piece belongs to one at a time.
  */
@@ -21,8 +23,11 @@ struct piece_shape {
     uint32_t capacity; /* samples */
     uint32_t steps;    /* windows */
     bool weighted;
-    bool wide;       /* times, and weights, have 64 bits */
-    int64_t base_ms; /* else: no time is earlier, none 2^32 ms later */
+    bool wide;          /* times, values and weights have 64 bits */
+    bool counts;        /* values have 32 bits */
+    bool short_weights; /* weights have 8 bits */
+    int64_t base_ms;    /* not wide: no time is earlier, none 2^32 ms later */
+    double base;        /* counts: what values are above */
 };
 
 struct piece {
@@ -33,12 +38,12 @@ struct piece {
     uint32_t inside_n;         /* of them, between first_ms and last_ms */
     uint32_t step;             /* the windows are those of [step, step + shape.steps) */
     bool promises;             /* that its run has all samples from first_ms to last_ms */
-    double value[];            /* then the windows' results, their presence bits, the times, and the weights */
+    double results[]; /* of the windows, then their presence bits, and the samples' values, times and weights */
 };
 
 static inline double *piece_results(struct piece *piece)
 {
-    return piece->value + piece->shape.capacity;
+    return piece->results;
 }
 
 static inline uint64_t *piece_present(struct piece *piece)
@@ -46,8 +51,11 @@ static inline uint64_t *piece_present(struct piece *piece)
     return (uint64_t *)(piece_results(piece) + piece->shape.steps);
 }
 
-/* The shape for the first `head` samples of a run and those from `tail` on, in order of time: base and width. */
+/* The shape for the first `head` samples of a run and those from `tail` on, in order of time: bases and widths. */
 struct piece_shape piece_shape_of_ends(const struct samples *run, size_t head, size_t tail);
+/* The same where of the two ends only those will be kept, head_n and tail_n of them, that piece_add_kept weighs. */
+struct piece_shape piece_shape_of_kept(const struct samples *run, size_t head, size_t tail, size_t head_n,
+                                       size_t tail_n);
 /* The shape for a run in any order. */
 struct piece_shape piece_shape_of(const struct samples *run);
 /* The shape for single samples that come after this one, and before it. */

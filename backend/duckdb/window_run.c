@@ -113,12 +113,9 @@ bool run_take(const struct window_kernel *kernel, const struct window_grid *grid
 
 struct piece_shape taken_shape(const struct taken *t)
 {
-    struct piece_shape shape = piece_shape_of_ends(&t->run, t->head, t->tail);
+    struct piece_shape shape = t->thinned ? piece_shape_of_kept(&t->run, t->head, t->tail, t->head_n, t->tail_n)
+                                          : piece_shape_of_ends(&t->run, t->head, t->tail);
     shape.steps = (uint32_t)(t->reach.whole_end - t->reach.whole);
-    if (t->thinned) {
-        shape.capacity = (uint32_t)(t->head_n + t->tail_n);
-        shape.weighted = true;
-    }
     return shape;
 }
 

@@ -16,6 +16,7 @@
 #include "backend/kernels/bits.h"
 #include "backend/kernels/compensated.h"
 #include "base/assert.h"
+#include "base/vectors.h"
 
 const char *const fold_names[FOLD_OP_MAX] = {
     [FOLD_SUM] = "sum",
@@ -215,7 +216,7 @@ static bool collides(const struct fold *fold, const uint64_t *present)
     return fold->op == FOLD_ONE ? both != 0 : here && there;
 }
 
-void fold_add(struct fold *fold, const double *values, const uint64_t *present)
+WIDE_VECTORS void fold_add(struct fold *fold, const double *values, const uint64_t *present)
 {
     size_t words = bits_words(fold->steps);
     fold->conflict = fold->conflict || collides(fold, present);

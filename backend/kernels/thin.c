@@ -7,6 +7,7 @@
 #include "backend/kernels/bits.h"
 #include "backend/kernels/compensated.h"
 #include "base/assert.h"
+#include "base/vectors.h"
 
 /* Sums below this can be added up, 2^32 and more of them. Values that are greater may overflow a sum on the way and
  * come back in the bucket's own. NaN is not below. */
@@ -195,8 +196,8 @@ static size_t mark_all(uint64_t *kept, size_t n)
     return bits_load(kept, NULL, 0, n);
 }
 
-size_t thin_to_windows(const struct window_kernel *kernel, const struct window_grid *grid,
-                       const struct samples *samples, uint64_t *kept)
+WIDE_VECTORS size_t thin_to_windows(const struct window_kernel *kernel, const struct window_grid *grid,
+                                    const struct samples *samples, uint64_t *kept)
 {
     PRE(kernel->sees_ends && !samples->weight);
     if (grid->steps >= samples->n)

@@ -13,6 +13,7 @@
 #include "backend/kernels/select.h"
 #include "base/assert.h"
 #include "base/float_text.h"
+#include "base/vectors.h"
 
 /* The samples inside one window; n is at least the kernel's fewest. */
 struct window {
@@ -467,8 +468,8 @@ static inline __attribute__((always_inline)) uint32_t drive(const struct window_
 }
 
 #define KERNEL(id, name, fewest, markers, falls, ends, weighs, ranks, parameters)                                      \
-    static uint32_t run_##id(const struct window_grid *grid, const struct window_parameters *with,                     \
-                             const struct samples *samples, double *values, uint64_t *present)                         \
+    WIDE_VECTORS static uint32_t run_##id(const struct window_grid *grid, const struct window_parameters *with,        \
+                                          const struct samples *samples, double *values, uint64_t *present)            \
     {                                                                                                                  \
         return (weighs) && samples->weight                                                                             \
                    ? drive(grid, with, samples, values, present, evaluate_##id, fewest, falls, true)                   \

@@ -1,4 +1,5 @@
 /* test_window_piece: samples come out of pieces as they went in, whatever their times and weights. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -96,6 +97,81 @@ static void ends_of_runs(void **state)
     }
 }
 
+/* Counts of 32 bits where each value comes out with its own bits, else doubles. */
+static void values_of_both_widths(void **state)
+{
+    static const struct {
+        double value[4];
+        bool counts;
+    } CASES[] = {
+        {{5, 5, 6, 4294967300.0}, true},
+        {{5, 5, 6, 4294967301.0}, false},
+        {{5, 6, 4, 7}, false}, /* a reset */
+        {{-3, -2, 0, 7}, true},
+        {{0.5, 1.5, 2.5, 1000.5}, true},
+        {{0.1, 1.1, 2.1, 3.1}, true}, /* bits decide */
+        {{1, 2, 3, 3.25}, false},
+        {{0, 0, 0, 0}, true},
+        {{0, -0.0, 0, 0}, false},
+        {{-0.0, -0.0, -0.0, -0.0}, false},
+        {{1e300, 1e300, 1e300, 1e300}, true},
+        {{9007199254740992.0, 9007199254740994.0, 9007199254740996.0, 9007199254740996.0}, true},
+        {{1, 2, NAN, 4}, false},
+        {{NAN, NAN, NAN, NAN}, false},
+        {{INFINITY, INFINITY, INFINITY, INFINITY}, false},
+        {{1, 2, 3, INFINITY}, false},
+        {{1, 2, 3, -INFINITY}, false},
+        {{5e-324, 5e-324, 5e-324, 5e-324}, true},
+    };
+    static const int64_t TIMES[] = {1, 2, 3, 4};
+    for (size_t i = 0; i < ARRAY_LENGTH(CASES); i++) {
+        struct samples run = {TIMES, CASES[i].value, 4, NULL};
+        struct piece_shape shape = piece_shape_of(&run);
+        assert_int_equal(shape.counts, CASES[i].counts);
+        assert_int_equal(piece_shape_of_ends(&run, 2, 2).counts, CASES[i].counts);
+        assert_int_equal(piece_shape_of_ends(&run, 4, 4).counts, CASES[i].counts);
+        struct piece *piece = piece_of(shape);
+        piece_add(piece, &run, 0, 3);
+        piece_add(piece, &run, 3, 1);
+        expect_copy(piece, &run, 0, 4);
+        test_free(piece);
+    }
+}
+
+/* Marks make weights of as many bits as the run is long. */
+static void weights_of_marks(void **state)
+{
+    enum {
+        MANY = 600
+    };
+    int64_t time_ms[MANY];
+    double value[MANY];
+    for (int i = 0; i < MANY; i++) {
+        time_ms[i] = 1700000000000 + 15000 * i;
+        value[i] = i;
+    }
+    for (size_t n = 254; n <= 257; n++) {
+        struct samples run = {time_ms, value, n, NULL};
+        uint64_t kept[MANY / 64 + 1] = {1};
+        bits_set(kept, n - 1);
+        for (int tail = 0; tail < 2; tail++) {
+            struct piece_shape shape =
+                tail ? piece_shape_of_kept(&run, 0, 0, 0, 2) : piece_shape_of_kept(&run, n, n, 2, 0);
+            assert_int_equal(shape.short_weights, n <= 255);
+            struct piece *piece = piece_of(shape);
+            assert_int_equal(piece_add_kept(piece, &run, 0, n, kept), 2);
+            int64_t times[2], weights[2];
+            double values[2];
+            piece_copy(piece, times, values, weights);
+            assert_int_equal(weights[0], 1);
+            assert_int_equal(weights[1], n - 1);
+            assert_int_equal(times[1], time_ms[n - 1]);
+            assert_true(values[1] == value[n - 1]);
+            test_free(piece);
+        }
+    }
+}
+
 static void marked_samples_of_runs(void **state)
 {
     static const int64_t NARROW[] = {100, 200, 300, 400, 500, 600},
@@ -190,6 +266,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_of_all_widths),           cmocka_unit_test(ends_of_runs),
+        cmocka_unit_test(values_of_both_widths),        cmocka_unit_test(weights_of_marks),
         cmocka_unit_test(marked_samples_of_runs),       cmocka_unit_test(single_samples_as_long_as_they_fit),
         cmocka_unit_test(what_does_not_fit_is_refused),
     };

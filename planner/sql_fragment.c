@@ -6,8 +6,8 @@
  *     SELECT le, prom_sum(rate) AS value                                      aggregation: columns, value
  *     FROM (
  *         SELECT series, label_of(series, 'le') AS le,                        per series: the labels that are wanted,
- *             prom_rate(ts, value, …) AS rate                                 or labels_of(series), and the function
- *         FROM runs_of('…')                                                   or runs, if no metric is named
+ *             prom_rate(tmin, pace, drift, value, …) AS rate                  or labels_of(series), and the function
+ *         FROM runs_of('…')                                                   or runs(), if no metric is named
  *         WHERE tmax >= … AND tmin <= …
  *             AND series IN (SELECT series FROM series_matching('{…}', …))    if there are other matchers
  *         GROUP BY series
@@ -107,7 +107,7 @@ static void write_runs(struct writer *w, const struct expr_selector *selector, s
     struct sql *sql = &w->sql;
     const struct matcher *metric = selector_metric(selector);
     sql_line(sql);
-    sql_words(sql, !metric            ? "FROM runs"
+    sql_words(sql, !metric            ? "FROM runs()"
                    : !rollup.level_ms ? "FROM runs_of("
                    : rollup.sums      ? "FROM rolled_sums("
                                       : "FROM rolled_edges(");
@@ -163,7 +163,8 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
     }
     sql_words(sql, "prom_");
     strbuf_str(&sql->text, source.function);
-    sql_words(sql, rollup.level_ms ? "_thinned(ts, value, weight, whole_from, whole_until, " : "(ts, value, ");
+    sql_words(sql, rollup.level_ms ? "_thinned(ts, value, weight, whole_from, whole_until, "
+                                   : "(tmin, pace, drift, value, ");
     write_windows(w, ends, source.window_ms);
     if (source.call)
         write_constants(w, source.call, &selector->offset);

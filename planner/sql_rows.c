@@ -16,7 +16,7 @@ static bool label_names_itself(struct str name)
         STR_STATIC("r"),       STR_STATIC("rank"),     STR_STATIC("chosen"),  STR_STATIC("kept"),
         STR_STATIC("operand"), STR_STATIC("s"),        STR_STATIC("checked"), STR_STATIC("included"),
         STR_STATIC("newest"),  STR_STATIC("enriched"), STR_STATIC("weight"),  STR_STATIC("tmin"),
-        STR_STATIC("tmax"),    STR_STATIC("runs")};
+        STR_STATIC("tmax"),    STR_STATIC("runs"),     STR_STATIC("pace"),    STR_STATIC("drift")};
     for (size_t i = 0; i < name.len; i++)
         if (!(name.ptr[i] >= 'a' && name.ptr[i] <= 'z') && name.ptr[i] != '_' &&
             (i == 0 || name.ptr[i] < '0' || name.ptr[i] > '9'))

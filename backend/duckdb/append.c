@@ -744,7 +744,7 @@ static enum status is_stored(struct writer *w, struct witness witness, bool *ret
     sql_words(&sql, "SELECT ");
     write_count(&sql, "recent", witness);
     write_count(&sql, "histograms", witness);
-    sql_words(&sql, "(SELECT count(*) FROM chunks WHERE series = ");
+    sql_words(&sql, "(SELECT count(*) FROM chunks() WHERE series = ");
     sql_i64(&sql, witness.series->id);
     sql_words(&sql, " AND ");
     sql_meets(&sql, (struct time_span){witness.time_ms, witness.time_ms});

@@ -122,7 +122,8 @@ static enum status put_chunks(struct writer *w, const struct staged_row *rows, s
     enum status status = engine_execute(w->connection,
                                         "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS
                                         " (metric_key UBIGINT, metric VARCHAR, series UINTEGER, tmin BIGINT, tmax "
-                                        "BIGINT, n UINTEGER, ts BIGINT[], value DOUBLE[], replaces BIGINT)",
+                                        "BIGINT, n UINTEGER, pace BIGINT, drift INTEGER[], value DOUBLE[], replaces "
+                                        "BIGINT)",
                                         reterr);
     if (status != OK)
         return status;

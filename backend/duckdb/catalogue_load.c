@@ -74,7 +74,7 @@ static enum status load_newest(struct catalogue *c, struct connection *connectio
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "SELECT series, min(tmin), max(tmax), arg_max(newest, tmax), sum(n)::BIGINT, "
                     "coalesce(min(tmin) FILTER (n > 0), 0), coalesce(max(tmax) FILTER (n > 0), 0) FROM ("
-                    "SELECT series, tmin, tmax, value[n] AS newest, n FROM chunks UNION ALL "
+                    "SELECT series, tmin, tmax, value[n] AS newest, n FROM chunks() UNION ALL "
                     "SELECT series, ts, ts, value, 1 FROM recent UNION ALL ");
     enum status status = rollup_write_outliving(&sql, connection, "series, tmin, tmax, value[-1], 0", reterr);
     sql_words(&sql, ") GROUP BY series");

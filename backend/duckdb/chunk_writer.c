@@ -1,6 +1,9 @@
 /* backend/duckdb/chunk_writer.c: see chunk_writer.h. */
 #include "backend/duckdb/chunk_writer.h"
 
+#include <stdlib.h>
+
+#include "backend/kernels/pace.h"
 #include "base/assert.h"
 
 #define HANDED_OVER_SAMPLES (UINT64_C(1) << 17) /* at once, or little more: they stay in the cache meanwhile */
@@ -12,7 +15,8 @@ enum {
     TMIN,
     TMAX,
     N,
-    TS,
+    PACE,
+    DRIFT,
     VALUE,
     MOVE,
     COLUMNS
@@ -24,11 +28,12 @@ static duckdb_data_chunk chunk_of_columns(void)
     static const duckdb_type SIMPLE[COLUMNS] = {
         [METRIC_KEY] = DUCKDB_TYPE_UBIGINT, [METRIC] = DUCKDB_TYPE_VARCHAR, [SERIES] = DUCKDB_TYPE_UINTEGER,
         [TMIN] = DUCKDB_TYPE_BIGINT,        [TMAX] = DUCKDB_TYPE_BIGINT,    [N] = DUCKDB_TYPE_UINTEGER,
-        [TS] = DUCKDB_TYPE_BIGINT,          [VALUE] = DUCKDB_TYPE_DOUBLE,   [MOVE] = DUCKDB_TYPE_BIGINT,
+        [PACE] = DUCKDB_TYPE_BIGINT,        [DRIFT] = DUCKDB_TYPE_INTEGER,  [VALUE] = DUCKDB_TYPE_DOUBLE,
+        [MOVE] = DUCKDB_TYPE_BIGINT,
     };
     for (int i = 0; i < COLUMNS; i++) {
         types[i] = duckdb_create_logical_type(SIMPLE[i]);
-        if (i == TS || i == VALUE) {
+        if (i == DRIFT || i == VALUE) {
             duckdb_logical_type of = types[i];
             types[i] = duckdb_create_list_type(of);
             duckdb_destroy_logical_type(&of);
@@ -97,17 +102,32 @@ static void put_move(struct chunk_writer *w)
     duckdb_validity_set_row_invalid(duckdb_vector_get_validity(moves), w->n);
 }
 
+static bool times_room(struct chunk_writer *w, size_t n)
+{
+    if (n <= w->times_capacity)
+        return true;
+    int64_t *grown = realloc(w->time_ms, n * sizeof *grown);
+    if (!grown)
+        return false;
+    w->time_ms = grown;
+    w->times_capacity = n;
+    return true;
+}
+
 enum status chunk_writer_put(struct chunk_writer *w, const struct chunk_row *row, struct error *reterr)
 {
     PRE(row->n > 0);
-    int64_t *time_ms = list_room(w, TS, row->n);
-    double *value = time_ms ? list_room(w, VALUE, row->n) : NULL;
+    int32_t *drift = times_room(w, row->n) ? list_room(w, DRIFT, row->n) : NULL;
+    double *value = drift ? list_room(w, VALUE, row->n) : NULL;
     if (!value)
         return error_set(reterr, E_NOMEM, "no memory for chunks");
     for (size_t i = 0; i < row->n; i++) {
-        time_ms[w->samples_n + i] = row->samples[i].time_ms;
+        w->time_ms[i] = row->samples[i].time_ms;
         value[w->samples_n + i] = row->samples[i].value;
     }
+    int64_t pace = pace_of(w->time_ms, row->n);
+    pace_drifts(w->time_ms, row->n, pace, drift + w->samples_n);
+    ((int64_t *)cells(w, PACE))[w->n] = pace;
     ((uint64_t *)cells(w, METRIC_KEY))[w->n] = row->metric_key;
     duckdb_vector_assign_string_element_len(duckdb_data_chunk_get_vector(w->chunk, METRIC), w->n,
                                             row->metric.len ? row->metric.ptr : "", row->metric.len);
@@ -129,5 +149,6 @@ enum status chunk_writer_close(struct chunk_writer *w, enum status so_far, struc
         so_far = appender_error(w, reterr);
     duckdb_appender_destroy(&w->appender);
     engine_chunk_free(&w->chunk);
+    free(w->time_ms);
     return so_far;
 }

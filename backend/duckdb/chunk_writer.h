@@ -26,6 +26,8 @@ struct chunk_writer {
     duckdb_data_chunk chunk;
     idx_t n; /* rows in it, and their samples */
     uint64_t samples_n;
+    int64_t *time_ms; /* of the row at hand */
+    size_t times_capacity;
     int64_t move;
     bool has_move;
 };

@@ -96,7 +96,7 @@ enum status chunks_replace(struct connection *connection, struct time_span parti
     enum status status = engine_alter(connection, &sql, cancel, NULL, reterr);
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "INSERT INTO stored_chunks SELECT md5_number_lower(metric) AS metric_key, metric, series, tmin, "
-                    "tmax, n, ts, value, (SELECT move + 1 FROM moved) FROM " FRESH_CHUNKS_TABLE " ORDER BY ");
+                    "tmax, n, pace, drift, value, (SELECT move + 1 FROM moved) FROM " FRESH_CHUNKS_TABLE " ORDER BY ");
     partition_write(&sql, "tmin");
     sql_words(&sql, ", metric_key, series");
     if (status == OK)

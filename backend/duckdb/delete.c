@@ -66,12 +66,13 @@ static enum status cut_ends(struct removal *r, struct time_span span, struct err
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS
-                    " AS SELECT metric, series, ts[1] AS tmin, ts[-1] AS tmax, len(ts) AS n, ts, value, replaces FROM "
+                    " AS SELECT metric, series, ts[1] AS tmin, ts[-1] AS tmax, len(ts) AS n, prom_pace(ts) AS pace, "
+                    "prom_drift(ts, pace) AS drift, value, replaces FROM "
                     "(SELECT metric, series, tmin AS replaces, list_select(ts, kept) AS ts, "
                     "list_select(value, kept) AS value FROM (SELECT metric, series, tmin, ts, value, n, "
                     "list_filter(range(1, n::BIGINT + 1), lambda i: NOT (");
     sql_between(&sql, "ts[i]", span);
-    sql_words(&sql, ")) AS kept FROM chunks WHERE ");
+    sql_words(&sql, ")) AS kept FROM chunks() WHERE ");
     sql_meets(&sql, span);
     sql_words(&sql, " AND NOT (");
     write_inside(&sql, span);
@@ -83,7 +84,7 @@ static enum status cut_ends(struct removal *r, struct time_span span, struct err
     if (status == OK)
         status = rollup_cut(r->connection, REMOVAL_DOOMED, span, r->cancel, reterr);
     if (status == OK)
-        status = rollup_follow(&r->store->rollups, r->connection, FRESH_CHUNKS_TABLE, partitions, r->cancel, reterr);
+        status = rollup_follow(&r->store->rollups, r->connection, FRESH_RUNS, partitions, r->cancel, reterr);
     return status == OK ? chunks_replace(r->connection, partitions, r->cancel, reterr) : status;
 }
 

@@ -10,6 +10,8 @@
  * by joining their lists, and nothing depends on the order in which runs come. A run's promise is checked then: kept
  * samples of others inside it are refused, for the windows evaluated early would have missed them.
  *
+ * Times come as a list, or as they are stored, a pace and drifts (kernels/pace.h), to be made one run at a time.
+ *
  * Short runs are only collected. Single samples (of the table recent) lie in pieces that grow; where rows of one series
  * follow each other, in one piece that is filled at once.
  *
@@ -26,6 +28,7 @@
 #include "backend/duckdb/stored_value.h"
 #include "backend/duckdb/window_run.h"
 #include "backend/kernels/bits.h"
+#include "backend/kernels/pace.h"
 #include "base/assert.h"
 #include "base/float_text.h"
 #include "base/vectors.h"
@@ -48,10 +51,24 @@ struct window_state {
     struct window_parameters parameters; /* likewise; scratch is set when it is evaluated */
 };
 
+/* The arguments before those of the grid. */
+enum run_form {
+    RUN_LISTED,  /* ts, value */
+    RUN_PACED,   /* tmin, pace, drift, value */
+    RUN_THINNED, /* ts, value, weight, whole_from, whole_until */
+    RUN_FORM_MAX
+};
+
+static const struct {
+    const char *suffix, *letters;
+    idx_t times, values; /* columns */
+} FORMS[RUN_FORM_MAX] = {
+    [RUN_LISTED] = {"", "ID", 0, 1}, [RUN_PACED] = {"", "iiHD", 2, 3}, [RUN_THINNED] = {"_thinned", "IDIii", 0, 1}};
+
 /* What a registered function carries. */
 struct window_function {
     const struct window_kernel *kernel;
-    bool weighted; /* its rows have weights */
+    enum run_form form;
     struct budget *budget;
 };
 
@@ -64,7 +81,7 @@ static void state_init(duckdb_function_info info, duckdb_aggregate_state raw)
 {
     struct window_state *state = (struct window_state *)raw;
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
-    *state = (struct window_state){.weighted = function->weighted, .budget = function->budget};
+    *state = (struct window_state){.weighted = function->form == RUN_THINNED, .budget = function->budget};
 }
 
 static void state_clear(struct window_state *state)
@@ -192,11 +209,20 @@ static bool state_take(duckdb_function_info info, const struct window_kernel *ke
 
 #define COLUMNS_MAX (10 + FUNCTION_PARAMETERS_MAX)
 
+/* Room for the times of one paced run. */
+struct run_times {
+    int64_t *time_ms;
+    size_t capacity;
+};
+
 /* The rows of one vector: columns as the signature has them. */
 struct window_rows {
-    const duckdb_list_entry *times, *values;
-    const int64_t *time_ms; /* the children of all rows */
+    const duckdb_list_entry *times, *values; /* times: or drifts */
+    const int64_t *time_ms;                  /* the children of all rows */
     const double *value;
+    const int64_t *first_ms, *pace_ms; /* paced, else NULL */
+    const int32_t *drift_ms;
+    struct run_times *made;
     const uint64_t *time_validity, *value_validity;
     const duckdb_list_entry *weights; /* NULL: the function takes none */
     const int64_t *weight;
@@ -210,17 +236,20 @@ struct window_rows {
     bool has_nulls;
 };
 
-static struct window_rows rows_of(duckdb_data_chunk input, const struct window_function *function)
+static struct window_rows rows_of(duckdb_data_chunk input, const struct window_function *function,
+                                  struct run_times *made)
 {
-    struct window_rows rows = {.columns = duckdb_data_chunk_get_column_count(input)};
-    idx_t first = function->weighted ? 5 : 2; /* of the arguments behind those of the run */
+    struct window_rows rows = {.columns = duckdb_data_chunk_get_column_count(input), .made = made};
+    idx_t times_at = FORMS[function->form].times, values_at = FORMS[function->form].values;
+    idx_t first = strlen(FORMS[function->form].letters);
+    bool weighted = function->form == RUN_THINNED;
     void *data[COLUMNS_MAX];
     INVARIANT(rows.columns <= COLUMNS_MAX);
     for (idx_t i = 0; i < rows.columns; i++) {
         duckdb_vector vector = duckdb_data_chunk_get_vector(input, i);
         data[i] = duckdb_vector_get_data(vector);
         rows.validity[i] = duckdb_vector_get_validity(vector);
-        if (function->weighted && i == 2) {
+        if (weighted && i == 2) {
             rows.weights = data[i];
             rows.weight = duckdb_vector_get_data(duckdb_list_vector_get_child(vector));
             rows.weights_validity = rows.validity[i];
@@ -228,15 +257,21 @@ static struct window_rows rows_of(duckdb_data_chunk input, const struct window_f
         }
         rows.has_nulls = rows.has_nulls || rows.validity[i];
     }
-    duckdb_vector times = duckdb_list_vector_get_child(duckdb_data_chunk_get_vector(input, 0));
-    duckdb_vector values = duckdb_list_vector_get_child(duckdb_data_chunk_get_vector(input, 1));
-    if (function->weighted) {
+    duckdb_vector times = duckdb_list_vector_get_child(duckdb_data_chunk_get_vector(input, times_at));
+    duckdb_vector values = duckdb_list_vector_get_child(duckdb_data_chunk_get_vector(input, values_at));
+    if (weighted) {
         rows.whole_from = data[3];
         rows.whole_until = data[4];
     }
-    rows.times = data[0];
-    rows.values = data[1];
-    rows.time_ms = duckdb_vector_get_data(times);
+    rows.times = data[times_at];
+    rows.values = data[values_at];
+    if (function->form == RUN_PACED) {
+        rows.first_ms = data[0];
+        rows.pace_ms = data[1];
+        rows.drift_ms = duckdb_vector_get_data(times);
+    } else {
+        rows.time_ms = duckdb_vector_get_data(times);
+    }
     rows.value = duckdb_vector_get_data(values);
     rows.time_validity = duckdb_vector_get_validity(times);
     rows.value_validity = duckdb_vector_get_validity(values);
@@ -335,14 +370,35 @@ static struct time_span row_whole_in(const struct window_rows *rows, idx_t row, 
     return (struct time_span){run->time_ms[0], run->time_ms[run->n - 1]};
 }
 
+/* The times of a row's run, or of the single samples of several rows, which lie at the first of their own; NULL: no
+ * memory. */
+static const int64_t *row_times(const struct window_rows *rows, idx_t row, size_t n, bool singles)
+{
+    uint64_t offset = rows->times[row].offset;
+    struct run_times *made = rows->made;
+    if (!rows->first_ms)
+        return rows->time_ms + offset;
+    if (singles)
+        return rows->first_ms + row;
+    if (n > made->capacity) {
+        int64_t *grown = realloc(made->time_ms, n * sizeof *grown);
+        if (!grown)
+            return NULL;
+        *made = (struct run_times){grown, n};
+    }
+    pace_times(rows->first_ms[row], rows->pace_ms[row], rows->drift_ms + offset, n, made->time_ms);
+    return made->time_ms;
+}
+
 /* A run that is short or not in order is only collected, and so are the single samples of several rows `together`:
  * their series may have others between them. */
 static bool state_add(duckdb_function_info info, const struct window_kernel *kernel, struct window_state *state,
                       const struct window_rows *rows, idx_t row, idx_t together)
 {
-    struct samples run = {rows->time_ms + rows->times[row].offset, rows->value + rows->values[row].offset,
-                          rows->times[row].length, row_weight(rows, row)};
-    if (run.n > UINT32_MAX) {
+    struct samples run = {NULL, rows->value + rows->values[row].offset, rows->times[row].length, row_weight(rows, row)};
+    bool singles = together > 1;
+    run.time_ms = run.n <= UINT32_MAX ? row_times(rows, row, run.n, singles) : NULL;
+    if (!run.time_ms) {
         function_refuse_size(info, state->budget, run.n * (sizeof(int64_t) + sizeof(double)));
         return false;
     }
@@ -350,7 +406,7 @@ static bool state_add(duckdb_function_info info, const struct window_kernel *ker
         duckdb_aggregate_function_set_error(info, "a run has not as many values as times");
         return false;
     }
-    if (together > 1)
+    if (singles)
         run.n = together;
     int64_t *copy = NULL;
     if (!run_is_whole(rows, row, &run, kernel->sees_markers)) {
@@ -361,7 +417,6 @@ static bool state_add(duckdb_function_info info, const struct window_kernel *ker
         }
     }
     struct time_span whole_in = run.n > 0 ? row_whole_in(rows, row, &run) : (struct time_span){0, -1};
-    bool singles = together > 1;
     bool well = !singles && run.n >= RUN_SHORT && whole_in.min_ms <= whole_in.max_ms && times_ascend(run.time_ms, run.n)
                     ? state_take(info, kernel, state, run, whole_in)
                     : state_collect(info, state, &run, singles);
@@ -390,7 +445,7 @@ static bool state_begin(duckdb_function_info info, struct window_state *state, c
 static bool is_single(const struct window_rows *rows, idx_t row, idx_t of, idx_t ahead)
 {
     return rows->times[row].length == 1 && rows->values[row].length == 1 && !row_weight(rows, row) &&
-           rows->times[row].offset == rows->times[of].offset + ahead &&
+           (rows->first_ms || rows->times[row].offset == rows->times[of].offset + ahead) &&
            rows->values[row].offset == rows->values[of].offset + ahead;
 }
 
@@ -410,15 +465,17 @@ static idx_t rows_together(const struct window_rows *rows, const duckdb_aggregat
 static void state_update(duckdb_function_info info, duckdb_data_chunk input, duckdb_aggregate_state *states)
 {
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
-    struct window_rows rows = rows_of(input, function);
+    struct run_times made = {NULL, 0};
+    struct window_rows rows = rows_of(input, function, &made);
     idx_t n = duckdb_data_chunk_get_size(input);
     for (idx_t row = 0, together; row < n; row += together) {
         struct window_state *state = (struct window_state *)states[row];
         together = rows_together(&rows, states, row, n);
         if (row_counts(&rows, row) && (!state_begin(info, state, &rows, function->kernel, row) ||
                                        !state_add(info, function->kernel, state, &rows, row, together)))
-            return;
+            break;
     }
+    free(made.time_ms);
 }
 
 static void state_combine(duckdb_function_info info, duckdb_aggregate_state *sources, duckdb_aggregate_state *targets,
@@ -717,35 +774,49 @@ static void state_finalize(duckdb_function_info info, duckdb_aggregate_state *st
 ENGINE_CALLS_STATE()
 ENGINE_CALLS_FINALIZE(state_finalize)
 
-static enum status register_one(const struct window_function *function, struct connection *connection,
-                                struct error *reterr)
+static duckdb_aggregate_function aggregate_of(const char *name, struct window_function function)
 {
-    char name[64], parameters[16];
-    snprintf(name, sizeof name, "prom_%s%s", function->kernel->name, function->weighted ? "_thinned" : "");
-    snprintf(parameters, sizeof parameters, "ID%siiiib%s", function->weighted ? "Iii" : "",
-             function->kernel->parameters);
+    char parameters[24];
+    snprintf(parameters, sizeof parameters, "%siiiib%s", FORMS[function.form].letters, function.kernel->parameters);
     struct window_function *copy = malloc(sizeof *copy);
     if (!copy)
-        return error_set(reterr, E_NOMEM, "no memory to register %s", name);
-    *copy = *function;
+        return NULL;
+    *copy = function;
     duckdb_aggregate_function aggregate = function_aggregate_new(name, parameters, "D");
     duckdb_aggregate_function_set_functions(aggregate, state_size, on_init, on_update, on_combine, on_state_finalize);
     duckdb_aggregate_function_set_destructor(aggregate, on_destroy);
     duckdb_aggregate_function_set_extra_info(aggregate, copy, free);
-    duckdb_state registered = duckdb_register_aggregate_function(connection->handle, aggregate);
-    duckdb_destroy_aggregate_function(&aggregate);
-    return registered == DuckDBSuccess ? OK : error_set(reterr, E_STORE, "the storage engine refuses %s", name);
+    return aggregate;
+}
+
+/* One function of all those forms. */
+static enum status register_one(struct engine *engine, const struct window_kernel *kernel, const enum run_form *forms,
+                                size_t forms_n, struct connection *connection, struct error *reterr)
+{
+    char name[64];
+    snprintf(name, sizeof name, "prom_%s%s", kernel->name, FORMS[forms[0]].suffix);
+    duckdb_aggregate_function_set set = duckdb_create_aggregate_function_set(name);
+    bool well = true;
+    for (size_t i = 0; well && i < forms_n; i++) {
+        duckdb_aggregate_function aggregate =
+            aggregate_of(name, (struct window_function){kernel, forms[i], &engine->budget});
+        well = aggregate && duckdb_add_aggregate_function_to_set(set, aggregate) == DuckDBSuccess;
+        duckdb_destroy_aggregate_function(&aggregate);
+    }
+    well = well && duckdb_register_aggregate_function_set(connection->handle, set) == DuckDBSuccess;
+    duckdb_destroy_aggregate_function_set(&set);
+    return well ? OK : error_set(reterr, E_STORE, "the storage engine refuses %s", name);
 }
 
 enum status functions_register_window(struct engine *engine, struct connection *connection, struct error *reterr)
 {
+    static const enum run_form WHOLE[] = {RUN_LISTED, RUN_PACED}, THINNED[] = {RUN_THINNED};
     enum status status = OK;
     for (int i = 0; status == OK && i < KERNEL_MAX; i++) {
-        struct window_function function = {&window_kernels[i], false, &engine->budget};
-        status = register_one(&function, connection, reterr);
-        function.weighted = true;
-        if (status == OK && !function.kernel->sees_markers && !function.kernel->parameters[0])
-            status = register_one(&function, connection, reterr);
+        const struct window_kernel *kernel = &window_kernels[i];
+        status = register_one(engine, kernel, WHOLE, ARRAY_LENGTH(WHOLE), connection, reterr);
+        if (status == OK && !kernel->sees_markers && !kernel->parameters[0])
+            status = register_one(engine, kernel, THINNED, ARRAY_LENGTH(THINNED), connection, reterr);
     }
     return status;
 }

@@ -14,7 +14,8 @@ static duckdb_logical_type plain_type(char letter)
         char letter;
         duckdb_type type;
     } PLAIN[] = {{'i', DUCKDB_TYPE_BIGINT},  {'u', DUCKDB_TYPE_UINTEGER}, {'d', DUCKDB_TYPE_DOUBLE},
-                 {'b', DUCKDB_TYPE_BOOLEAN}, {'s', DUCKDB_TYPE_VARCHAR},  {'B', DUCKDB_TYPE_BLOB}};
+                 {'b', DUCKDB_TYPE_BOOLEAN}, {'s', DUCKDB_TYPE_VARCHAR},  {'B', DUCKDB_TYPE_BLOB},
+                 {'h', DUCKDB_TYPE_INTEGER}};
     for (size_t i = 0; i < ARRAY_LENGTH(PLAIN); i++) {
         if (PLAIN[i].letter == letter)
             return duckdb_create_logical_type(PLAIN[i].type);
@@ -67,6 +68,8 @@ static duckdb_logical_type type_of(char letter)
         return list_type('d');
     case 'I':
         return list_type('i');
+    case 'H':
+        return list_type('h');
     case 'S':
         return list_type('s');
     case 'M':
@@ -233,6 +236,8 @@ enum status functions_register(struct engine *engine, struct connection *connect
         status = functions_register_thin(connection, reterr);
     if (status == OK)
         status = functions_register_order(connection, reterr);
+    if (status == OK)
+        status = functions_register_times(connection, reterr);
     if (status == OK)
         status = functions_register_chunks(connection, reterr);
     return status;

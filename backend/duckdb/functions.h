@@ -2,8 +2,9 @@
  *
  * Aggregates over a series' runs of samples, one per kernel of kernels/window.def:
  *     prom_<name>(ts BIGINT[], value DOUBLE[], start BIGINT, step BIGINT, steps BIGINT, window BIGINT, closed BOOLEAN)
+ *     prom_<name>(tmin BIGINT, pace BIGINT, drift INTEGER[], value DOUBLE[], start …)   with times as chunks have them
  * The lists of a row are as long as each other; they hold all samples that the series has from the first to the last of
- * them, in order of time. The view runs has such rows. Runs that overlap are refused, if it would matter.
+ * them, in order of time. runs() has such rows. Runs that overlap are refused, if it would matter.
  * The same over the points of an inner grid (subqueries), as scalars:
  *     prom_<name>_grid(inner DOUBLE[], inner_start BIGINT, inner_step BIGINT, start …, closed BOOLEAN)
  * Both give DOUBLE[] with one element per step, the window's end being start + k * step; NULL: no value. The whole list
@@ -17,6 +18,10 @@
  *         -> STRUCT(ts BIGINT[], value DOUBLE[], weight BIGINT[])   scalars; lists as the table has them
  * A run out of samples in any order, equal times as they come, as a scalar:
  *     prom_in_order(ts BIGINT[], value DOUBLE[]) -> STRUCT(ts BIGINT[], value DOUBLE[])
+ *
+ * Times of chunks, as they are stored (kernels/pace.h):
+ *     prom_times(tmin BIGINT, pace BIGINT, drift INTEGER[]) -> BIGINT[]
+ *     prom_pace(ts BIGINT[]) -> BIGINT, prom_drift(ts BIGINT[], pace BIGINT) -> INTEGER[]   NULL of what is no chunk
  *
  * Some take further arguments behind `closed`, of both forms alike: prom_quantile_over_time(…, phi DOUBLE),
  * prom_predict_linear(…, seconds DOUBLE, shift BIGINT) whose evaluation time is the window's end plus shift,
@@ -72,6 +77,7 @@ MUST_USE enum status functions_register_element(struct connection *connection, s
 MUST_USE enum status functions_register_scalar(struct connection *connection, struct error *reterr);
 
 MUST_USE enum status functions_register_thin(struct connection *connection, struct error *reterr);
+MUST_USE enum status functions_register_times(struct connection *connection, struct error *reterr);
 MUST_USE enum status functions_register_order(struct connection *connection, struct error *reterr);
 MUST_USE enum status functions_register_chunks(struct connection *connection, struct error *reterr);
 
@@ -127,10 +133,10 @@ MUST_USE enum status functions_register_series(const struct series_functions *fu
         HANDED_OVER(function(info, input, output));                                                                    \
     }
 
-/* SQL types by letter: i BIGINT, u UINTEGER, d DOUBLE, b BOOLEAN, s VARCHAR, I BIGINT[], D DOUBLE[], S VARCHAR[], M
- * MAP(VARCHAR, VARCHAR); a result also B, BLOB, R, STRUCT(rank BIGINT, value DOUBLE[])[], T, STRUCT(text VARCHAR, value
- * DOUBLE[])[], O, STRUCT(ts BIGINT[], value DOUBLE[]), and W, the same with weight BIGINT[]. The functions take NULL as
- * it is; what they do, and register, is the caller's part. */
+/* SQL types by letter: i BIGINT, u UINTEGER, d DOUBLE, b BOOLEAN, s VARCHAR, I BIGINT[], H INTEGER[], D DOUBLE[], S
+ * VARCHAR[], M MAP(VARCHAR, VARCHAR); a result also B, BLOB, R, STRUCT(rank BIGINT, value DOUBLE[])[], T, STRUCT(text
+ * VARCHAR, value DOUBLE[])[], O, STRUCT(ts BIGINT[], value DOUBLE[]), and W, the same with weight BIGINT[]. The
+ * functions take NULL as it is; what they do, and register, is the caller's part. */
 duckdb_scalar_function function_scalar_new(const char *name, const char *parameters, const char *result);
 duckdb_aggregate_function function_aggregate_new(const char *name, const char *parameters, const char *result);
 

@@ -16,6 +16,7 @@
 #include "backend/duckdb/decode.h"
 #include "backend/duckdb/functions.h"
 #include "backend/duckdb/partition.h"
+#include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "backend/duckdb/stored_value.h"
 #include "base/assert.h"
@@ -134,7 +135,7 @@ static void write_places(struct sql *sql, const struct writer *w)
                    " USING (series, ts) WHERE ");
     sql_between(sql, "ts", span);
     sql_words(sql, " UNION ALL SELECT old.series, late.ts, old.value[list_position(old.ts, late.ts)], true, NULL FROM "
-                   "(SELECT * FROM chunks WHERE ");
+                   "(SELECT * FROM chunks() WHERE ");
     sql_between(sql, "tmin", span);
     sql_words(sql, ") AS old JOIN temp.main." LATE_TABLE " AS late ON late.series = old.series AND ");
     partition_write(sql, "old.tmin");
@@ -250,13 +251,14 @@ enum status late_judge(struct writer *w, struct error *reterr)
 /* Both lists of a chunk and of a group have the same order. */
 static void write_joined_chunks(struct sql *sql, struct time_span span)
 {
-    sql_words(sql, "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS
-                   " AS SELECT metric, series, run.ts[1] AS tmin, run.ts[-1] AS tmax, len(run.ts) AS n, run.ts AS ts, "
-                   "run.value AS value, replaces FROM (SELECT metric, series, "
-                   "prom_in_order(list_concat(old.ts, late.ts), list_concat(old.value, late.value)) AS run, "
-                   "old.tmin AS replaces FROM (SELECT *, ");
+    sql_words(sql,
+              "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS " AS SELECT metric, series, run.ts[1] AS tmin, run.ts[-1] "
+              "AS tmax, len(run.ts) AS n, prom_pace(run.ts) AS pace, "
+              "prom_drift(run.ts, pace) AS drift, run.value AS value, replaces FROM (SELECT metric, series, "
+              "prom_in_order(list_concat(old.ts, late.ts), list_concat(old.value, late.value)) AS run, "
+              "old.tmin AS replaces FROM (SELECT *, ");
     partition_write(sql, "tmin");
-    sql_words(sql, " AS part FROM chunks WHERE ");
+    sql_words(sql, " AS part FROM chunks() WHERE ");
     sql_between(sql, "tmin", span);
     sql_words(sql, ") AS old JOIN (SELECT series, ");
     partition_write(sql, "ts");
@@ -282,6 +284,6 @@ enum status late_join(struct writer *w, struct error *reterr)
         status = engine_execute(w->connection, strbuf_view(&sql.text).ptr, reterr);
     sql_release(&sql);
     if (status == OK)
-        status = rollup_follow(w->rollups, w->connection, FRESH_CHUNKS_TABLE, span, NULL, reterr);
+        status = rollup_follow(w->rollups, w->connection, FRESH_RUNS, span, NULL, reterr);
     return status == OK ? chunks_replace(w->connection, span, NULL, reterr) : status;
 }

@@ -137,7 +137,7 @@ static void write_in_span(struct sql *sql, const struct duckdb_store *store, con
     write_named(sql, set);
     sql_between(sql, "ts", span);
     /* A chunk that lies around the span may have a gap there. */
-    sql_words(sql, " UNION ALL SELECT series FROM chunks WHERE ");
+    sql_words(sql, " UNION ALL SELECT series FROM chunks() WHERE ");
     write_named(sql, set);
     sql_meets(sql, span);
     sql_words(sql, " AND (");

@@ -98,7 +98,7 @@ static void write_places(struct sql *sql, const struct move *m)
     write_taken(sql, m, span);
     sql_words(sql, " GROUP BY series, part) AS fresh LEFT JOIN (SELECT series, ");
     partition_write(sql, "tmin");
-    sql_words(sql, " AS part, tmin, n FROM chunks WHERE ");
+    sql_words(sql, " AS part, tmin, n FROM chunks() WHERE ");
     sql_between(sql, "tmin", span);
     sql_words(sql, ") AS old USING (series, part) JOIN series USING (series)");
 }
@@ -326,7 +326,7 @@ static enum status read_chunks(struct move *m, struct error *reterr)
     }
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT series, ts, value FROM stored_chunks WHERE ");
+    sql_words(&sql, "SELECT series, " SCHEMA_CHUNK_TIMES " AS ts, value FROM stored_chunks WHERE ");
     sql_between(&sql, "tmin", slice_span(m));
     sql_words(&sql, " AND move < ");
     sql_i64(&sql, m->number);
@@ -400,7 +400,8 @@ static enum status follow(struct move *m, struct error *reterr)
 {
     struct sql source;
     sql_init(&source, SQL_BYTES_MAX);
-    sql_words(&source, "(SELECT metric, series, tmin, ts, value FROM stored_chunks WHERE move = ");
+    sql_words(&source,
+              "(SELECT metric, series, tmin, " SCHEMA_CHUNK_TIMES " AS ts, value FROM stored_chunks WHERE move = ");
     sql_i64(&source, m->number);
     sql_words(&source, ")");
     enum status status = sql_status(&source, reterr);

@@ -181,7 +181,7 @@ static enum status open_stream(struct raw_cursor *c, struct error *reterr)
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql,
-              "SELECT ts, value FROM (SELECT series, unnest(ts) AS ts, unnest(value) AS value FROM chunks WHERE ");
+              "SELECT ts, value FROM (SELECT series, unnest(ts) AS ts, unnest(value) AS value FROM chunks() WHERE ");
     sql_meets(&sql, c->span);
     sql_words(&sql, " UNION ALL SELECT series, ts, value FROM recent WHERE ");
     sql_between(&sql, "ts", c->span);

@@ -17,7 +17,7 @@ static void write_query(struct sql *sql, uint32_t number, struct time_span span,
     sql_i64(sql, span.min_ms);
     sql_words(sql, ", ");
     sql_i64(sql, span.max_ms);
-    sql_words(sql, ") FROM (SELECT series, tmin, ts, value FROM chunks WHERE ");
+    sql_words(sql, ") FROM (SELECT series, tmin, ts, value FROM chunks() WHERE ");
     sql_meets(sql, span);
     sql_words(sql, " UNION ALL SELECT series, tmin, ts, value FROM (");
     schema_recent_runs(sql, span, batch);

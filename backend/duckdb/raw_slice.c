@@ -105,7 +105,7 @@ static enum status take_rows(struct slices *slices, struct raw_slice *slice, duc
 
 static void write_slice_query(struct sql *sql, const struct slices *slices, uint32_t number)
 {
-    sql_words(sql, "SELECT series, ts, value FROM (SELECT series, ts, value FROM chunks WHERE ");
+    sql_words(sql, "SELECT series, ts, value FROM (SELECT series, ts, value FROM chunks() WHERE ");
     sql_meets(sql, slices->span);
     sql_words(sql, " UNION ALL SELECT series, [ts] AS ts, [value] AS value FROM recent WHERE ");
     sql_between(sql, "ts", slices->span);

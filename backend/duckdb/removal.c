@@ -113,7 +113,7 @@ static enum status find_remaining(struct removal *r, struct error *reterr)
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "CREATE OR REPLACE TEMP TABLE remaining AS SELECT series, max(tmax) AS newest FROM "
-                    "(SELECT series, tmax FROM chunks UNION ALL SELECT series, ts AS tmax FROM recent WHERE ");
+                    "(SELECT series, tmax FROM chunks() UNION ALL SELECT series, ts AS tmax FROM recent WHERE ");
     schema_within(&sql, r->batch);
     sql_words(&sql, " UNION ALL ");
     schema_histograms(&sql, "series, ts AS tmax", EVER, r->batch);
@@ -155,7 +155,7 @@ static enum status find_newest(struct removal *r, struct outcome *o, struct erro
     duckdb_result rows;
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "SELECT series, newest, value, histogram FROM " REMAINING " JOIN (SELECT series, tmax AS newest, "
-                    "value[n] AS value, NULL::BLOB AS histogram FROM chunks UNION ALL SELECT series, ts, value, NULL "
+                    "value[n] AS value, NULL::BLOB AS histogram FROM chunks() UNION ALL SELECT series, ts, value, NULL "
                     "FROM recent WHERE ");
     schema_within(&sql, r->batch);
     sql_words(&sql, " UNION ALL ");
@@ -211,7 +211,7 @@ static enum status find_bounds(struct removal *r, struct outcome *o, struct erro
     struct sql chunks, recent, histograms;
     o->bounds = (struct time_span){INT64_MAX, INT64_MIN};
     sql_init(&chunks, SQL_BYTES_MAX);
-    sql_words(&chunks, "SELECT min(tmin), max(tmax) FROM chunks");
+    sql_words(&chunks, "SELECT min(tmin), max(tmax) FROM chunks()");
     enum status status = widen(r, &chunks, &o->bounds, reterr);
     if (status != OK)
         return status;

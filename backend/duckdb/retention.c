@@ -172,7 +172,7 @@ static enum status take_out(struct removal *r, const struct round *round, struct
 {
     struct sql doomed, chunks, recent, histograms;
     sql_init(&doomed, SQL_BYTES_MAX);
-    sql_words(&doomed, "SELECT series, sum(n)::BIGINT AS n FROM (SELECT series, n FROM chunks WHERE ");
+    sql_words(&doomed, "SELECT series, sum(n)::BIGINT AS n FROM (SELECT series, n FROM chunks() WHERE ");
     write_old(&doomed, round, "tmin");
     sql_words(&doomed, " UNION ALL SELECT series, 1 AS n FROM recent WHERE ");
     write_old_recent(&doomed, round, r->batch);
@@ -259,7 +259,7 @@ static enum status find_partitions(const struct round *round, struct old_partiti
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "SELECT part, count(*)::BIGINT, sum(chunk)::BIGINT, sum(n)::BIGINT FROM (SELECT ");
     partition_write(&sql, "tmin");
-    sql_words(&sql, " AS part, 1 AS chunk, n FROM chunks WHERE ");
+    sql_words(&sql, " AS part, 1 AS chunk, n FROM chunks() WHERE ");
     write_old(&sql, round, "tmin");
     sql_words(&sql, " UNION ALL SELECT ");
     partition_write(&sql, "ts");

@@ -72,7 +72,7 @@ static void write_source(struct sql *sql, const struct portion *portion)
         sql_words(sql, portion->source);
         sql_words(sql, ", rollup_levels WHERE ");
     } else {
-        sql_words(sql, "stored_chunks, (SELECT ");
+        sql_words(sql, "(SELECT *, " SCHEMA_CHUNK_TIMES " AS ts FROM stored_chunks), (SELECT ");
         sql_i64(sql, portion->level_ms);
         sql_words(sql, "::BIGINT AS level) WHERE move <= (SELECT move FROM moved)");
         write_slice(sql, &portion->slice);
@@ -180,7 +180,7 @@ static enum status choose(struct compactor *c, int64_t from_ms, int64_t limit_ms
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "SELECT part, sum(n)::BIGINT FROM (SELECT ");
     partition_write(&sql, "tmin");
-    sql_words(&sql, " AS part, n FROM chunks WHERE ");
+    sql_words(&sql, " AS part, n FROM chunks() WHERE ");
     sql_between(&sql, "tmin", (struct time_span){from_ms, limit_ms - 1});
     sql_words(&sql, ") GROUP BY part ORDER BY part");
     enum status status = engine_ask(c->connection, &sql, &c->cancel, &rows, reterr);

@@ -57,7 +57,8 @@ static void write_whole(struct sql *sql)
  * being committed (schema.h), which the time up to which all is settled may not know of. */
 static void write_reader(struct sql *sql, const struct rollup_settings *settings, const char *name, const char *lists)
 {
-    static const char RAW[] = " UNION ALL SELECT series, tmin, tmax, ts, value, NULL::BIGINT[] AS weight, tmin, tmax "
+    static const char RAW[] = " UNION ALL SELECT series, tmin, tmax, " SCHEMA_CHUNK_TIMES
+                              " AS ts, value, NULL::BIGINT[] AS weight, tmin, tmax "
                               "FROM stored_chunks WHERE tmin ";
     sql_words(sql, "CREATE OR REPLACE MACRO ");
     sql_words(sql, name);

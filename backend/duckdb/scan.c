@@ -57,7 +57,7 @@ static enum status scan_selector(struct connection *connection, const struct sca
     struct sql sql;
     duckdb_result rows;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT held, scanned, (SELECT count(*) FROM chunks WHERE ");
+    sql_words(&sql, "SELECT held, scanned, (SELECT count(*) FROM chunks() WHERE ");
     sql_meets(&sql, s->span);
     write_matching(&sql, s);
     sql_words(&sql, "), (SELECT count(*) FROM recent), (SELECT count(*) FROM recent WHERE ");

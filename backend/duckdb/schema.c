@@ -5,41 +5,48 @@
 #include "backend/duckdb/rollup.h"
 #include "base/assert.h"
 
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 
-#define RUN_COLUMNS "series, tmin, tmax, ts, value"
-#define RECENT_RUNS "SELECT series, ts AS tmin, ts AS tmax, [ts] AS ts, [value] AS value FROM recent"
+#define RUN_COLUMNS "series, tmin, tmax, pace, drift, value, " SCHEMA_CHUNK_TIMES " AS ts"
+#define RECENT_RUNS                                                                                                    \
+    "SELECT series, ts AS tmin, ts AS tmax, 0::BIGINT AS pace, [0::INTEGER] AS drift, [value] AS value, [ts] AS ts "   \
+    "FROM recent"
 
 static const char *const STATEMENTS[] = {
     "CREATE TABLE promsplit_schema (version INTEGER NOT NULL)",
-    "INSERT INTO promsplit_schema VALUES (3)",
+    "INSERT INTO promsplit_schema VALUES (4)",
     /* labels has all labels but __name__, sorted by name; no value is empty. */
     "CREATE TABLE series (series UINTEGER NOT NULL, metric VARCHAR NOT NULL, labels MAP(VARCHAR, VARCHAR) NOT NULL)",
     /* Samples as they come. One row per (series, ts); append sees to that, an index would cost more than the data.
      * batch is the number of the transaction that wrote the row, ascending: see schema.h. */
     "CREATE TABLE recent (series UINTEGER NOT NULL, ts BIGINT NOT NULL, value DOUBLE NOT NULL, batch BIGINT NOT NULL)",
-    /* Older samples: one row per series and partition of time (compact.c), ts ascending, n of them from tmin to tmax;
-     * move is the number of the move that made the row. Rows are sorted by metric_key, md5_number_lower(metric). */
+    /* Older samples: one row per series and partition of time (compact.c), n of them from tmin to tmax, ascending;
+     * their times are tmin + i * pace + drift[i], i from 0 (kernels/pace.h); move is the number of the move that made
+     * the row. Rows are sorted by metric_key, md5_number_lower(metric). */
     "CREATE TABLE stored_chunks (metric_key UBIGINT NOT NULL, metric VARCHAR NOT NULL, series UINTEGER NOT NULL, tmin "
     "BIGINT NOT NULL, "
-    "tmax BIGINT NOT NULL, n UINTEGER NOT NULL, ts BIGINT[] NOT NULL, value DOUBLE[] NOT NULL, move BIGINT NOT NULL)",
+    "tmax BIGINT NOT NULL, n UINTEGER NOT NULL, pace BIGINT NOT NULL, drift INTEGER[] NOT NULL, value DOUBLE[] NOT "
+    "NULL, move BIGINT NOT NULL)",
     /* One row: the last move that is done. */
     "CREATE TABLE moved (move BIGINT NOT NULL)",
     "INSERT INTO moved VALUES (0)",
     /* Nor does it know bounds of a scalar subquery. */
-    "CREATE VIEW chunks AS SELECT metric, n, " RUN_COLUMNS " FROM stored_chunks "
+    "CREATE MACRO chunks() AS TABLE SELECT metric, n, " RUN_COLUMNS " FROM stored_chunks "
     "WHERE move <= (SELECT move FROM moved)",
     /* What fragments read. A run holds all samples of its series from tmin to tmax. Conditions that the scan itself
      * looks after, or a join, make the engine copy the arrays of all rows that pass, which takes as long as decoding
      * them: hence a number that schema_read has put into a variable, in a condition on two columns, and a key for the
      * metric that whole row groups are told by. */
-    "CREATE VIEW runs AS SELECT " RUN_COLUMNS " FROM stored_chunks WHERE " SCHEMA_IS_MOVED " UNION ALL " RECENT_RUNS,
+    "CREATE MACRO runs() AS TABLE SELECT " RUN_COLUMNS " FROM stored_chunks WHERE " SCHEMA_IS_MOVED
+    " UNION ALL " RECENT_RUNS,
     /* Those of one metric; the engine skips the row groups of others. */
     "CREATE MACRO runs_of(name) AS TABLE SELECT " RUN_COLUMNS " FROM stored_chunks "
     "WHERE metric_key = md5_number_lower(name) AND CASE WHEN " SCHEMA_IS_MOVED " THEN metric = name ELSE false END "
     "UNION ALL " RECENT_RUNS " WHERE is_series_named(series, name)",
-    /* For people: plain rows. */
-    ("CREATE VIEW samples AS SELECT series, unnest(ts) AS ts, unnest(value) AS value FROM chunks UNION ALL "
+    /* For people: plain rows, without our functions. */
+    ("CREATE VIEW samples AS SELECT series, unnest(list_transform(drift, lambda d, i: tmin + (i - 1) * pace + d)) AS "
+     "ts, "
+     "unnest(value) AS value FROM stored_chunks WHERE move <= (SELECT move FROM moved) UNION ALL "
      "SELECT series, ts, value FROM recent"),
     /* Whether a row of recent is of that batch or one before. */
     "CREATE MACRO is_within(batch, last) AS xor(batch, 0) <= last",
@@ -70,7 +77,7 @@ static const char *const ADDITIONS[] = {
     "CREATE TABLE IF NOT EXISTS histograms (series UINTEGER NOT NULL, ts BIGINT NOT NULL, histogram BLOB NOT NULL, "
     "batch BIGINT NOT NULL)",
 };
-_Static_assert(SCHEMA_VERSION == 3, "the INSERT above writes the version");
+_Static_assert(SCHEMA_VERSION == 4, "the INSERT above writes the version");
 
 static enum status create(struct connection *connection, struct error *reterr)
 {
@@ -131,7 +138,7 @@ void schema_counts(struct sql *sql, struct time_span span, uint64_t batch)
     sql_between(sql, "tmax", span);
     sql_words(sql, " THEN n ELSE len(list_filter(ts, lambda t: ");
     sql_between(sql, "t", span);
-    sql_words(sql, ")) END AS n FROM chunks WHERE ");
+    sql_words(sql, ")) END AS n FROM chunks() WHERE ");
     sql_meets(sql, span);
     sql_words(sql, " UNION ALL SELECT series, 1 AS n FROM recent WHERE ");
     sql_between(sql, "ts", span);

@@ -24,6 +24,9 @@
  * Without the variable all are taken as moved. */
 #define SCHEMA_IS_MOVED "xor(move, 0) <= coalesce(getvariable('moved'), 9223372036854775807)"
 
+/* The times of a row of stored_chunks. */
+#define SCHEMA_CHUNK_TIMES "prom_times(tmin, pace, drift)"
+
 /* What has been stored with the number of the move after the last one counts, when this transaction commits. */
 #define SCHEMA_NEXT_MOVE "UPDATE moved SET move = move + 1"
 
@@ -51,7 +54,7 @@ void schema_histograms(struct sql *sql, const char *columns, struct time_span sp
 
 /* engine_query of one statement that reads samples, and rollups if it says so, all rows at once, over one snapshot: the
  * engine plans a statement by the tables' bounds of one moment and, if no transaction spans both, runs it over a later
- * one; what was empty at the first is then not read at the second. runs and runs_of may be read by it only. */
+ * one; what was empty at the first is then not read at the second. runs() and runs_of may be read by it only. */
 MUST_USE enum status schema_read(struct connection *connection, const char *sql, bool rollups, struct cancel *cancel,
                                  duckdb_result *ret_result, struct error *reterr);
 

@@ -2,9 +2,10 @@
  *
  * The engine writes into the first free blocks and cuts free ones off the file's end, but it moves none: a single block
  * in use near the end keeps all before it. So chunks of row groups that have blocks beyond the length which the file
- * could have are written anew, which brings them to its front, and the checkpoint that follows cuts the end off. One
- * row group is one transaction, a move of chunks to chunks (chunks_replace): readers and crashes see it as they see
- * those. The table of series, which grows between the chunks, is rewritten whole when it lies beyond.
+ * could have are written anew, which brings them to its front, and the checkpoint that follows cuts the end off. Some
+ * row groups are one transaction, a move of chunks to chunks (chunks_replace): readers and crashes see it as they see
+ * those. What one transaction writes shares blocks, so small row groups go together. The table of series, which grows
+ * between the chunks, is rewritten whole when it lies beyond.
  *
  * What is free is what the next moves write into. So a file is left alone while it is written to, unless most of it is
  * free.
@@ -57,7 +58,8 @@ static bool is_worth_it(const struct duckdb_store *store, const struct file_bloc
 
 /* --- chunks --- */
 
-/* The row groups that lie last. They are written into the first free blocks before their own are free, and so is, by
+/* The row groups that have lost rows, since a list of these lies where it once was put, and then those that lie last.
+ * They are written into the first free blocks before their own are free, and so is, by
  * the checkpoint, the row group at the table's end, if it is not full. So together they find room in half of the free
  * blocks; or it is a single one, as long as there is room for itself. */
 static enum status find_groups(struct compactor *c, uint64_t free_n, struct row_range *ret_at, size_t *ret_n,
@@ -66,13 +68,17 @@ static enum status find_groups(struct compactor *c, uint64_t free_n, struct row_
     struct sql sql;
     duckdb_result rows;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "WITH row_groups AS (SELECT row_group_id, min(start) FILTER (is_row) AS first, "
-                    "max(start + count) FILTER (is_row) AS past, count(DISTINCT block_id) AS blocks, "
-                    "max(block_id) AS last FROM (SELECT *, column_name = 'series' AS is_row FROM "
-                    "pragma_storage_info('" ENGINE_CATALOG ".stored_chunks')) GROUP BY row_group_id) "
-                    "SELECT first, past, ((SELECT arg_max(blocks, row_group_id) FROM row_groups) + "
-                    "sum(blocks) OVER (ORDER BY last DESC, row_group_id))::BIGINT, blocks FROM row_groups "
-                    "ORDER BY last DESC, row_group_id LIMIT ");
+    sql_words(&sql,
+              "WITH row_groups AS (SELECT row_group_id, min(start) FILTER (is_row) AS first, "
+              "max(start + count) FILTER (is_row) AS past, count(DISTINCT block_id) AS blocks, "
+              "max(block_id) AS last FROM (SELECT *, column_name = 'series' AS is_row FROM "
+              "pragma_storage_info('" ENGINE_CATALOG ".stored_chunks')) GROUP BY row_group_id), "
+              "rows_left AS (SELECT row_group_id, count(*) AS left_n FROM (SELECT rowid AS place FROM stored_chunks) "
+              "AS chunk ASOF JOIN row_groups ON chunk.place >= row_groups.first GROUP BY row_group_id), ranked "
+              "AS (SELECT *, left_n < past - first AS has_lost FROM row_groups JOIN rows_left USING "
+              "(row_group_id)) SELECT first, past, ((SELECT arg_max(blocks, row_group_id) FROM row_groups) + "
+              "sum(blocks) OVER (ORDER BY has_lost DESC, last DESC, row_group_id))::BIGINT, blocks FROM ranked "
+              "ORDER BY has_lost DESC, last DESC, row_group_id LIMIT ");
     sql_i64(&sql, GROUPS_MAX);
     enum status status = engine_ask(c->connection, &sql, &c->cancel, &rows, reterr);
     if (status != OK)
@@ -87,12 +93,16 @@ static enum status find_groups(struct compactor *c, uint64_t free_n, struct row_
     return OK;
 }
 
-static void write_rows(struct sql *sql, const struct row_range *range)
+static void write_rows(struct sql *sql, const struct row_range *ranges, size_t n)
 {
-    sql_words(sql, "rowid >= ");
-    sql_i64(sql, range->first);
-    sql_words(sql, " AND rowid < ");
-    sql_i64(sql, range->past);
+    for (size_t i = 0; i < n; i++) {
+        sql_words(sql, i ? " OR (rowid >= " : "((rowid >= ");
+        sql_i64(sql, ranges[i].first);
+        sql_words(sql, " AND rowid < ");
+        sql_i64(sql, ranges[i].past);
+        sql_words(sql, ")");
+    }
+    sql_words(sql, ")");
 }
 
 /* The part of a range that has at most MOVE_SAMPLES, or one row, and the times of its chunks; *ret_range is empty if
@@ -106,7 +116,7 @@ static enum status cut_range(struct compactor *c, const struct row_range *range,
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "SELECT max(place), min(tmin), max(tmin) FROM (SELECT rowid AS place, tmin, "
                     "sum(n) OVER (ORDER BY rowid) - n AS before FROM stored_chunks WHERE ");
-    write_rows(&sql, range);
+    write_rows(&sql, range, 1);
     sql_words(&sql, ") WHERE before < ");
     sql_i64(&sql, MOVE_SAMPLES);
     enum status status = engine_ask(c->connection, &sql, &c->cancel, &rows, reterr);
@@ -120,14 +130,16 @@ static enum status cut_range(struct compactor *c, const struct row_range *range,
     return OK;
 }
 
-static enum status rewrite(struct compactor *c, const struct row_range *range, struct time_span tmin,
+static enum status rewrite(struct compactor *c, const struct row_range *ranges, size_t n, struct time_span tmin,
                            struct error *reterr)
 {
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS
-                    " AS SELECT metric, series, tmin, tmax, n, ts, value, tmin AS replaces FROM stored_chunks WHERE ");
-    write_rows(&sql, range);
+    sql_words(
+        &sql,
+        "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS
+        " AS SELECT metric, series, tmin, tmax, n, pace, drift, value, tmin AS replaces FROM stored_chunks WHERE ");
+    write_rows(&sql, ranges, n);
     sql_words(&sql, " AND move <= (SELECT move FROM moved)");
     enum status status = engine_alter(c->connection, &sql, &c->cancel, NULL, reterr);
     return status == OK
@@ -149,11 +161,61 @@ static enum status rewrite_group(struct compactor *c, struct row_range range, st
         status = cut_range(c, &range, &part, &tmin, reterr);
         bool any = part.first < part.past;
         if (status == OK && any)
-            status = rewrite(c, &part, tmin, reterr);
+            status = rewrite(c, &part, 1, tmin, reterr);
         status = engine_end(c->connection, status, reterr);
         range.first = any ? part.past : range.past;
     }
     return status;
+}
+
+/* How many of the row groups have no more than MOVE_SAMPLES together, and the times of their chunks; 0: the first has
+ * more. */
+static enum status count_together(struct compactor *c, const struct row_range *groups, size_t n, size_t *ret_n,
+                                  struct time_span *ret_tmin, struct error *reterr)
+{
+    enum status status = OK;
+    int64_t samples_n = 0;
+    *ret_n = 0;
+    *ret_tmin = (struct time_span){INT64_MAX, INT64_MIN};
+    for (size_t i = 0; status == OK && i < n; i++) {
+        struct sql sql;
+        duckdb_result row;
+        sql_init(&sql, SQL_BYTES_MAX);
+        sql_words(&sql, "SELECT coalesce(sum(n), 0)::BIGINT, min(tmin), max(tmin) FROM stored_chunks WHERE ");
+        write_rows(&sql, groups + i, 1);
+        status = engine_ask(c->connection, &sql, &c->cancel, &row, reterr);
+        if (status != OK)
+            break;
+        samples_n += duckdb_value_int64(&row, 0, 0);
+        bool together = samples_n <= MOVE_SAMPLES;
+        if (together && !duckdb_value_is_null(&row, 1, 0))
+            *ret_tmin = time_span_union(
+                *ret_tmin, (struct time_span){duckdb_value_int64(&row, 1, 0), duckdb_value_int64(&row, 2, 0)});
+        duckdb_destroy_result(&row);
+        if (!together)
+            break;
+        *ret_n = i + 1;
+    }
+    return status;
+}
+
+/* The first of the row groups, or several; *ret_n: how many. */
+static enum status rewrite_some(struct compactor *c, const struct row_range *groups, size_t n, size_t *ret_n,
+                                struct error *reterr)
+{
+    struct time_span tmin;
+    enum status status = engine_begin(c->connection, reterr);
+    if (status != OK)
+        return status;
+    status = count_together(c, groups, n, ret_n, &tmin, reterr);
+    bool any = tmin.min_ms <= tmin.max_ms;
+    if (status == OK && any)
+        status = rewrite(c, groups, *ret_n, tmin, reterr);
+    status = engine_end(c->connection, status, reterr);
+    if (status != OK || *ret_n > 0)
+        return status;
+    *ret_n = 1;
+    return rewrite_group(c, groups[0], reterr);
 }
 
 /* --- series --- */
@@ -199,8 +261,8 @@ static enum status rewrite_last(struct duckdb_store *store, const struct file_bl
     enum status status = disk_check(store, CHUNKS_LOG_BYTES, reterr);
     if (status == OK)
         status = find_groups(c, blocks->total - blocks->used, groups, &groups_n, reterr);
-    for (size_t i = 0; status == OK && i < groups_n; i++)
-        status = rewrite_group(c, groups[i], reterr);
+    for (size_t i = 0, n; status == OK && i < groups_n; i += n)
+        status = rewrite_some(c, groups + i, groups_n - i, &n, reterr);
     *ret_any = groups_n > 0;
     if (status == OK)
         status = rewrite_series(c, blocks->used, ret_any, reterr);

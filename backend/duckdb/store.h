@@ -104,6 +104,7 @@ struct compactor {
 
 #define FRESH_CHUNKS       "fresh_chunks" /* temporary: chunks about to be stored */
 #define FRESH_CHUNKS_TABLE "temp.main." FRESH_CHUNKS
+#define FRESH_RUNS         "(SELECT metric, series, tmin, " SCHEMA_CHUNK_TIMES " AS ts, value FROM " FRESH_CHUNKS_TABLE ")"
 
 /* Which samples are kept, and what was done about the others (retention.c). */
 struct retention_state {
@@ -196,7 +197,7 @@ MUST_USE enum status compactor_recount(struct compactor *compactor,
 
 /* In a transaction, holding running: the chunks of FRESH_CHUNKS take the place of those stored, each of the one of its
  * series whose tmin it `replaces`, and count as moved. Drops FRESH_CHUNKS, which has the columns metric, series, tmin,
- * tmax, n, ts, value, replaces. `partitions`: where they are. */
+ * tmax, n, pace, drift, value, replaces. `partitions`: where they are. */
 MUST_USE enum status chunks_replace(struct connection *connection, struct time_span partitions, struct cancel *cancel,
                                     struct error *reterr);
 void compactor_checkpoint(struct duckdb_store *store); /* `running` is held */

@@ -2,10 +2,12 @@
  * counts the rows that break it.
  */
 #include "backend/duckdb/partition.h"
+#include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "base/assert.h"
 
-#define PART "7200000" /* PARTITION_MS */
+#define PART   "7200000" /* PARTITION_MS */
+#define CHUNKS "(SELECT *, " SCHEMA_CHUNK_TIMES " AS ts FROM stored_chunks)"
 
 static const struct {
     const char *text;
@@ -26,11 +28,11 @@ static const struct {
     {"every chunk is filed under its metric's key",
      "SELECT count(*) FROM stored_chunks WHERE metric_key <> md5_number_lower(metric)"},
     {"every chunk has as many times and values as it counts",
-     "SELECT count(*) FROM stored_chunks WHERE n = 0 OR len(ts) <> n OR len(value) <> n"},
+     "SELECT count(*) FROM stored_chunks WHERE n = 0 OR len(drift) <> n OR len(value) <> n"},
     {"every chunk's times ascend, each once",
-     "SELECT count(*) FROM stored_chunks WHERE ts <> list_sort(ts) OR len(list_distinct(ts)) <> len(ts)"},
+     "SELECT count(*) FROM " CHUNKS " WHERE ts <> list_sort(ts) OR len(list_distinct(ts)) <> len(ts)"},
     {"every chunk begins and ends when it says, within one partition",
-     "SELECT count(*) FROM stored_chunks WHERE ts[1] <> tmin OR ts[-1] <> tmax OR tmin // " PART " <> tmax // " PART},
+     "SELECT count(*) FROM " CHUNKS " WHERE ts[1] <> tmin OR ts[-1] <> tmax OR tmin // " PART " <> tmax // " PART},
     {"no series has two chunks in a partition",
      "SELECT count(*) FROM (SELECT 1 FROM stored_chunks GROUP BY series, tmin // " PART " HAVING count(*) > 1)"},
     {"every chunk is of a move that is done",
@@ -73,7 +75,8 @@ static const struct {
      "bool_or(days.n <> sum_n))"},
     {"every rollup of chunks is that of its chunks, and none lacks",
      "WITH thinned AS (SELECT level, series, tmin // greatest(" PART ", level * 24) AS span, "
-     "prom_thin_edges(ts, value, level) AS edges, prom_thin_sums(ts, value, level) AS sums FROM chunks, rollup_levels "
+     "prom_thin_edges(ts, value, level) AS edges, prom_thin_sums(ts, value, level) AS sums FROM chunks(), "
+     "rollup_levels "
      "WHERE tmin < (SELECT max(until) FROM rolled) AND series IN (SELECT series FROM rollup_series())), "
      "joined AS (SELECT level, series, span, flatten(list(edges.ts)) AS ts, flatten(list(edges.value)) AS value, "
      "flatten(list(edges.weight)) AS weight, flatten(list(sums.ts)) AS sum_ts, flatten(list(sums.value)) AS sum_value, "
@@ -103,7 +106,7 @@ static const struct {
     {"no sample is beside a native histogram of its time",
      "SELECT (SELECT count(*) FROM histograms JOIN recent USING (series, ts)) + (SELECT count(*) FROM histograms AS "
      "one "
-     "JOIN stored_chunks AS old ON old.series = one.series WHERE one.ts BETWEEN old.tmin AND old.tmax AND "
+     "JOIN " CHUNKS " AS old ON old.series = one.series WHERE one.ts BETWEEN old.tmin AND old.tmax AND "
      "list_contains(old.ts, one.ts))"},
     {"no metric family has metadata twice", "SELECT count(*) - count(DISTINCT family) FROM metadata"},
 };

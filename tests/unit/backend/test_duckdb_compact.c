@@ -246,10 +246,10 @@ static void test_answers_stay_the_same(void **state)
 static void check_tables(struct fixture *f)
 {
     static const char *const wrong[] = {
-        "SELECT [1e0] FROM chunks GROUP BY series, tmin // 7200000 HAVING count(*) > 1",
-        "SELECT [1e0] FROM chunks WHERE n <> len(ts) OR n <> len(value) OR tmin <> ts[1] OR tmax <> ts[n] OR tmin // "
+        "SELECT [1e0] FROM chunks() GROUP BY series, tmin // 7200000 HAVING count(*) > 1",
+        "SELECT [1e0] FROM chunks() WHERE n <> len(ts) OR n <> len(value) OR tmin <> ts[1] OR tmax <> ts[n] OR tmin // "
         "7200000 <> tmax // 7200000 OR ts <> list_sort(ts) OR metric <> 'm'",
-        "SELECT [1e0] FROM recent JOIN chunks USING (series) WHERE recent.ts // 7200000 = tmin // 7200000 AND "
+        "SELECT [1e0] FROM recent JOIN chunks() USING (series) WHERE recent.ts // 7200000 = tmin // 7200000 AND "
         "recent.ts <= tmax",
         "SELECT [1e0] FROM samples GROUP BY series, ts HAVING count(*) > 1",
     };

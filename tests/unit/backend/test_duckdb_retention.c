@@ -217,14 +217,15 @@ static void check_stats(struct fixture *f, const struct model *m)
 static void check_tables(struct fixture *f)
 {
     static const char *const wrong[] = {
-        "SELECT [1e0] FROM chunks GROUP BY series, tmin // 7200000 HAVING count(*) > 1",
-        "SELECT [1e0] FROM chunks WHERE n <> len(ts) OR n <> len(value) OR tmin <> ts[1] OR tmax <> ts[n] OR tmin // "
+        "SELECT [1e0] FROM chunks() GROUP BY series, tmin // 7200000 HAVING count(*) > 1",
+        "SELECT [1e0] FROM chunks() WHERE n <> len(ts) OR n <> len(value) OR tmin <> ts[1] OR tmax <> ts[n] OR tmin // "
         "7200000 <> tmax // 7200000 OR ts <> list_sort(ts) OR metric <> 'm'",
         "SELECT [1e0] FROM samples GROUP BY series, ts HAVING count(*) > 1",
         "SELECT [1e0] FROM series WHERE series NOT IN (SELECT series FROM samples)",
         "SELECT [1e0] FROM samples WHERE series NOT IN (SELECT series FROM series)",
         "SELECT [1e0] FROM series GROUP BY metric, labels HAVING count(*) > 1",
-        "SELECT [1e0] FROM (SELECT tmin, lag(tmax) OVER (PARTITION BY series ORDER BY tmin) AS before FROM runs) WHERE "
+        "SELECT [1e0] FROM (SELECT tmin, lag(tmax) OVER (PARTITION BY series ORDER BY tmin) AS before FROM runs()) "
+        "WHERE "
         "before >= tmin",
     };
     for (size_t i = 0; i < ARRAY_LENGTH(wrong); i++) {

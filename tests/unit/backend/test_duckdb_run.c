@@ -450,8 +450,8 @@ static void test_window_aggregates_are_the_kernels(void **state)
     struct fixture *f = *state;
     struct world *w = world_make(f);
     /* Many samples of a series side by side; each by itself; a few side by side, then others, in no order. */
-    static const char *const ORDERS[] = {"runs", "(SELECT * FROM runs ORDER BY hash(ts, series))",
-                                         "(SELECT * FROM runs ORDER BY hash(tmin // 700000), series, tmin)"};
+    static const char *const ORDERS[] = {"runs()", "(SELECT * FROM runs() ORDER BY hash(ts, series))",
+                                         "(SELECT * FROM runs() ORDER BY hash(tmin // 700000), series, tmin)"};
     static const char *const THREADS[] = {"SET threads = 1", "SET threads = 2", "SET threads = 4"};
     for (int t = 0; t < 3; t++) {
         execute(f, THREADS[t]);
@@ -461,8 +461,8 @@ static void test_window_aggregates_are_the_kernels(void **state)
     compact(f); /* into runs of partitions */
     for (int t = 0; t < 2; t++) {
         execute(f, THREADS[t]);
-        expect_kernels(f, w, t ? &WIDE_GRID : &GRID, "runs", 0, 1);
-        expect_kernels(f, w, t ? &GRID : &WIDE_GRID, "(SELECT * FROM runs ORDER BY hash(ts, series))", 0, 1);
+        expect_kernels(f, w, t ? &WIDE_GRID : &GRID, "runs()", 0, 1);
+        expect_kernels(f, w, t ? &GRID : &WIDE_GRID, "(SELECT * FROM runs() ORDER BY hash(ts, series))", 0, 1);
     }
     test_free(w);
 }
@@ -474,7 +474,7 @@ static struct grid_result *folded(struct fixture *f, enum fold_op op, unsigned r
     execute(f, round == 0 ? "SET threads = 1" : round == 1 ? "SET threads = 2" : "SET threads = 4");
     snprintf(sql, sizeof sql,
              "SELECT prom_label(labels, 'le') AS le, prom_%s(v) AS value FROM (SELECT * FROM (SELECT series, "
-             "prom_rate(ts, value, 1000000, 120000, %d, 300000, false) AS v FROM runs GROUP BY series) %s) JOIN "
+             "prom_rate(ts, value, 1000000, 120000, %d, 300000, false) AS v FROM runs() GROUP BY series) %s) JOIN "
              "(SELECT series, labels FROM series WHERE metric = 'm') USING (series) GROUP BY le ORDER BY le",
              fold_names[op], STEPS, orders[round]);
     struct fragment fragment =

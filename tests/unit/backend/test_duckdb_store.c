@@ -325,7 +325,7 @@ static void test_an_unknown_schema_is_refused(void **state)
     struct backend *backend = NULL;
     struct error error;
     assert_int_equal(duckdb_backend_open(&options, &backend, &error), E_STORE);
-    assert_string_equal(error.message, "the database has schema version 99, this program reads version 3");
+    assert_string_equal(error.message, "the database has schema version 99, this program reads version 4");
     assert_null(backend);
 }
 

@@ -317,7 +317,7 @@ static void *read_rounds(void *arg)
     struct fragment fragment =
         fragment_of(&arena,
                     "SELECT prom_sum(v) FROM (SELECT prom_count_over_time(ts, value, 10000000, 1, 1, 10000001, false) "
-                    "AS v FROM runs GROUP BY series)",
+                    "AS v FROM runs() GROUP BY series)",
                     grid_instant(0), false, false, "");
     bool right = true;
     while (right && !atomic_load(&traffic->done))

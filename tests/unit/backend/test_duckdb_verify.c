@@ -90,16 +90,18 @@ static void each_damage_is_found(void **state)
         const char *sql, *rule;
     } ROWS[] = {
         {"UPDATE stored_chunks SET n = n + 1 WHERE metric = 'down'", "every chunk has as many times"},
-        {"UPDATE stored_chunks SET ts = list_reverse(ts)", "every chunk's times ascend"},
-        {"UPDATE stored_chunks SET ts = list_concat([ts[1]], ts[:-2])", "every chunk's times ascend"},
+        {"UPDATE stored_chunks SET pace = -pace", "every chunk's times ascend"},
+        {"UPDATE stored_chunks SET pace = 0", "every chunk's times ascend"},
         {"UPDATE stored_chunks SET tmin = tmin - 1 WHERE metric = 'up'", "every chunk begins and ends when it says"},
+        {"UPDATE stored_chunks SET drift = list_concat([1], drift[2:]) WHERE metric = 'up'",
+         "every chunk begins and ends when it says"},
         {"INSERT INTO stored_chunks SELECT * FROM stored_chunks WHERE metric = 'up'", "no series has two chunks"},
         {"UPDATE stored_chunks SET move = 99", "every chunk is of a move that is done"},
         {"UPDATE stored_chunks SET metric_key = 1", "every chunk is filed under its metric's key"},
         {"UPDATE stored_chunks SET metric = 'other', metric_key = md5_number_lower('other') WHERE metric = 'up'",
          "every chunk is of a series that exists"},
         {"INSERT INTO recent SELECT * FROM recent", "no sample outside chunks is there twice"},
-        {"INSERT INTO recent SELECT series, ts[1], value[1], 1 FROM stored_chunks WHERE tmin >= 17400000",
+        {"INSERT INTO recent SELECT series, tmin, value[1], 1 FROM stored_chunks WHERE tmin >= 17400000",
          "samples outside chunks are later"},
         {"INSERT INTO metadata VALUES ('a', 1, '', ''), ('a', 2, '', '')", "no metric family has metadata twice"},
     };

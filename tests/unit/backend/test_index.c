@@ -586,7 +586,8 @@ static void *count_series(void *arg)
         &arena,
         "SELECT metric_of(series) AS metric, labels_of(series) AS labels, prom_last(ts, value, 1000, 1, 1, 1000, "
         "false) "
-        "FROM runs WHERE series IN (SELECT series FROM series_matching('{r=~\"round-.*\",parity!~\"ev.n\"}', 0, 2000)) "
+        "FROM runs() WHERE series IN (SELECT series FROM series_matching('{r=~\"round-.*\",parity!~\"ev.n\"}', 0, "
+        "2000)) "
         "GROUP BY series",
         grid_instant(1000), true, true, "");
     bool right = true;

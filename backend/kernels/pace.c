@@ -4,12 +4,19 @@
 #include "base/assert.h"
 #include "base/vectors.h"
 
+/* Of sample i; `next` runs past the last time, maybe past the end of time. */
+static inline int64_t drift_of(int64_t time_ms, uint64_t next)
+{
+    return (int64_t)((uint64_t)time_ms - next);
+}
+
 /* How far the largest drift is from the least. */
 WIDE_VECTORS static int64_t spread(const int64_t *time_ms, size_t n, int64_t pace_ms)
 {
-    int64_t least = 0, most = 0, next = time_ms[0];
-    for (size_t i = 0; i < n; i++, next += pace_ms) {
-        int64_t drift = time_ms[i] - next;
+    int64_t least = 0, most = 0;
+    uint64_t next = (uint64_t)time_ms[0];
+    for (size_t i = 0; i < n; i++, next += (uint64_t)pace_ms) {
+        int64_t drift = drift_of(time_ms[i], next);
         least = drift < least ? drift : least;
         most = drift > most ? drift : most;
     }
@@ -28,9 +35,9 @@ int64_t pace_of(const int64_t *time_ms, size_t n)
 
 WIDE_VECTORS void pace_drifts(const int64_t *time_ms, size_t n, int64_t pace_ms, int32_t *drift_ms)
 {
-    int64_t next = time_ms[0];
-    for (size_t i = 0; i < n; i++, next += pace_ms)
-        drift_ms[i] = (int32_t)(time_ms[i] - next);
+    uint64_t next = (uint64_t)time_ms[0];
+    for (size_t i = 0; i < n; i++, next += (uint64_t)pace_ms)
+        drift_ms[i] = (int32_t)drift_of(time_ms[i], next);
 }
 
 WIDE_VECTORS void pace_times(int64_t first_ms, int64_t pace_ms, const int32_t *drift_ms, size_t n, int64_t *time_ms)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/utf8.h"
 
@@ -236,19 +237,6 @@ static enum exemplar_fate judge(const struct exemplar_ring *ring, struct labels 
 
 /* --- changes --- */
 
-static bool reserve_staged(struct exemplar_ring *ring)
-{
-    if (ring->staged_n < ring->staged_capacity)
-        return true;
-    size_t capacity = ring->staged_capacity ? 2 * ring->staged_capacity : 64;
-    struct entry **grown = realloc(ring->staged, capacity * sizeof(struct entry *));
-    if (!grown)
-        return false;
-    ring->staged = grown;
-    ring->staged_capacity = capacity;
-    return true;
-}
-
 enum status exemplar_ring_stage(struct exemplar_ring *ring, struct labels series, const struct exemplar *exemplar,
                                 enum exemplar_fate *ret_fate, struct error *reterr)
 {
@@ -256,7 +244,7 @@ enum status exemplar_ring_stage(struct exemplar_ring *ring, struct labels series
     if (*ret_fate != EXEMPLAR_WRITTEN)
         return OK;
     struct entry *entry = NULL;
-    if (reserve_staged(ring)) {
+    if (array_reserve(&ring->staged, &ring->staged_capacity, ring->staged_n + 1, sizeof(struct entry *))) {
         pthread_rwlock_wrlock(&ring->lock);
         entry = add_entry(ring, series, exemplar, ring->next + ring->staged_n);
         pthread_rwlock_unlock(&ring->lock);

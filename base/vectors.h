@@ -9,7 +9,7 @@
 #ifndef PROMSPLIT_BASE_VECTORS_H
 #define PROMSPLIT_BASE_VECTORS_H
 
-#include <stdlib.h> /* __GLIBC__ */
+#include <features.h> /* __GLIBC__ */
 
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) &&                           \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

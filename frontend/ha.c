@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 #include "frontend/ha_file.h"
 
@@ -73,15 +74,7 @@ static bool make_room(struct ha *ha, int64_t now_ms)
             return false;
         remove_at(ha, oldest);
     }
-    if (ha->n < ha->capacity)
-        return true;
-    size_t capacity = ha->capacity ? 2 * ha->capacity : 16;
-    struct cluster *grown = realloc(ha->clusters, capacity * sizeof *grown);
-    if (!grown)
-        return false;
-    ha->clusters = grown;
-    ha->capacity = capacity;
-    return true;
+    return array_reserve(&ha->clusters, &ha->capacity, ha->n + 1, sizeof *ha->clusters);
 }
 
 /* False: no memory. */

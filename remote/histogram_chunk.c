@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/float_text.h"
 #include "base/bit_stream.h"
 #include "remote/body.h"
@@ -147,14 +148,8 @@ static enum status make_room(struct histogram_encoder *encoder, size_t more, str
 {
     size_t used = encoder->samples_n ? (size_t)(encoder->out.at - encoder->bytes) : HEADER_BYTES;
     size_t wanted = used + more + BITS_WORD_BYTES;
-    if (wanted > encoder->capacity) {
-        size_t capacity = 2 * wanted;
-        unsigned char *grown = realloc(encoder->bytes, capacity);
-        if (!grown)
-            return error_set(reterr, E_NOMEM, "no memory for a " WHAT " of %zu bytes", capacity);
-        encoder->bytes = grown;
-        encoder->capacity = capacity;
-    }
+    if (!array_reserve(&encoder->bytes, &encoder->capacity, wanted, 1))
+        return error_set(reterr, E_NOMEM, "no memory for a " WHAT " of %zu bytes", wanted);
     encoder->out.at = encoder->bytes + used;
     return OK;
 }

@@ -15,6 +15,7 @@
 
 #include "backend/duckdb/store.h"
 #include "backend/duckdb/stored_value.h"
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/float_text.h"
 #include "base/strbuf.h"
@@ -103,25 +104,12 @@ struct totals writer_totals(struct writer *writer)
 
 /* --- staging --- */
 
-bool writer_reserve(void **at, size_t *capacity, size_t wanted, size_t each)
-{
-    if (wanted <= *capacity)
-        return true;
-    size_t room = wanted < 4096 ? 4096 : wanted * 2;
-    void *grown = realloc(*at, room * each);
-    if (!grown)
-        return false;
-    *at = grown;
-    *capacity = room;
-    return true;
-}
-
 /* Keeps what the catalogue said of a series before this transaction. */
 static bool remember(struct writer *w, struct known_series *series)
 {
     if (series->transaction == w->transaction)
         return true;
-    if (!writer_reserve((void **)&w->undo, &w->undo_capacity, w->undo_n + 1, sizeof *w->undo))
+    if (!array_reserve(&w->undo, &w->undo_capacity, w->undo_n + 1, sizeof *w->undo))
         return false;
     w->undo[w->undo_n++] = (struct undo){series,
                                          series->has_samples,
@@ -273,8 +261,7 @@ static struct bounds bounds_for(struct duckdb_store *store, const struct append_
 /* A sample newer than all of its series. False: no memory. */
 static bool stage_row(struct writer *w, struct known_series *known, const struct sample *sample)
 {
-    if (!known || !remember(w, known) ||
-        !writer_reserve((void **)&w->rows, &w->rows_capacity, w->rows_n + 1, sizeof *w->rows))
+    if (!known || !remember(w, known) || !array_reserve(&w->rows, &w->rows_capacity, w->rows_n + 1, sizeof *w->rows))
         return false;
     known->has_samples = true;
     known->newest_is_histogram = false;
@@ -286,7 +273,7 @@ static bool stage_row(struct writer *w, struct known_series *known, const struct
 
 bool writer_stage_histogram(struct writer *w, struct known_series *series, int64_t time_ms, struct str packed)
 {
-    if (!writer_reserve((void **)&w->histograms, &w->histograms_capacity, w->histograms_n + 1, sizeof *w->histograms))
+    if (!array_reserve(&w->histograms, &w->histograms_capacity, w->histograms_n + 1, sizeof *w->histograms))
         return false;
     w->histograms[w->histograms_n++] = (struct staged_histogram){series, {time_ms, packed}};
     return true;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "backend/kernels/pace.h"
+#include "base/array.h"
 #include "base/assert.h"
 
 #define HANDED_OVER_SAMPLES (UINT64_C(1) << 17) /* at once, or little more: they stay in the cache meanwhile */
@@ -102,22 +103,11 @@ static void put_move(struct chunk_writer *w)
     duckdb_validity_set_row_invalid(duckdb_vector_get_validity(moves), w->n);
 }
 
-static bool times_room(struct chunk_writer *w, size_t n)
-{
-    if (n <= w->times_capacity)
-        return true;
-    int64_t *grown = realloc(w->time_ms, n * sizeof *grown);
-    if (!grown)
-        return false;
-    w->time_ms = grown;
-    w->times_capacity = n;
-    return true;
-}
-
 enum status chunk_writer_put(struct chunk_writer *w, const struct chunk_row *row, struct error *reterr)
 {
     PRE(row->n > 0);
-    int32_t *drift = times_room(w, row->n) ? list_room(w, DRIFT, row->n) : NULL;
+    int32_t *drift =
+        array_reserve(&w->time_ms, &w->times_capacity, row->n, sizeof *w->time_ms) ? list_room(w, DRIFT, row->n) : NULL;
     double *value = drift ? list_room(w, VALUE, row->n) : NULL;
     if (!value)
         return error_set(reterr, E_NOMEM, "no memory for chunks");

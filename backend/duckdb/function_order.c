@@ -10,25 +10,9 @@
 #include "backend/duckdb/sample_order.h"
 #include "base/assert.h"
 
-/* A list column, being read or made. */
-struct lists {
-    duckdb_vector vector;
-    duckdb_list_entry *entries;
-    uint64_t used; /* elements */
-};
-
-static struct lists lists_of(duckdb_vector vector)
-{
-    return (struct lists){vector, duckdb_vector_get_data(vector), duckdb_list_vector_get_size(vector)};
-}
-
-static void *elements_of(const struct lists *lists)
-{
-    return duckdb_vector_get_data(duckdb_list_vector_get_child(lists->vector));
-}
-
 /* Rows without both lists, or with lists of different lengths, get empty ones. */
-static uint64_t samples_of(duckdb_data_chunk input, idx_t row, const struct lists *times, const struct lists *values)
+static uint64_t samples_of(duckdb_data_chunk input, idx_t row, const struct list_column *times,
+                           const struct list_column *values)
 {
     uint64_t n = row_is_null(input, row) ? 0 : times->entries[row].length;
     return n > 0 && values->entries[row].length == n ? n : 0;
@@ -54,17 +38,12 @@ static void order_row(const int64_t *time_ms, const double *value, uint64_t n, i
     }
 }
 
-static bool make_room(struct lists *lists, uint64_t more)
-{
-    return duckdb_list_vector_reserve(lists->vector, lists->used + more) == DuckDBSuccess;
-}
-
 static void put_in_order(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
 {
-    struct lists times = lists_of(duckdb_data_chunk_get_vector(input, 0));
-    struct lists values = lists_of(duckdb_data_chunk_get_vector(input, 1));
-    struct lists times_out = lists_of(duckdb_struct_vector_get_child(output, 0));
-    struct lists values_out = lists_of(duckdb_struct_vector_get_child(output, 1));
+    struct list_column times = list_column_of(duckdb_data_chunk_get_vector(input, 0));
+    struct list_column values = list_column_of(duckdb_data_chunk_get_vector(input, 1));
+    struct list_column times_out = list_column_of(duckdb_struct_vector_get_child(output, 0));
+    struct list_column values_out = list_column_of(duckdb_struct_vector_get_child(output, 1));
     idx_t rows_n = duckdb_data_chunk_get_size(input);
     uint64_t longest = 0, all = 0;
     for (idx_t row = 0; row < rows_n; row++) {
@@ -73,20 +52,17 @@ static void put_in_order(duckdb_function_info info, duckdb_data_chunk input, duc
         all += n;
     }
     struct sample *scratch = malloc((2 * longest + 1) * sizeof *scratch);
-    bool room = scratch && make_room(&times_out, all) && make_room(&values_out, all);
+    bool room = scratch && list_column_reserve(&times_out, all) && list_column_reserve(&values_out, all);
     for (idx_t row = 0; room && row < rows_n; row++) {
         uint64_t n = samples_of(input, row, &times, &values);
-        times_out.entries[row] = (duckdb_list_entry){times_out.used, n};
-        values_out.entries[row] = (duckdb_list_entry){values_out.used, n};
-        order_row((int64_t *)elements_of(&times) + times.entries[row].offset,
-                  (double *)elements_of(&values) + values.entries[row].offset, n,
-                  (int64_t *)elements_of(&times_out) + times_out.used,
-                  (double *)elements_of(&values_out) + values_out.used, scratch);
-        times_out.used += n;
-        values_out.used += n;
+        order_row((int64_t *)times.elements + times.entries[row].offset,
+                  (double *)values.elements + values.entries[row].offset, n,
+                  (int64_t *)times_out.elements + times_out.used, (double *)values_out.elements + values_out.used,
+                  scratch);
+        list_column_put(&times_out, row, n);
+        list_column_put(&values_out, row, n);
     }
-    if (!room || duckdb_list_vector_set_size(times_out.vector, times_out.used) != DuckDBSuccess ||
-        duckdb_list_vector_set_size(values_out.vector, values_out.used) != DuckDBSuccess)
+    if (!room || !list_column_end(&times_out) || !list_column_end(&values_out))
         duckdb_scalar_function_set_error(info, "no memory to put samples in order");
     free(scratch);
 }

@@ -4,30 +4,13 @@
 #include "backend/kernels/pace.h"
 #include "base/assert.h"
 
-/* A list column, being read or made. */
-struct lists {
-    duckdb_list_entry *entries;
-    void *elements;
-    uint64_t used; /* elements */
-};
-
-static struct lists lists_of(duckdb_vector vector)
+/* Room for one element for each of the lists of an input column. */
+static bool make_room(duckdb_data_chunk input, const struct list_column *like, struct list_column *made)
 {
-    return (struct lists){duckdb_vector_get_data(vector), duckdb_vector_get_data(duckdb_list_vector_get_child(vector)),
-                          duckdb_list_vector_get_size(vector)};
-}
-
-/* Room behind what is there for one element for each of the lists of an input column. */
-static bool make_lists(duckdb_data_chunk input, idx_t column, duckdb_vector output, struct lists *ret_made)
-{
-    const duckdb_list_entry *like = duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, column));
-    uint64_t all = duckdb_list_vector_get_size(output);
+    uint64_t all = 0;
     for (idx_t row = 0; row < duckdb_data_chunk_get_size(input); row++)
-        all += row_is_null(input, row) ? 0 : like[row].length;
-    if (duckdb_list_vector_reserve(output, all) != DuckDBSuccess)
-        return false;
-    *ret_made = lists_of(output);
-    return duckdb_list_vector_set_size(output, all) == DuckDBSuccess;
+        all += row_is_null(input, row) ? 0 : like->entries[row].length;
+    return list_column_reserve(made, all);
 }
 
 static void set_null(duckdb_vector output, idx_t row)
@@ -44,25 +27,24 @@ static const int64_t *numbers_of(duckdb_data_chunk input, idx_t column)
 static void times(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
 {
     const int64_t *first_ms = numbers_of(input, 0), *pace_ms = numbers_of(input, 1);
-    struct lists drifts = lists_of(duckdb_data_chunk_get_vector(input, 2)), made;
-    if (!make_lists(input, 2, output, &made)) {
-        duckdb_scalar_function_set_error(info, "no memory for the times of chunks");
-        return;
-    }
-    for (idx_t row = 0; row < duckdb_data_chunk_get_size(input); row++) {
+    struct list_column drifts = list_column_of(duckdb_data_chunk_get_vector(input, 2));
+    struct list_column made = list_column_of(output);
+    bool room = make_room(input, &drifts, &made);
+    for (idx_t row = 0; room && row < duckdb_data_chunk_get_size(input); row++) {
         uint64_t n = row_is_null(input, row) ? 0 : drifts.entries[row].length;
         if (n > 0)
             pace_times(first_ms[row], pace_ms[row], (int32_t *)drifts.elements + drifts.entries[row].offset, n,
                        (int64_t *)made.elements + made.used);
         else if (row_is_null(input, row))
             set_null(output, row);
-        made.entries[row] = (duckdb_list_entry){made.used, n};
-        made.used += n;
+        list_column_put(&made, row, n);
     }
+    if (!room || !list_column_end(&made))
+        duckdb_scalar_function_set_error(info, "no memory for the times of chunks");
 }
 
 /* Whether a row's times have a pace; else the answer is NULL, which no chunk may have. */
-static bool has_pace(duckdb_data_chunk input, idx_t row, const struct lists *runs)
+static bool has_pace(duckdb_data_chunk input, idx_t row, const struct list_column *runs)
 {
     const duckdb_list_entry *run = &runs->entries[row];
     const int64_t *time_ms = (int64_t *)runs->elements + (row_is_null(input, row) ? 0 : run->offset);
@@ -74,7 +56,7 @@ static bool has_pace(duckdb_data_chunk input, idx_t row, const struct lists *run
 
 static void pace(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
 {
-    struct lists runs = lists_of(duckdb_data_chunk_get_vector(input, 0));
+    struct list_column runs = list_column_of(duckdb_data_chunk_get_vector(input, 0));
     int64_t *pace_ms = duckdb_vector_get_data(output);
     for (idx_t row = 0; row < duckdb_data_chunk_get_size(input); row++) {
         if (has_pace(input, row, &runs))
@@ -86,22 +68,21 @@ static void pace(duckdb_function_info info, duckdb_data_chunk input, duckdb_vect
 
 static void drift(duckdb_function_info info, duckdb_data_chunk input, duckdb_vector output)
 {
-    struct lists runs = lists_of(duckdb_data_chunk_get_vector(input, 0)), made;
+    struct list_column runs = list_column_of(duckdb_data_chunk_get_vector(input, 0));
+    struct list_column made = list_column_of(output);
     const int64_t *pace_ms = numbers_of(input, 1);
-    if (!make_lists(input, 0, output, &made)) {
-        duckdb_scalar_function_set_error(info, "no memory for the times of chunks");
-        return;
-    }
-    for (idx_t row = 0; row < duckdb_data_chunk_get_size(input); row++) {
+    bool room = make_room(input, &runs, &made);
+    for (idx_t row = 0; room && row < duckdb_data_chunk_get_size(input); row++) {
         uint64_t n = has_pace(input, row, &runs) ? runs.entries[row].length : 0;
         if (n > 0)
             pace_drifts((int64_t *)runs.elements + runs.entries[row].offset, n, pace_ms[row],
                         (int32_t *)made.elements + made.used);
         else
             set_null(output, row);
-        made.entries[row] = (duckdb_list_entry){made.used, n};
-        made.used += n;
+        list_column_put(&made, row, n);
     }
+    if (!room || !list_column_end(&made))
+        duckdb_scalar_function_set_error(info, "no memory for the drifts of chunks");
 }
 
 ENGINE_CALLS_SCALAR(times)

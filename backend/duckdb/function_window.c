@@ -10,13 +10,13 @@
  * by joining their lists, and nothing depends on the order in which runs come. A run's promise is checked then: kept
  * samples of others inside it are refused, for the windows evaluated early would have missed them.
  *
- * Times come as a list, or as they are stored, a pace and drifts (kernels/pace.h), to be made one run at a time.
+ * Times come as they are stored, a pace and drifts (kernels/pace.h), and are made one run at a time.
  *
  * Short runs are only collected. Single samples (of the table recent) lie in pieces that grow; where rows of one series
  * follow each other, in one piece that is filled at once.
  *
- * prom_rate_thinned and so on take thinned runs (kernels/thin.h) too: a third list has the weights, NULL for plain
- * runs. Others may lie between their samples; the row says in which span there are none.
+ * prom_rate_thinned and so on take thinned runs (kernels/thin.h): lists of times and values, and a third of weights,
+ * NULL for plain runs. Others may lie between their samples; the row says in which span there are none.
  */
 #include <float.h>
 #include <math.h>
@@ -53,7 +53,6 @@ struct window_state {
 
 /* The arguments before those of the grid. */
 enum run_form {
-    RUN_LISTED,  /* ts, value */
     RUN_PACED,   /* tmin, pace, drift, value */
     RUN_THINNED, /* ts, value, weight, whole_from, whole_until */
     RUN_FORM_MAX
@@ -62,8 +61,7 @@ enum run_form {
 static const struct {
     const char *suffix, *letters;
     idx_t times, values; /* columns */
-} FORMS[RUN_FORM_MAX] = {
-    [RUN_LISTED] = {"", "ID", 0, 1}, [RUN_PACED] = {"", "iiHD", 2, 3}, [RUN_THINNED] = {"_thinned", "IDIii", 0, 1}};
+} FORMS[RUN_FORM_MAX] = {[RUN_PACED] = {"", "iiHD", 2, 3}, [RUN_THINNED] = {"_thinned", "IDIii", 0, 1}};
 
 /* What a registered function carries. */
 struct window_function {
@@ -209,20 +207,14 @@ static bool state_take(duckdb_function_info info, const struct window_kernel *ke
 
 #define COLUMNS_MAX (10 + FUNCTION_PARAMETERS_MAX)
 
-/* Room for the times of one paced run. */
-struct run_times {
-    int64_t *time_ms;
-    size_t capacity;
-};
-
 /* The rows of one vector: columns as the signature has them. */
 struct window_rows {
     const duckdb_list_entry *times, *values; /* times: or drifts */
-    const int64_t *time_ms;                  /* the children of all rows */
+    const int64_t *time_ms;                  /* the children of all rows; NULL if paced */
     const double *value;
-    const int64_t *first_ms, *pace_ms; /* paced, else NULL */
+    const int64_t *first_ms, *pace_ms; /* paced */
     const int32_t *drift_ms;
-    struct run_times *made;
+    int64_t *run_ms; /* paced: room for the times of one run; else NULL */
     const uint64_t *time_validity, *value_validity;
     const duckdb_list_entry *weights; /* NULL: the function takes none */
     const int64_t *weight;
@@ -236,10 +228,9 @@ struct window_rows {
     bool has_nulls;
 };
 
-static struct window_rows rows_of(duckdb_data_chunk input, const struct window_function *function,
-                                  struct run_times *made)
+static struct window_rows rows_of(duckdb_data_chunk input, const struct window_function *function)
 {
-    struct window_rows rows = {.columns = duckdb_data_chunk_get_column_count(input), .made = made};
+    struct window_rows rows = {.columns = duckdb_data_chunk_get_column_count(input)};
     idx_t times_at = FORMS[function->form].times, values_at = FORMS[function->form].values;
     idx_t first = strlen(FORMS[function->form].letters);
     bool weighted = function->form == RUN_THINNED;
@@ -370,24 +361,16 @@ static struct time_span row_whole_in(const struct window_rows *rows, idx_t row, 
     return (struct time_span){run->time_ms[0], run->time_ms[run->n - 1]};
 }
 
-/* The times of a row's run, or of the single samples of several rows, which lie at the first of their own; NULL: no
- * memory. */
-static const int64_t *row_times(const struct window_rows *rows, idx_t row, size_t n, bool singles)
+/* The times of a row's run, until the next one's; or of the single samples of several rows. */
+static const int64_t *row_times(const struct window_rows *rows, idx_t row, bool singles)
 {
     uint64_t offset = rows->times[row].offset;
-    struct run_times *made = rows->made;
-    if (!rows->first_ms)
+    if (!rows->run_ms)
         return rows->time_ms + offset;
     if (singles)
         return rows->first_ms + row;
-    if (n > made->capacity) {
-        int64_t *grown = realloc(made->time_ms, n * sizeof *grown);
-        if (!grown)
-            return NULL;
-        *made = (struct run_times){grown, n};
-    }
-    pace_times(rows->first_ms[row], rows->pace_ms[row], rows->drift_ms + offset, n, made->time_ms);
-    return made->time_ms;
+    pace_times(rows->first_ms[row], rows->pace_ms[row], rows->drift_ms + offset, rows->times[row].length, rows->run_ms);
+    return rows->run_ms;
 }
 
 /* A run that is short or not in order is only collected, and so are the single samples of several rows `together`:
@@ -395,10 +378,10 @@ static const int64_t *row_times(const struct window_rows *rows, idx_t row, size_
 static bool state_add(duckdb_function_info info, const struct window_kernel *kernel, struct window_state *state,
                       const struct window_rows *rows, idx_t row, idx_t together)
 {
-    struct samples run = {NULL, rows->value + rows->values[row].offset, rows->times[row].length, row_weight(rows, row)};
     bool singles = together > 1;
-    run.time_ms = run.n <= UINT32_MAX ? row_times(rows, row, run.n, singles) : NULL;
-    if (!run.time_ms) {
+    struct samples run = {row_times(rows, row, singles), rows->value + rows->values[row].offset,
+                          rows->times[row].length, row_weight(rows, row)};
+    if (run.n > UINT32_MAX) {
         function_refuse_size(info, state->budget, run.n * (sizeof(int64_t) + sizeof(double)));
         return false;
     }
@@ -445,7 +428,7 @@ static bool state_begin(duckdb_function_info info, struct window_state *state, c
 static bool is_single(const struct window_rows *rows, idx_t row, idx_t of, idx_t ahead)
 {
     return rows->times[row].length == 1 && rows->values[row].length == 1 && !row_weight(rows, row) &&
-           (rows->first_ms || rows->times[row].offset == rows->times[of].offset + ahead) &&
+           (rows->run_ms || rows->times[row].offset == rows->times[of].offset + ahead) &&
            rows->values[row].offset == rows->values[of].offset + ahead;
 }
 
@@ -465,9 +448,16 @@ static idx_t rows_together(const struct window_rows *rows, const duckdb_aggregat
 static void state_update(duckdb_function_info info, duckdb_data_chunk input, duckdb_aggregate_state *states)
 {
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
-    struct run_times made = {NULL, 0};
-    struct window_rows rows = rows_of(input, function, &made);
+    struct window_rows rows = rows_of(input, function);
     idx_t n = duckdb_data_chunk_get_size(input);
+    if (function->form == RUN_PACED) {
+        uint64_t longest = list_longest(rows.times, rows.validity[FORMS[RUN_PACED].times], n);
+        rows.run_ms = malloc((longest + 1) * sizeof *rows.run_ms);
+        if (!rows.run_ms) {
+            function_refuse_size(info, function->budget, longest * sizeof *rows.run_ms);
+            return;
+        }
+    }
     for (idx_t row = 0, together; row < n; row += together) {
         struct window_state *state = (struct window_state *)states[row];
         together = rows_together(&rows, states, row, n);
@@ -475,7 +465,7 @@ static void state_update(duckdb_function_info info, duckdb_data_chunk input, duc
                                        !state_add(info, function->kernel, state, &rows, row, together)))
             break;
     }
-    free(made.time_ms);
+    free(rows.run_ms);
 }
 
 static void state_combine(duckdb_function_info info, duckdb_aggregate_state *sources, duckdb_aggregate_state *targets,
@@ -789,34 +779,25 @@ static duckdb_aggregate_function aggregate_of(const char *name, struct window_fu
     return aggregate;
 }
 
-/* One function of all those forms. */
-static enum status register_one(struct engine *engine, const struct window_kernel *kernel, const enum run_form *forms,
-                                size_t forms_n, struct connection *connection, struct error *reterr)
+static enum status register_one(struct engine *engine, const struct window_kernel *kernel, enum run_form form,
+                                struct connection *connection, struct error *reterr)
 {
     char name[64];
-    snprintf(name, sizeof name, "prom_%s%s", kernel->name, FORMS[forms[0]].suffix);
-    duckdb_aggregate_function_set set = duckdb_create_aggregate_function_set(name);
-    bool well = true;
-    for (size_t i = 0; well && i < forms_n; i++) {
-        duckdb_aggregate_function aggregate =
-            aggregate_of(name, (struct window_function){kernel, forms[i], &engine->budget});
-        well = aggregate && duckdb_add_aggregate_function_to_set(set, aggregate) == DuckDBSuccess;
-        duckdb_destroy_aggregate_function(&aggregate);
-    }
-    well = well && duckdb_register_aggregate_function_set(connection->handle, set) == DuckDBSuccess;
-    duckdb_destroy_aggregate_function_set(&set);
+    snprintf(name, sizeof name, "prom_%s%s", kernel->name, FORMS[form].suffix);
+    duckdb_aggregate_function aggregate = aggregate_of(name, (struct window_function){kernel, form, &engine->budget});
+    bool well = aggregate && duckdb_register_aggregate_function(connection->handle, aggregate) == DuckDBSuccess;
+    duckdb_destroy_aggregate_function(&aggregate);
     return well ? OK : error_set(reterr, E_STORE, "the storage engine refuses %s", name);
 }
 
 enum status functions_register_window(struct engine *engine, struct connection *connection, struct error *reterr)
 {
-    static const enum run_form WHOLE[] = {RUN_LISTED, RUN_PACED}, THINNED[] = {RUN_THINNED};
     enum status status = OK;
     for (int i = 0; status == OK && i < KERNEL_MAX; i++) {
         const struct window_kernel *kernel = &window_kernels[i];
-        status = register_one(engine, kernel, WHOLE, ARRAY_LENGTH(WHOLE), connection, reterr);
+        status = register_one(engine, kernel, RUN_PACED, connection, reterr);
         if (status == OK && !kernel->sees_markers && !kernel->parameters[0])
-            status = register_one(engine, kernel, THINNED, ARRAY_LENGTH(THINNED), connection, reterr);
+            status = register_one(engine, kernel, RUN_THINNED, connection, reterr);
     }
     return status;
 }

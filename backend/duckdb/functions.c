@@ -191,6 +191,32 @@ void function_refuse_size(duckdb_function_info info, const struct budget *budget
     duckdb_aggregate_function_set_error(info, message);
 }
 
+struct list_column list_column_of(duckdb_vector vector)
+{
+    return (struct list_column){vector, duckdb_vector_get_data(vector),
+                                duckdb_vector_get_data(duckdb_list_vector_get_child(vector)),
+                                duckdb_list_vector_get_size(vector)};
+}
+
+bool list_column_reserve(struct list_column *column, uint64_t more)
+{
+    if (duckdb_list_vector_reserve(column->vector, column->used + more) != DuckDBSuccess)
+        return false;
+    column->elements = duckdb_vector_get_data(duckdb_list_vector_get_child(column->vector));
+    return true;
+}
+
+void list_column_put(struct list_column *column, idx_t row, uint64_t n)
+{
+    column->entries[row] = (duckdb_list_entry){column->used, n};
+    column->used += n;
+}
+
+bool list_column_end(const struct list_column *column)
+{
+    return duckdb_list_vector_set_size(column->vector, column->used) == DuckDBSuccess;
+}
+
 bool list_room_make(duckdb_vector list, uint64_t elements, struct list_room *ret_room)
 {
     uint64_t first = duckdb_list_vector_get_size(list);

@@ -1,10 +1,11 @@
 /* backend/duckdb/functions.h: the SQL functions that fragments call.
  *
  * Aggregates over a series' runs of samples, one per kernel of kernels/window.def:
- *     prom_<name>(ts BIGINT[], value DOUBLE[], start BIGINT, step BIGINT, steps BIGINT, window BIGINT, closed BOOLEAN)
- *     prom_<name>(tmin BIGINT, pace BIGINT, drift INTEGER[], value DOUBLE[], start …)   with times as chunks have them
+ *     prom_<name>(tmin BIGINT, pace BIGINT, drift INTEGER[], value DOUBLE[],
+ *                 start BIGINT, step BIGINT, steps BIGINT, window BIGINT, closed BOOLEAN)
  * The lists of a row are as long as each other; they hold all samples that the series has from the first to the last of
- * them, in order of time. runs() has such rows. Runs that overlap are refused, if it would matter.
+ * them, in order of time, times as chunks have them (kernels/pace.h). runs() has such rows. Runs that overlap are
+ * refused, if it would matter.
  * The same over the points of an inner grid (subqueries), as scalars:
  *     prom_<name>_grid(inner DOUBLE[], inner_start BIGINT, inner_step BIGINT, start …, closed BOOLEAN)
  * Both give DOUBLE[] with one element per step, the window's end being start + k * step; NULL: no value. The whole list
@@ -160,8 +161,23 @@ void function_refuse_size(duckdb_function_info info, const struct budget *budget
 bool row_is_null(duckdb_data_chunk input, idx_t row); /* any argument */
 uint64_t list_longest(const duckdb_list_entry *lists, const uint64_t *validity, idx_t n);
 
-/* A list vector under construction: room for `elements` more behind those it has. values and validity point to the
- * children from `first` on; validity is of the whole child vector. */
+/* A list vector as it is read, or made: the rows' entries, and the `used` elements of all of them. */
+struct list_column {
+    duckdb_vector vector;
+    duckdb_list_entry *entries;
+    void *elements;
+    uint64_t used;
+};
+struct list_column list_column_of(duckdb_vector vector);
+/* Room for `more` elements behind those that are used; elements may move. */
+MUST_USE bool list_column_reserve(struct list_column *column, uint64_t more);
+/* The next n elements, which are there, become the row's. */
+void list_column_put(struct list_column *column, idx_t row, uint64_t n);
+/* When all rows have theirs: tells the engine how many elements there are. */
+MUST_USE bool list_column_end(const struct list_column *column);
+
+/* A list vector under construction, whose elements may be NULL: room for `elements` more behind those it has. values
+ * and validity point to the children from `first` on; validity is of the whole child vector. */
 struct list_room {
     double *values;
     uint64_t *validity;

@@ -19,6 +19,7 @@
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "backend/duckdb/stored_value.h"
+#include "base/array.h"
 #include "base/assert.h"
 #include "planner/sql.h"
 
@@ -32,7 +33,7 @@ bool late_within(const struct known_series *known, int64_t time_ms, int64_t wind
 bool late_stage(struct writer *w, struct known_series *known, struct labels labels, const struct offered *offered,
                 struct append_request *request)
 {
-    if (!writer_reserve((void **)&w->late, &w->late_capacity, w->late_n + 1, sizeof *w->late))
+    if (!array_reserve(&w->late, &w->late_capacity, w->late_n + 1, sizeof *w->late))
         return false;
     double value = offered->packed.ptr ? 0 : double_from_bits(offered->bits);
     w->late[w->late_n] = (struct late_sample){.row = {known, {offered->time_ms, value}},
@@ -212,7 +213,7 @@ static enum status judge(struct writer *w, struct late_sample *first, struct lat
     }
     if (late->joins)
         return OK;
-    if (!writer_reserve((void **)&w->rows, &w->rows_capacity, w->rows_n + 1, sizeof *w->rows))
+    if (!array_reserve(&w->rows, &w->rows_capacity, w->rows_n + 1, sizeof *w->rows))
         return error_set(reterr, E_NOMEM, "no memory to stage a write");
     w->rows[w->rows_n++] = late->row;
     return OK;

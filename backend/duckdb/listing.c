@@ -11,6 +11,7 @@
 #include "backend/duckdb/matching.h"
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
+#include "base/array.h"
 #include "base/assert.h"
 #include "planner/sql.h"
 
@@ -38,14 +39,8 @@ static enum status no_memory(struct error *reterr)
 
 static bool add(struct series_set *set, uint32_t id)
 {
-    if (set->n == set->capacity) {
-        size_t capacity = set->capacity ? 2 * set->capacity : 1024;
-        uint32_t *grown = realloc(set->ids, capacity * sizeof *grown);
-        if (!grown)
-            return false;
-        set->ids = grown;
-        set->capacity = capacity;
-    }
+    if (!array_reserve(&set->ids, &set->capacity, set->n + 1, sizeof *set->ids))
+        return false;
     set->ids[set->n++] = id;
     return true;
 }
@@ -337,14 +332,8 @@ static bool mark(struct strings *strings, uint32_t number, struct str text)
 {
     if (number >= strings->marked_n || strings->marked[number])
         return true; /* newer than the listing, or there */
-    if (strings->n == strings->capacity) {
-        size_t capacity = strings->capacity ? 2 * strings->capacity : 64;
-        struct str *grown = realloc(strings->at, capacity * sizeof *grown);
-        if (!grown)
-            return false;
-        strings->at = grown;
-        strings->capacity = capacity;
-    }
+    if (!array_reserve(&strings->at, &strings->capacity, strings->n + 1, sizeof *strings->at))
+        return false;
     strings->marked[number] = 1;
     strings->at[strings->n++] = text;
     return true;

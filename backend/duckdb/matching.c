@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/assert.h"
 
 /* One matcher, in numbers. It takes a value if the value is among `listed`, or, negated, if it is not. */
@@ -51,15 +52,7 @@ void series_set_release(struct series_set *set)
 
 static bool reserve(struct series_set *set, size_t more)
 {
-    if (set->n + more <= set->capacity)
-        return true;
-    size_t capacity = set->n + more + set->n / 2;
-    uint32_t *grown = realloc(set->ids, capacity * sizeof *grown);
-    if (!grown)
-        return false;
-    set->ids = grown;
-    set->capacity = capacity;
-    return true;
+    return array_reserve(&set->ids, &set->capacity, set->n + more, sizeof *set->ids);
 }
 
 /* --- regular expressions that need no engine --- */

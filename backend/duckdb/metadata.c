@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backend/duckdb/decode.h"
+#include "base/array.h"
 #include "base/assert.h"
 
 /* One allocation: the struct, then the bytes of its three texts. */
@@ -64,19 +65,6 @@ static void keep(struct metadata_entry **entries, size_t *n, struct metadata_ent
     entries[at] = entry;
 }
 
-static bool reserve(struct metadata_entry ***at, size_t *capacity, size_t wanted)
-{
-    if (wanted <= *capacity)
-        return true;
-    size_t room = wanted < 64 ? 64 : wanted * 2;
-    struct metadata_entry **grown = realloc(*at, room * sizeof(struct metadata_entry *));
-    if (!grown)
-        return false;
-    *at = grown;
-    *capacity = room;
-    return true;
-}
-
 static enum status load_chunk(struct metadata_table *table, duckdb_data_chunk chunk, struct error *reterr)
 {
     struct text_column family = text_column_of(duckdb_data_chunk_get_vector(chunk, 0));
@@ -84,7 +72,7 @@ static enum status load_chunk(struct metadata_table *table, duckdb_data_chunk ch
     struct text_column help = text_column_of(duckdb_data_chunk_get_vector(chunk, 2));
     struct text_column unit = text_column_of(duckdb_data_chunk_get_vector(chunk, 3));
     idx_t n = duckdb_data_chunk_get_size(chunk);
-    if (!reserve(&table->at, &table->capacity, table->n + n))
+    if (!array_reserve(&table->at, &table->capacity, table->n + n, sizeof(struct metadata_entry *)))
         return error_set(reterr, E_NOMEM, "no memory for metric metadata");
     for (idx_t row = 0; row < n; row++) {
         struct metric_metadata is = {
@@ -151,8 +139,8 @@ enum status metadata_stage(struct metadata_table *table, struct metadata_changes
         return error_set(reterr, E_LIMIT, "metadata of more than %d metric families: %zu asked, %d allowed",
                          METADATA_FAMILIES_MAX, families_n, METADATA_FAMILIES_MAX);
     struct metadata_entry *copy = entry_new(entry);
-    if (!copy || !reserve(&changes->at, &changes->capacity, changes->n + 1) ||
-        !reserve(&table->at, &table->capacity, families_n)) {
+    if (!copy || !array_reserve(&changes->at, &changes->capacity, changes->n + 1, sizeof(struct metadata_entry *)) ||
+        !array_reserve(&table->at, &table->capacity, families_n, sizeof(struct metadata_entry *))) {
         free(copy);
         return error_set(reterr, E_NOMEM, "no memory for metric metadata");
     }

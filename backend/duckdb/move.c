@@ -14,6 +14,7 @@
 #include "backend/duckdb/sample_order.h"
 #include "backend/duckdb/schema.h"
 #include "base/arena.h"
+#include "base/array.h"
 #include "base/assert.h"
 #include "planner/sql.h"
 
@@ -147,7 +148,7 @@ static bool add_metric(struct move *m)
     struct str name = text_column_get(&names, m->row);
     if (m->metrics_n > 0 && str_eq(m->metrics[m->metrics_n - 1].name, name))
         return true;
-    if (!writer_reserve((void **)&m->metrics, &m->metrics_capacity, m->metrics_n + 1, sizeof *m->metrics))
+    if (!array_reserve(&m->metrics, &m->metrics_capacity, m->metrics_n + 1, sizeof *m->metrics))
         return false;
     struct metric metric = {((const uint64_t *)cells(m, 1))[m->row], arena_str(&m->names, name)};
     m->metrics[m->metrics_n++] = metric;
@@ -183,8 +184,7 @@ static void link_place(struct move *m, struct place *place)
 static bool add_place(struct move *m, uint32_t fresh_n, uint32_t old_n)
 {
     uint32_t series = ((const uint32_t *)cells(m, 3))[m->row];
-    if (!add_metric(m) ||
-        !writer_reserve((void **)&m->places, &m->places_capacity, m->places_n + 1, sizeof *m->places) ||
+    if (!add_metric(m) || !array_reserve(&m->places, &m->places_capacity, m->places_n + 1, sizeof *m->places) ||
         !make_place_of(m, series))
         return false;
     struct place *place = &m->places[m->places_n++];

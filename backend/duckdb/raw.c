@@ -19,6 +19,7 @@
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "backend/duckdb/stored_value.h"
+#include "base/array.h"
 #include "base/assert.h"
 #include "planner/sql.h"
 
@@ -70,14 +71,8 @@ static enum status take_series(struct raw_cursor *c, duckdb_data_chunk chunk, bo
     const int64_t *bytes = histograms ? duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 2)) : NULL;
     struct catalogue *catalogue = &c->store->writer.catalogue;
     idx_t n = duckdb_data_chunk_get_size(chunk);
-    if (c->series_n + n > c->series_capacity) {
-        size_t capacity = 2 * (c->series_n + n);
-        struct raw_series *grown = realloc(c->series, capacity * sizeof *grown);
-        if (!grown)
-            return no_memory(reterr);
-        c->series = grown;
-        c->series_capacity = capacity;
-    }
+    if (!array_reserve(&c->series, &c->series_capacity, c->series_n + n, sizeof *c->series))
+        return no_memory(reterr);
     enum status status = OK;
     pthread_rwlock_rdlock(&catalogue->lock);
     for (idx_t row = 0; status == OK && row < n; row++) {

@@ -6,6 +6,7 @@
 
 #include "backend/duckdb/raw_slice.h"
 #include "backend/duckdb/schema.h"
+#include "base/array.h"
 #include "base/assert.h"
 #include "planner/sql.h"
 
@@ -34,25 +35,13 @@ static enum status no_memory(struct error *reterr)
 static enum status keep(struct encoded_slice *s, duckdb_data_chunk vectors, struct error *reterr)
 {
     idx_t n = duckdb_data_chunk_get_size(vectors);
-    if (s->vectors_n == s->vectors_capacity) {
-        size_t capacity = 2 * s->vectors_capacity + 16;
-        duckdb_data_chunk *grown = realloc(s->vectors, capacity * sizeof(duckdb_data_chunk));
-        if (!grown) {
-            engine_chunk_free(&vectors);
-            return no_memory(reterr);
-        }
-        s->vectors = grown;
-        s->vectors_capacity = capacity;
+    if (!array_reserve(&s->vectors, &s->vectors_capacity, s->vectors_n + 1, sizeof(duckdb_data_chunk))) {
+        engine_chunk_free(&vectors);
+        return no_memory(reterr);
     }
     s->vectors[s->vectors_n++] = vectors;
-    if (s->runs_n + n > s->runs_capacity) {
-        size_t capacity = 2 * (s->runs_n + n);
-        struct encoded_run *grown = realloc(s->runs, capacity * sizeof *grown);
-        if (!grown)
-            return no_memory(reterr);
-        s->runs = grown;
-        s->runs_capacity = capacity;
-    }
+    if (!array_reserve(&s->runs, &s->runs_capacity, s->runs_n + n, sizeof *s->runs))
+        return no_memory(reterr);
     const uint32_t *places = duckdb_vector_get_data(duckdb_data_chunk_get_vector(vectors, 0));
     const int64_t *begins = duckdb_vector_get_data(duckdb_data_chunk_get_vector(vectors, 1));
     duckdb_string_t *texts = duckdb_vector_get_data(duckdb_data_chunk_get_vector(vectors, 2));

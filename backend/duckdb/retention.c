@@ -20,6 +20,7 @@
 #include "backend/duckdb/partition.h"
 #include "backend/duckdb/removal.h"
 #include "backend/duckdb/schema.h"
+#include "base/array.h"
 #include "base/assert.h"
 
 /* Rows of one transaction, unless a single partition has more: bounds how long appends wait for its commit. */
@@ -236,14 +237,8 @@ static enum status take_partitions(struct old_partitions *found, duckdb_data_chu
     for (idx_t i = 0; i < ARRAY_LENGTH(column); i++)
         column[i] = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, i));
     idx_t n = duckdb_data_chunk_get_size(chunk);
-    if (found->n + n > found->capacity) {
-        size_t capacity = 2 * (found->n + n);
-        struct old_partition *grown = realloc(found->at, capacity * sizeof *grown);
-        if (!grown)
-            return error_set(reterr, E_NOMEM, "no memory for a list of partitions");
-        found->at = grown;
-        found->capacity = capacity;
-    }
+    if (!array_reserve(&found->at, &found->capacity, found->n + n, sizeof *found->at))
+        return error_set(reterr, E_NOMEM, "no memory for a list of partitions");
     for (idx_t i = 0; i < n; i++)
         found->at[found->n++] = (struct old_partition){column[0][i], (uint64_t)column[1][i], (uint64_t)column[2][i],
                                                        (uint64_t)column[3][i]};

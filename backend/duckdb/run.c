@@ -8,6 +8,7 @@
 #include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "backend/kernels/bits.h"
+#include "base/array.h"
 #include "base/assert.h"
 #include "base/strbuf.h"
 
@@ -25,14 +26,8 @@ struct decoding {
 
 static struct grid_series *series_new(struct decoding *d)
 {
-    if (d->result->series_n == d->capacity) {
-        size_t capacity = d->capacity ? d->capacity * 2 : 64;
-        struct grid_series *grown = realloc(d->series, capacity * sizeof *grown);
-        if (!grown)
-            return NULL;
-        d->series = grown;
-        d->capacity = capacity;
-    }
+    if (!array_reserve(&d->series, &d->capacity, d->result->series_n + 1, sizeof *d->series))
+        return NULL;
     return &d->series[d->result->series_n];
 }
 

@@ -7,10 +7,9 @@
 
 #define SCHEMA_VERSION 4
 
-#define RUN_COLUMNS "series, tmin, tmax, pace, drift, value, " SCHEMA_CHUNK_TIMES " AS ts"
+#define RUN_COLUMNS "series, tmin, tmax, pace, drift, value"
 #define RECENT_RUNS                                                                                                    \
-    "SELECT series, ts AS tmin, ts AS tmax, 0::BIGINT AS pace, [0::INTEGER] AS drift, [value] AS value, [ts] AS ts "   \
-    "FROM recent"
+    "SELECT series, ts AS tmin, ts AS tmax, 0::BIGINT AS pace, [0::INTEGER] AS drift, [value] AS value FROM recent"
 
 static const char *const STATEMENTS[] = {
     "CREATE TABLE promsplit_schema (version INTEGER NOT NULL)",
@@ -31,7 +30,7 @@ static const char *const STATEMENTS[] = {
     "CREATE TABLE moved (move BIGINT NOT NULL)",
     "INSERT INTO moved VALUES (0)",
     /* Nor does it know bounds of a scalar subquery. */
-    "CREATE MACRO chunks() AS TABLE SELECT metric, n, " RUN_COLUMNS " FROM stored_chunks "
+    "CREATE MACRO chunks() AS TABLE SELECT metric, n, " RUN_COLUMNS ", " SCHEMA_CHUNK_TIMES " AS ts FROM stored_chunks "
     "WHERE move <= (SELECT move FROM moved)",
     /* What fragments read. A run holds all samples of its series from tmin to tmax. Conditions that the scan itself
      * looks after, or a join, make the engine copy the arrays of all rows that pass, which takes as long as decoding

@@ -144,8 +144,6 @@ void writer_release(struct writer *writer); /* a zeroed one is fine */
 struct totals writer_totals(struct writer *writer);
 enum status store_append(struct backend *backend, struct append_request *requests, size_t n, struct error *reterr);
 
-/* Room for `wanted` elements of `each` bytes; false when memory is short. */
-bool writer_reserve(void **at, size_t *capacity, size_t wanted, size_t each);
 /* Counts a sample as conflicting; the first refusal of a request is kept. */
 void writer_refuse_conflict(struct append_request *request, struct labels labels, const struct offered *sample,
                             uint64_t existing_bits, bool existing_is_histogram);

@@ -52,6 +52,11 @@ struct append_request append(struct fixture *fixture, const char *series, const 
 /* A list as text: "up;job=a: 1@1000{trace=x} 2@2000{}\n", one line per series. */
 const char *exemplars_text(struct arena *arena, const struct exemplar_list *list);
 
+/* The first arguments of a window function: what runs() has; times only: a list of them, a single one. */
+#define STORED_RUN       "tmin, pace, drift, value"
+#define LISTED_TIMES(ts) ts "[1], prom_pace(" ts "), prom_drift(" ts ", prom_pace(" ts "))"
+#define SINGLE_TIME(ts)  ts "::BIGINT, 0::BIGINT, [0::INTEGER]"
+
 struct backend_stats stats_of(struct fixture *fixture);
 
 /* duckdb_backend_compact; fails the test when that fails. */

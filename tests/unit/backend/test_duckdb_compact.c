@@ -126,8 +126,8 @@ static void check_windows(struct fixture *f, const struct world *w, const struct
 {
     char sql[768];
     snprintf(sql, sizeof sql,
-             "SELECT metric, labels, v FROM (SELECT series, prom_%s(ts, value, %" PRId64 ", %" PRId64 ", %u, %" PRId64
-             ", %s%s) AS v FROM runs_of('m') WHERE tmax >= %" PRId64 " AND tmin <= %" PRId64
+             "SELECT metric, labels, v FROM (SELECT series, prom_%s(" STORED_RUN ", %" PRId64 ", %" PRId64
+             ", %u, %" PRId64 ", %s%s) AS v FROM runs_of('m') WHERE tmax >= %" PRId64 " AND tmin <= %" PRId64
              " GROUP BY series) JOIN series USING (series)",
              kernel->name, grid->start_ms, grid->step_ms, grid->steps, grid->window_ms, grid->closed ? "true" : "false",
              kernel_arguments(kernel), grid->start_ms - grid->window_ms, grid->start_ms + grid->step_ms * grid->steps);
@@ -486,7 +486,7 @@ static void test_every_bit_is_kept(void **state)
         compact(&f);
     }
     struct fragment newest = fragment_of(
-        &f.arena, "SELECT prom_last(ts, value, 106, 15000, 3, 300000, true) FROM runs_of('m')", /* 0, -0 … */
+        &f.arena, "SELECT prom_last(" STORED_RUN ", 106, 15000, 3, 300000, true) FROM runs_of('m')", /* 0, -0 … */
         (struct grid){.start_ms = 106, .step_ms = 15000, .steps = 3}, false, false, "");
     struct grid_result *result = run_ok(&f, &newest);
     assert_true(double_bits(result->series[0].values[0]) == BITS[1]);
@@ -540,11 +540,11 @@ static void *read_fragments(void *arg)
         fragment_of(&arena, "SELECT [count(*)::DOUBLE, count(DISTINCT (series, ts))::DOUBLE] FROM samples",
                     (struct grid){.start_ms = 0, .step_ms = 1000, .steps = 2}, false, false, "");
     /* All samples in one window of each series: runs that overlapped would be refused. */
-    struct fragment windows =
-        fragment_of(&arena,
-                    "SELECT [sum(v[1]), sum(v[1])] FROM (SELECT prom_count_over_time(ts, value, 1000000000000, 1, 1, "
-                    "1000000000000, true) AS v FROM runs_of('m') GROUP BY series)",
-                    (struct grid){.start_ms = 0, .step_ms = 1000, .steps = 2}, false, false, "");
+    struct fragment windows = fragment_of(&arena,
+                                          "SELECT [sum(v[1]), sum(v[1])] FROM (SELECT prom_count_over_time(" STORED_RUN
+                                          ", 1000000000000, 1, 1, "
+                                          "1000000000000, true) AS v FROM runs_of('m') GROUP BY series)",
+                                          (struct grid){.start_ms = 0, .step_ms = 1000, .steps = 2}, false, false, "");
     while (!b->done && fragment_is_right(b, &counts) && fragment_is_right(b, &windows))
         b->fragments_n++;
     arena_release(&arena);
@@ -650,8 +650,9 @@ static void test_overlapping_runs_are_refused(void **state)
     for (size_t i = 0; i < ARRAY_LENGTH(inner); i++) {
         char sql[512];
         snprintf(sql, sizeof sql,
-                 "SELECT prom_count_over_time(ts, list_transform(ts, lambda t: 1e0), 100000, 10000, 90, 20000, false) "
-                 "FROM (SELECT range(0, 1000000, 1000) AS ts UNION ALL SELECT %s)",
+                 "SELECT prom_count_over_time(" LISTED_TIMES(
+                     "ts") ", list_transform(ts, lambda t: 1e0), 100000, 10000, 90, 20000, false) "
+                           "FROM (SELECT range(0, 1000000, 1000) AS ts UNION ALL SELECT %s)",
                  inner[i]);
         struct fragment fragment = fragment_of(
             &f.arena, sql, (struct grid){.start_ms = 100000, .step_ms = 10000, .steps = 90}, false, false, "");

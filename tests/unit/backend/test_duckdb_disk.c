@@ -117,7 +117,7 @@ static enum status check_fragment(struct full *full, struct error *reterr)
 {
     struct fragment fragment =
         fragment_of(&full->f.arena,
-                    "SELECT prom_count_over_time(ts, value, 1000000000, 1, 1, 1000000000, true) FROM "
+                    "SELECT prom_count_over_time(" STORED_RUN ", 1000000000, 1, 1, 1000000000, true) FROM "
                     "runs_of('m') GROUP BY series LIMIT 1",
                     grid_instant(1000000000), false, false, "");
     const struct run_limits limits = {.samples_max = 1000};

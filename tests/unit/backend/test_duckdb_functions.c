@@ -227,12 +227,14 @@ static void test_windows_with_parameters(void **state)
 {
     struct fixture *f = *state;
     check(f,
-          "SELECT prom_quantile_over_time([t], [v], 30000, 10000, 2, 20000, false, 0.5) FROM "
-          "(VALUES (11000, 5e0), (20000, 1e0), (30000, 3e0), (31000, 9e0)) s(t, v)",
+          "SELECT prom_quantile_over_time(" SINGLE_TIME(
+              "t") ", [v], 30000, 10000, 2, 20000, false, 0.5) FROM "
+                   "(VALUES (11000, 5e0), (20000, 1e0), (30000, 3e0), (31000, 9e0)) s(t, v)",
           2, "", ": 3 6\n");
     check(f,
-          "SELECT prom_predict_linear([t], [v], 30000, 10000, 2, 20000, false, 10, 5000) FROM "
-          "(VALUES (11000, 11e0), (20000, 20e0), (30000, 30e0), (31000, 31e0)) s(t, v)",
+          "SELECT prom_predict_linear(" SINGLE_TIME(
+              "t") ", [v], 30000, 10000, 2, 20000, false, 10, 5000) FROM "
+                   "(VALUES (11000, 11e0), (20000, 20e0), (30000, 30e0), (31000, 31e0)) s(t, v)",
           2, "", ": 45 55\n");
     check(f, "SELECT prom_holt_winters_grid([1e0, 5, 3], 0, 1000, 2000, 1000, 1, 5000, false, 0.25, 0.5)", 1, "",
           ": 7.5\n");
@@ -251,7 +253,7 @@ static void test_promql_fails(void **state)
          "promql: vector cannot contain metrics with the same labelset"},
         {"SELECT unnest(prom_topk(v, 'NaN'::DOUBLE, 1)).value FROM (VALUES ([1e0, NULL])) t(v)",
          "promql: the parameter of topk or bottomk overflows int64"},
-        {"SELECT prom_double_exponential_smoothing([1], [1e0], 1, 1, 1, 1, false, 1, 0.5)",
+        {"SELECT prom_double_exponential_smoothing(" SINGLE_TIME("1") ", [1e0], 1, 1, 1, 1, false, 1, 0.5)",
          "promql: invalid smoothing factor. Expected: 0 < sf < 1, got: 1.000000"},
         {"SELECT prom_holt_winters_grid([1e0, 5], 0, 1000, 2000, 1000, 1, 5000, false, 0.25, 0)",
          "promql: invalid trend factor. Expected: 0 < tf < 1, got: 0.000000"},

@@ -176,8 +176,8 @@ static void check_fragment(struct fixture *f, const struct model *m, struct time
 {
     char sql[512];
     snprintf(sql, sizeof sql,
-             "SELECT metric, labels, v FROM (SELECT series, prom_%s_over_time(ts, value, %" PRId64 ", 1, 1, %" PRId64
-             ", true) AS v FROM runs_of('m') GROUP BY series) JOIN series USING (series)",
+             "SELECT metric, labels, v FROM (SELECT series, prom_%s_over_time(" STORED_RUN ", %" PRId64
+             ", 1, 1, %" PRId64 ", true) AS v FROM runs_of('m') GROUP BY series) JOIN series USING (series)",
              function, span.max_ms, span.max_ms - span.min_ms);
     struct fragment fragment =
         fragment_of(&f->arena, sql, (struct grid){.start_ms = span.max_ms, .step_ms = 1, .steps = 1}, true, true, "");

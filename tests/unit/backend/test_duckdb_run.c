@@ -169,12 +169,12 @@ static void test_functions_may_not_take_all_memory(void **state)
     f->memory_max_bytes = 64 << 20;
     fixture_open(f);
     struct error error;
-    assert_int_equal(
-        run_error(f,
-                  "SELECT prom_sum_over_time([ts], [1e0], 0, 1000, 2, 5, false) FROM range(10000000) t(ts) "
-                  "GROUP BY ts % 7",
-                  2, "", 99, &error),
-        E_LIMIT);
+    assert_int_equal(run_error(f,
+                               "SELECT prom_sum_over_time(" SINGLE_TIME(
+                                   "ts") ", [1e0], 0, 1000, 2, 5, false) FROM range(10000000) t(ts) "
+                                         "GROUP BY ts % 7",
+                               2, "", 99, &error),
+                     E_LIMIT);
     assert_non_null(strstr(error.message, "query processing would load too many samples into memory"));
     assert_non_null(strstr(error.message, "may hold 67108864 in all"));
     assert_int_equal(run_error(f, "SELECT prom_avg(list_resize([1e0], 10000)) FROM range(1000000) t(x) GROUP BY x",
@@ -277,7 +277,7 @@ static void test_bad_grids_are_refused(void **state)
                                  "0, 1, 1, -5", "0, 1, 1000001, 5", "9223372036854775807, 1, 2, 5"};
     for (size_t i = 0; i < ARRAY_LENGTH(grids); i++) {
         char sql[256];
-        snprintf(sql, sizeof sql, "SELECT prom_rate([1::BIGINT], [1e0], %s, false)", grids[i]);
+        snprintf(sql, sizeof sql, "SELECT prom_rate(" SINGLE_TIME("1") ", [1e0], %s, false)", grids[i]);
         assert_int_equal(run_error(f, sql, 1, "", 9, &error), E_STORE);
         assert_non_null(strstr(error.message, "grid"));
     }
@@ -321,21 +321,28 @@ static void test_thinned_runs_keep_their_promise(void **state)
 static void test_nulls_are_no_samples(void **state)
 {
     struct fixture *f = *state;
+    assert_string_equal(run_text(f,
+                                 "SELECT prom_count_over_time(" SINGLE_TIME(
+                                     "ts") ", [v], 0, 1000, 3, 5000, false) FROM (VALUES (0, 1e0), "
+                                           "(500, NULL), (1000, 2e0), (NULL, 3e0), (1500, 4e0)) t(ts, v)",
+                                 3, false, false, ""),
+                        ": 1 2 3\n");
     assert_string_equal(
         run_text(f,
-                 "SELECT prom_count_over_time([ts], [v], 0, 1000, 3, 5000, false) FROM (VALUES (0, 1e0), "
-                 "(500, NULL), (1000, 2e0), (NULL, 3e0), (1500, 4e0)) t(ts, v)",
+                 "SELECT prom_count_over_time(" LISTED_TIMES(
+                     "ts") ", v, 0, 1000, 3, 5000, false) FROM (VALUES ([0], [1e0]), "
+                           "(NULL, [1e0]), ([500], NULL), ([], []), ([1000, 1200, 1500], [2e0, NULL, 4e0])) "
+                           "t(ts, v)",
                  3, false, false, ""),
         ": 1 2 3\n");
+    assert_string_equal(run_text(f,
+                                 "SELECT prom_count_over_time(1000::BIGINT, 0::BIGINT, [0::INTEGER, NULL, 900, 1000], "
+                                 "[2e0, 3, NULL, 4], 0, 1000, 3, 5000, false)",
+                                 3, false, false, ""),
+                        ": - 1 2\n");
     assert_string_equal(
-        run_text(f,
-                 "SELECT prom_count_over_time(ts, v, 0, 1000, 3, 5000, false) FROM (VALUES ([0], [1e0]), "
-                 "(NULL, [1e0]), ([500], NULL), ([], []), ([1000, 1200, 1500], [2e0, NULL, 4e0])) "
-                 "t(ts, v)",
-                 3, false, false, ""),
-        ": 1 2 3\n");
-    assert_string_equal(
-        run_text(f, "SELECT prom_rate([ts], [1e0], 0, 1000, 3, 5000, false) FROM range(0) t(ts)", 3, false, false, ""),
+        run_text(f, "SELECT prom_rate(" SINGLE_TIME("ts") ", [1e0], 0, 1000, 3, 5000, false) FROM range(0) t(ts)", 3,
+                 false, false, ""),
         "");
     assert_string_equal(
         run_text(f, "SELECT prom_sum(v) FROM (VALUES (NULL), ([NULL, 1e0]), ([NULL, 2e0])) t(v)", 2, false, false, ""),
@@ -430,12 +437,12 @@ static void expect_kernels(struct fixture *f, const struct world *w, const struc
 {
     for (int id = first; id < KERNEL_MAX; id += every) {
         char sql[512];
-        snprintf(sql, sizeof sql,
-                 "SELECT metric, labels, v FROM (SELECT series, prom_%s(ts, value, %lld, %lld, %u, %lld, %s%s) AS v "
-                 "FROM %s GROUP BY series) JOIN series USING (series)",
-                 window_kernels[id].name, (long long)grid->start_ms, (long long)grid->step_ms, grid->steps,
-                 (long long)grid->window_ms, grid->closed ? "true" : "false", kernel_arguments(&window_kernels[id]),
-                 runs);
+        snprintf(
+            sql, sizeof sql,
+            "SELECT metric, labels, v FROM (SELECT series, prom_%s(" STORED_RUN ", %lld, %lld, %u, %lld, %s%s) AS v "
+            "FROM %s GROUP BY series) JOIN series USING (series)",
+            window_kernels[id].name, (long long)grid->start_ms, (long long)grid->step_ms, grid->steps,
+            (long long)grid->window_ms, grid->closed ? "true" : "false", kernel_arguments(&window_kernels[id]), runs);
         struct fragment fragment = fragment_of(
             &f->arena, sql, (struct grid){.start_ms = grid->start_ms, .step_ms = grid->step_ms, .steps = grid->steps},
             true, true, "");
@@ -450,7 +457,7 @@ static void test_window_aggregates_are_the_kernels(void **state)
     struct fixture *f = *state;
     struct world *w = world_make(f);
     /* Many samples of a series side by side; each by itself; a few side by side, then others, in no order. */
-    static const char *const ORDERS[] = {"runs()", "(SELECT * FROM runs() ORDER BY hash(ts, series))",
+    static const char *const ORDERS[] = {"runs()", "(SELECT * FROM runs() ORDER BY hash(tmin, series))",
                                          "(SELECT * FROM runs() ORDER BY hash(tmin // 700000), series, tmin)"};
     static const char *const THREADS[] = {"SET threads = 1", "SET threads = 2", "SET threads = 4"};
     for (int t = 0; t < 3; t++) {
@@ -462,7 +469,7 @@ static void test_window_aggregates_are_the_kernels(void **state)
     for (int t = 0; t < 2; t++) {
         execute(f, THREADS[t]);
         expect_kernels(f, w, t ? &WIDE_GRID : &GRID, "runs()", 0, 1);
-        expect_kernels(f, w, t ? &GRID : &WIDE_GRID, "(SELECT * FROM runs() ORDER BY hash(ts, series))", 0, 1);
+        expect_kernels(f, w, t ? &GRID : &WIDE_GRID, "(SELECT * FROM runs() ORDER BY hash(tmin, series))", 0, 1);
     }
     test_free(w);
 }
@@ -474,7 +481,7 @@ static struct grid_result *folded(struct fixture *f, enum fold_op op, unsigned r
     execute(f, round == 0 ? "SET threads = 1" : round == 1 ? "SET threads = 2" : "SET threads = 4");
     snprintf(sql, sizeof sql,
              "SELECT prom_label(labels, 'le') AS le, prom_%s(v) AS value FROM (SELECT * FROM (SELECT series, "
-             "prom_rate(ts, value, 1000000, 120000, %d, 300000, false) AS v FROM runs() GROUP BY series) %s) JOIN "
+             "prom_rate(" STORED_RUN ", 1000000, 120000, %d, 300000, false) AS v FROM runs() GROUP BY series) %s) JOIN "
              "(SELECT series, labels FROM series WHERE metric = 'm') USING (series) GROUP BY le ORDER BY le",
              fold_names[op], STEPS, orders[round]);
     struct fragment fragment =

@@ -150,7 +150,8 @@ static void test_nothing_is_left_of_what_was_stopped(void **state)
 {
     static const char *const SQL[] = {
         "SELECT prom_sum(prom_constant(1, 50)) FROM range(60000) t(x) GROUP BY x % 30000",
-        "SELECT prom_rate([0, 1000], [1e0, 2e0], 0, 1000, 50, 5000, false) FROM range(30000) t(x) GROUP BY x",
+        "SELECT prom_rate(0::BIGINT, 1000::BIGINT, [0::INTEGER, 0], [1e0, 2e0], 0, 1000, 50, 5000, false) FROM "
+        "range(30000) t(x) GROUP BY x",
         "SELECT prom_quantile(prom_constant(1, 50), 0.5) FROM range(30000) t(x) GROUP BY x",
     };
     struct fixture *f = *state;
@@ -314,11 +315,11 @@ static void *read_rounds(void *arg)
     struct traffic *traffic = arg;
     struct arena arena;
     arena_init(&arena, SIZE_MAX);
-    struct fragment fragment =
-        fragment_of(&arena,
-                    "SELECT prom_sum(v) FROM (SELECT prom_count_over_time(ts, value, 10000000, 1, 1, 10000001, false) "
-                    "AS v FROM runs() GROUP BY series)",
-                    grid_instant(0), false, false, "");
+    struct fragment fragment = fragment_of(&arena,
+                                           "SELECT prom_sum(v) FROM (SELECT prom_count_over_time(" STORED_RUN
+                                           ", 10000000, 1, 1, 10000001, false) "
+                                           "AS v FROM runs() GROUP BY series)",
+                                           grid_instant(0), false, false, "");
     bool right = true;
     while (right && !atomic_load(&traffic->done))
         right = count_is_right(traffic, &fragment) && raw_is_right(traffic) && listing_is_right(traffic);

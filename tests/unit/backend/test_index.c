@@ -584,7 +584,7 @@ static void *count_series(void *arg)
     struct expr_selector selector = selector_of(&arena, "r=~round-.* parity=odd i!=none");
     struct fragment fragment = fragment_of(
         &arena,
-        "SELECT metric_of(series) AS metric, labels_of(series) AS labels, prom_last(ts, value, 1000, 1, 1, 1000, "
+        "SELECT metric_of(series) AS metric, labels_of(series) AS labels, prom_last(" STORED_RUN ", 1000, 1, 1, 1000, "
         "false) "
         "FROM runs() WHERE series IN (SELECT series FROM series_matching('{r=~\"round-.*\",parity!~\"ev.n\"}', 0, "
         "2000)) "

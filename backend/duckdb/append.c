@@ -114,6 +114,7 @@ static bool remember(struct writer *w, struct known_series *series)
     w->undo[w->undo_n++] = (struct undo){series,
                                          series->has_samples,
                                          series->newest_is_histogram,
+                                         series->newest_unread,
                                          series->newest_ms,
                                          series->newest_bits,
                                          series->transaction};
@@ -194,7 +195,7 @@ struct bounds {
 
 enum verdict {
     NEWER,
-    LATE,
+    LATE,       /* the tables know more */
     TURNED_AWAY /* and counted */
 };
 
@@ -234,6 +235,8 @@ static enum verdict judge(struct append_request *request, struct labels labels, 
         return NEWER;
     if (sample->time_ms < known->newest_ms)
         return judge_older(request, labels, sample, known, bounds);
+    if (known->newest_unread)
+        return LATE; /* the tables are asked whether it is the same */
     bool is_histogram = sample->packed.ptr;
     if (sample->bits == known->newest_bits && is_histogram == known->newest_is_histogram) {
         request->duplicates++;
@@ -264,7 +267,7 @@ static bool stage_row(struct writer *w, struct known_series *known, const struct
     if (!known || !remember(w, known) || !array_reserve(&w->rows, &w->rows_capacity, w->rows_n + 1, sizeof *w->rows))
         return false;
     known->has_samples = true;
-    known->newest_is_histogram = false;
+    known->newest_is_histogram = known->newest_unread = false;
     known->newest_ms = sample->time_ms;
     known->newest_bits = double_bits(sample->value);
     w->rows[w->rows_n++] = (struct staged_row){known, *sample};
@@ -386,6 +389,7 @@ static bool stage_newest_histogram(struct writer *w, struct known_series *known,
     if (!known || !remember(w, known) || !writer_stage_histogram(w, known, offered->time_ms, offered->packed))
         return false;
     known->has_samples = known->newest_is_histogram = true;
+    known->newest_unread = false;
     known->newest_ms = offered->time_ms;
     known->newest_bits = offered->bits;
     return true;
@@ -634,6 +638,7 @@ static void put_back(struct writer *w)
         struct undo *undo = &w->undo[i];
         undo->series->has_samples = undo->has_samples;
         undo->series->newest_is_histogram = undo->newest_is_histogram;
+        undo->series->newest_unread = undo->newest_unread;
         undo->series->newest_ms = undo->newest_ms;
         undo->series->newest_bits = undo->newest_bits;
         undo->series->transaction = undo->transaction;

@@ -29,6 +29,7 @@ struct known_series {
     bool stored;              /* its row in the table series is committed */
     bool has_samples;         /* or native histograms, which are samples here */
     bool newest_is_histogram; /* as the two below */
+    bool newest_unread;       /* the newest sample lies in a chunk, and newest_bits are not known */
     int64_t newest_ms;        /* if has_samples; with the transaction under way */
     uint64_t newest_bits;     /* of a native histogram: catalogue_histogram_bits */
     uint64_t transaction;     /* the last one that touched it */

@@ -45,12 +45,14 @@ static enum status load_series(struct catalogue *c, struct connection *connectio
 
 static void note_samples(struct catalogue *c, duckdb_data_chunk chunk, struct totals *totals)
 {
-    const void *column[7];
+    const void *column[8]; /* as load_newest asks */
     for (idx_t i = 0; i < ARRAY_LENGTH(column); i++)
         column[i] = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, i));
     const uint32_t *ids = column[0];
-    const int64_t *oldest = column[1], *newest = column[2], *counts = column[4], *min = column[5], *max = column[6];
-    const double *values = column[3];
+    const int64_t *oldest = column[1], *newest = column[2], *counts = column[5];
+    const int64_t *min = column[6], *max = column[7];
+    const bool *is_read = column[3];
+    const double *values = column[4];
     for (idx_t row = 0; row < duckdb_data_chunk_get_size(chunk); row++) {
         totals->samples_n += (uint64_t)counts[row];
         totals->min_ms = counts[row] && min[row] < totals->min_ms ? min[row] : totals->min_ms;
@@ -60,21 +62,24 @@ static void note_samples(struct catalogue *c, duckdb_data_chunk chunk, struct to
             continue;
         series->has_samples = true;
         series->newest_ms = newest[row];
-        series->newest_bits = double_bits(stored_value(values[row]));
+        series->newest_unread = !is_read[row];
+        series->newest_bits = is_read[row] ? double_bits(stored_value(values[row])) : 0;
         catalogue_publish(c, series, oldest[row], newest[row]);
     }
 }
 
-/* What rollups alone tell of are no samples, but the series is there for it. */
+/* What rollups alone tell of are no samples, but the series is there for it. Values of chunks are not read: of a large
+ * store that would be most of its bytes. */
 static enum status load_newest(struct catalogue *c, struct connection *connection, struct totals *totals,
                                struct error *reterr)
 {
     duckdb_result result;
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT series, min(tmin), max(tmax), arg_max(newest, tmax), sum(n)::BIGINT, "
+    sql_words(&sql, "SELECT series, min(tmin), max(tmax), coalesce(max(tmax) FILTER (newest IS NOT NULL) = "
+                    "max(tmax), false), coalesce(arg_max(newest, tmax), 0), sum(n)::BIGINT, "
                     "coalesce(min(tmin) FILTER (n > 0), 0), coalesce(max(tmax) FILTER (n > 0), 0) FROM ("
-                    "SELECT series, tmin, tmax, value[n] AS newest, n FROM chunks() UNION ALL "
+                    "SELECT series, tmin, tmax, NULL::DOUBLE AS newest, n FROM chunks() UNION ALL "
                     "SELECT series, ts, ts, value, 1 FROM recent UNION ALL ");
     enum status status = rollup_write_outliving(&sql, connection, "series, tmin, tmax, value[-1], 0", reterr);
     sql_words(&sql, ") GROUP BY series");
@@ -117,6 +122,7 @@ static void note_histograms(struct catalogue *c, duckdb_data_chunk chunk, struct
             series->newest_ms = newest[row];
             series->newest_bits = catalogue_histogram_bits(text_column_get(&packed, row));
             series->newest_is_histogram = true;
+            series->newest_unread = false;
         }
         series->has_samples = true;
         catalogue_mark_histograms(c, series);

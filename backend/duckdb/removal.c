@@ -334,6 +334,7 @@ static void settle(struct removal *r, const struct outcome *o)
         series->newest_ms = o->newest[i].time_ms;
         series->newest_bits = o->newest[i].bits;
         series->newest_is_histogram = o->newest[i].is_histogram;
+        series->newest_unread = false;
     }
     for (size_t i = 0; i < o->left_n; i++)
         catalogue_loosen(catalogue, o->left[i]);

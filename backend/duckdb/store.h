@@ -15,7 +15,7 @@
 /* What an accepted sample of the transaction under way replaced in the catalogue. */
 struct undo {
     struct known_series *series;
-    bool has_samples, newest_is_histogram;
+    bool has_samples, newest_is_histogram, newest_unread;
     int64_t newest_ms;
     uint64_t newest_bits;
     uint64_t transaction;

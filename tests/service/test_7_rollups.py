@@ -8,7 +8,7 @@ from fixture import T0, T0_S, until
 from lib import dataset
 from lib.processes import PROMSPLIT
 from lib.wire import float_bits
-from test_7_retention import DROPPED, HOUR_MS, HOURS, Case, counters
+from test_7_retention import HOUR_MS, HOURS, KEPT_FROM, OLDEST, Case, counters
 
 ROWS, ROUNDS = "promsplit_store_rollup_rows", "promsplit_store_rollup_rounds_total"
 LEVELS = "--storage.rollups.levels=1m,5m,1h"
@@ -107,7 +107,6 @@ class Rollups(Case):
 class Outliving(Case):
     """Samples of 5 h, rollups of 9 h and longer, against a server that keeps all samples and one that dropped its own."""
     AGES = ("--storage.retention.time=5h", "--storage.rollups.retention=1000h")
-    BEHIND = T0 + 8 * HOUR_MS  # what was dropped of 14 hours: down to a multiple of two
 
     def asked(self, api, start, steps, queries=QUERIES):
         answers = [api.query_range(query, T0_S + start, T0_S + HOURS * 3600, step) for query in queries for step in steps]
@@ -127,7 +126,7 @@ class Outliving(Case):
         promsplit = self.fresh(name, LEVELS, "--web.enable-admin-api")
         until(lambda: promsplit.api.metric(ROUNDS), 40, "rollups")
         self.restart(promsplit, *self.AGES)
-        until(lambda: promsplit.api.metric(DROPPED), 40, "a drop")
+        self.wait_for_drop(promsplit.api)
         return promsplit
 
     def series(self, api, start_s, end_s):
@@ -149,7 +148,7 @@ class Outliving(Case):
         self.assertEqual(self.series(api, T0_S + 7200, T0_S + HOURS * 3600), 0)
         self.assertEqual(self.values(api, "job"), ["j0", "j1", "old"])
         self.assertEqual(self.raw(api), dropped[1])
-        self.assertEqual(api.metric("promsplit_store_oldest_sample_timestamp_seconds"), self.BEHIND // 1000)
+        self.assertEqual(api.metric(OLDEST), KEPT_FROM // 1000)
         self.assertEqual(api.metric("promsplit_store_rollup_oldest_timestamp_seconds"), T0_S)
 
     def test_whole_buckets_are_answered_as_before(self):
@@ -157,7 +156,7 @@ class Outliving(Case):
         all_samples = self.by_buckets(plain.api)
         gone = self.fresh("gone")
         self.restart(gone, self.AGES[0])
-        until(lambda: gone.api.metric(DROPPED), 40, "a drop")
+        self.wait_for_drop(gone.api)
         dropped = (self.by_samples(gone.api), self.raw(gone.api))
         promsplit = self.outlived("outlived")
         api = promsplit.api
@@ -200,7 +199,7 @@ class Outliving(Case):
         text = api.get("/api/v1/explain", format="text", query="hits_total", **ask).body.decode()
         self.assertIn("this task reads no rollups, and finds nothing there", text)
         (task,) = api.get("/api/v1/explain", query=QUERIES[0], **ask).json()["data"]["tasks"]
-        self.assertEqual(task["goneBeforeMs"], self.BEHIND)
+        self.assertEqual(task["goneBeforeMs"], KEPT_FROM)
 
     def test_deletion_takes_buckets(self):
         promsplit = self.outlived("deleted")

@@ -257,6 +257,38 @@ static void test_reopen(void **state)
     assert_true(stats.disk_bytes > 0);
 }
 
+/* What a start does not read: the value of a newest sample that lies in a chunk. */
+static void test_newest_samples_in_chunks_after_a_start(void **state)
+{
+    struct fixture *f = *state;
+    APPEND(f, "up;i=0", {1000, 1}, {2000, 2});
+    APPEND(f, "up;i=1", {1000, 1}, {2000, -0.0});
+    APPEND(f, "up;i=2", {1000, 1});
+    APPEND(f, "up;i=3", {1000, 1}, {2000, 2});
+    compact(f);
+    APPEND(f, "up;i=2", {2000, 2});
+    fixture_close(f);
+    fixture_open(f);
+    struct append_request request = APPEND(f, "up;i=0", {2000, 2}, {2000, 3}, {1500, 1}, {3000, 3}, {3000, 3});
+    assert_int_equal(request.duplicates, 2);
+    assert_int_equal(request.conflicting, 1);
+    assert_int_equal(request.out_of_order, 1);
+    assert_int_equal(request.written, 1);
+    assert_int_equal(request.late, 0);
+    assert_int_equal(APPEND(f, "up;i=1", {2000, -0.0}).duplicates, 1);
+    request = APPEND(f, "up;i=1", {2000, 0});
+    assert_int_equal(request.conflicting, 1);
+    assert_string_equal(request.refused.message, "duplicate sample for timestamp 2000; overrides not allowed: existing "
+                                                 "-0, new value 0: series up{i=\"1\"}, timestamp 2000");
+    assert_int_equal(APPEND(f, "up;i=2", {2000, 2}).duplicates, 1);
+    assert_int_equal(APPEND(f, "up;i=2", {2000, 3}).conflicting, 1);
+    assert_int_equal(APPEND(f, "up;i=3", {1999, 2}).out_of_order, 1);
+    assert_int_equal(APPEND(f, "up;i=3", {2001, 2}).written, 1);
+    assert_string_equal(all_raw(f), "up;i=0: 1000=1 2000=2 3000=3\nup;i=1: 1000=1 2000=-0\n"
+                                    "up;i=2: 1000=1 2000=2\nup;i=3: 1000=1 2000=2 2001=2\n");
+    expect_rules(f);
+}
+
 /* Enough rows that the engine compresses whole row groups when the store is closed. */
 static void test_every_bit_pattern_survives_compression(void **state)
 {
@@ -935,6 +967,7 @@ int main(void)
         IN_MEMORY(test_a_refused_series_is_not_made),
         IN_MEMORY(test_many_requests_in_one),
         ON_DISK(test_reopen),
+        ON_DISK(test_newest_samples_in_chunks_after_a_start),
         ON_DISK(test_metadata_labels_are_noticed),
         ON_DISK(test_every_bit_pattern_survives_compression),
         ON_DISK(test_an_unknown_schema_is_refused),

@@ -2,10 +2,10 @@
  *
  * The engine writes into the first free blocks and cuts free ones off the file's end, but it moves none: a single block
  * in use near the end keeps all before it. So chunks of row groups that have blocks beyond the length which the file
- * could have are written anew, which brings them to its front, and the checkpoint that follows cuts the end off. Some
- * row groups are one transaction, a move of chunks to chunks (chunks_replace): readers and crashes see it as they see
- * those. What one transaction writes shares blocks, so small row groups go together. The table of series, which grows
- * between the chunks, is rewritten whole when it lies beyond.
+ * could have are written anew, which brings them to its front, and the checkpoint that follows cuts the end off. Each
+ * transaction is a move of chunks to chunks (chunks_replace): readers and crashes see it as they see those. What one
+ * writes shares blocks, so it has rows of several row groups. The table of series, which grows between the chunks, is
+ * rewritten whole when it lies beyond.
  *
  * What is free is what the next moves write into. So a file is left alone while it is written to, unless most of it is
  * free.
@@ -30,18 +30,20 @@ struct row_range {
     int64_t first, past;
 };
 
-static enum status count_blocks(struct connection *connection, struct file_blocks *ret_blocks, struct error *reterr)
+/* When the engine has opened a file it says as many blocks as there were before the end was last cut off. */
+static enum status count_blocks(struct duckdb_store *store, struct file_blocks *ret_blocks, struct error *reterr)
 {
     duckdb_result rows;
-    enum status status = engine_query(connection,
+    enum status status = engine_query(store->compactor.connection,
                                       "SELECT total_blocks::BIGINT, used_blocks::BIGINT, block_size::BIGINT FROM "
                                       "pragma_database_size() WHERE database_name = '" ENGINE_CATALOG "'",
                                       false, NULL, &rows, reterr);
     if (status != OK)
         return status;
+    uint64_t total = (uint64_t)duckdb_value_int64(&rows, 0, 0), bytes = (uint64_t)duckdb_value_int64(&rows, 2, 0);
+    uint64_t in_file = store_file_bytes(store) / bytes;
     *ret_blocks =
-        (struct file_blocks){(uint64_t)duckdb_value_int64(&rows, 0, 0), (uint64_t)duckdb_value_int64(&rows, 1, 0),
-                             (uint64_t)duckdb_value_int64(&rows, 2, 0)};
+        (struct file_blocks){in_file < total ? in_file : total, (uint64_t)duckdb_value_int64(&rows, 1, 0), bytes};
     duckdb_destroy_result(&rows);
     return OK;
 }
@@ -93,129 +95,82 @@ static enum status find_groups(struct compactor *c, uint64_t free_n, struct row_
     return OK;
 }
 
-static void write_rows(struct sql *sql, const struct row_range *ranges, size_t n)
+/* Which rows: those of the row groups, from a place on. */
+static void write_rows(struct sql *sql, const struct row_range *groups, size_t n, int64_t from)
 {
+    sql_words(sql, "rowid >= ");
+    sql_i64(sql, from);
     for (size_t i = 0; i < n; i++) {
-        sql_words(sql, i ? " OR (rowid >= " : "((rowid >= ");
-        sql_i64(sql, ranges[i].first);
-        sql_words(sql, " AND rowid < ");
-        sql_i64(sql, ranges[i].past);
-        sql_words(sql, ")");
+        sql_words(sql, i ? " OR rowid BETWEEN " : " AND (rowid BETWEEN ");
+        sql_i64(sql, groups[i].first);
+        sql_words(sql, " AND ");
+        sql_i64(sql, groups[i].past - 1);
     }
     sql_words(sql, ")");
 }
 
-/* The part of a range that has at most MOVE_SAMPLES, or one row, and the times of its chunks; *ret_range is empty if
- * it has none. */
-static enum status cut_range(struct compactor *c, const struct row_range *range, struct row_range *ret_range,
-                             struct time_span *ret_tmin, struct error *reterr)
+/* What one transaction rewrites: rows from one place to another, and the times of these chunks. */
+struct part {
+    int64_t from, last;
+    struct time_span tmin;
+};
+
+/* From part->from on as many rows as have MOVE_SAMPLES, or one that has more; *ret_any: there is one. */
+static enum status find_part(struct compactor *c, const struct row_range *groups, size_t n, struct part *part,
+                             bool *ret_any, struct error *reterr)
 {
     struct sql sql;
     duckdb_result rows;
-    *ret_range = (struct row_range){range->first, range->first};
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(&sql, "SELECT max(place), min(tmin), max(tmin) FROM (SELECT rowid AS place, tmin, "
                     "sum(n) OVER (ORDER BY rowid) - n AS before FROM stored_chunks WHERE ");
-    write_rows(&sql, range, 1);
+    write_rows(&sql, groups, n, part->from);
     sql_words(&sql, ") WHERE before < ");
     sql_i64(&sql, MOVE_SAMPLES);
     enum status status = engine_ask(c->connection, &sql, &c->cancel, &rows, reterr);
     if (status != OK)
         return status;
-    if (!duckdb_value_is_null(&rows, 0, 0)) {
-        ret_range->past = duckdb_value_int64(&rows, 0, 0) + 1;
-        *ret_tmin = (struct time_span){duckdb_value_int64(&rows, 1, 0), duckdb_value_int64(&rows, 2, 0)};
-    }
+    *ret_any = !duckdb_value_is_null(&rows, 0, 0);
+    part->last = duckdb_value_int64(&rows, 0, 0);
+    part->tmin = (struct time_span){duckdb_value_int64(&rows, 1, 0), duckdb_value_int64(&rows, 2, 0)};
     duckdb_destroy_result(&rows);
     return OK;
 }
 
-static enum status rewrite(struct compactor *c, const struct row_range *ranges, size_t n, struct time_span tmin,
-                           struct error *reterr)
+static enum status rewrite_part(struct compactor *c, const struct row_range *groups, size_t n, const struct part *part,
+                                struct error *reterr)
 {
+    struct time_span span = partitions_span(partition_of(part->tmin.min_ms), partition_of(part->tmin.max_ms));
     struct sql sql;
     sql_init(&sql, SQL_BYTES_MAX);
     sql_words(
         &sql,
         "CREATE OR REPLACE TEMP TABLE " FRESH_CHUNKS
         " AS SELECT metric, series, tmin, tmax, n, pace, drift, value, tmin AS replaces FROM stored_chunks WHERE ");
-    write_rows(&sql, ranges, n);
+    write_rows(&sql, groups, n, part->from);
+    sql_words(&sql, " AND rowid <= ");
+    sql_i64(&sql, part->last);
     sql_words(&sql, " AND move <= (SELECT move FROM moved)");
     enum status status = engine_alter(c->connection, &sql, &c->cancel, NULL, reterr);
-    return status == OK
-               ? chunks_replace(c->connection, partitions_span(partition_of(tmin.min_ms), partition_of(tmin.max_ms)),
-                                &c->cancel, reterr)
-               : status;
+    return status == OK ? chunks_replace(c->connection, span, &c->cancel, reterr) : status;
 }
 
-/* All rows of a row group, in as many transactions as it takes. */
-static enum status rewrite_group(struct compactor *c, struct row_range range, struct error *reterr)
+/* All rows of the row groups, in as many transactions as it takes. Should the engine number rows anew meanwhile, others
+ * are rewritten, which does no harm. */
+static enum status rewrite_groups(struct compactor *c, const struct row_range *groups, size_t n, struct error *reterr)
 {
     enum status status = OK;
-    while (status == OK && range.first < range.past) {
-        struct row_range part;
-        struct time_span tmin;
+    struct part part = {.from = 0};
+    for (bool any = n > 0; status == OK && any; part.from = part.last + 1) {
         status = engine_begin(c->connection, reterr);
         if (status != OK)
             return status;
-        status = cut_range(c, &range, &part, &tmin, reterr);
-        bool any = part.first < part.past;
+        status = find_part(c, groups, n, &part, &any, reterr);
         if (status == OK && any)
-            status = rewrite(c, &part, 1, tmin, reterr);
+            status = rewrite_part(c, groups, n, &part, reterr);
         status = engine_end(c->connection, status, reterr);
-        range.first = any ? part.past : range.past;
     }
     return status;
-}
-
-/* How many of the row groups have no more than MOVE_SAMPLES together, and the times of their chunks; 0: the first has
- * more. */
-static enum status count_together(struct compactor *c, const struct row_range *groups, size_t n, size_t *ret_n,
-                                  struct time_span *ret_tmin, struct error *reterr)
-{
-    enum status status = OK;
-    int64_t samples_n = 0;
-    *ret_n = 0;
-    *ret_tmin = (struct time_span){INT64_MAX, INT64_MIN};
-    for (size_t i = 0; status == OK && i < n; i++) {
-        struct sql sql;
-        duckdb_result row;
-        sql_init(&sql, SQL_BYTES_MAX);
-        sql_words(&sql, "SELECT coalesce(sum(n), 0)::BIGINT, min(tmin), max(tmin) FROM stored_chunks WHERE ");
-        write_rows(&sql, groups + i, 1);
-        status = engine_ask(c->connection, &sql, &c->cancel, &row, reterr);
-        if (status != OK)
-            break;
-        samples_n += duckdb_value_int64(&row, 0, 0);
-        bool together = samples_n <= MOVE_SAMPLES;
-        if (together && !duckdb_value_is_null(&row, 1, 0))
-            *ret_tmin = time_span_union(
-                *ret_tmin, (struct time_span){duckdb_value_int64(&row, 1, 0), duckdb_value_int64(&row, 2, 0)});
-        duckdb_destroy_result(&row);
-        if (!together)
-            break;
-        *ret_n = i + 1;
-    }
-    return status;
-}
-
-/* The first of the row groups, or several; *ret_n: how many. */
-static enum status rewrite_some(struct compactor *c, const struct row_range *groups, size_t n, size_t *ret_n,
-                                struct error *reterr)
-{
-    struct time_span tmin;
-    enum status status = engine_begin(c->connection, reterr);
-    if (status != OK)
-        return status;
-    status = count_together(c, groups, n, ret_n, &tmin, reterr);
-    bool any = tmin.min_ms <= tmin.max_ms;
-    if (status == OK && any)
-        status = rewrite(c, groups, *ret_n, tmin, reterr);
-    status = engine_end(c->connection, status, reterr);
-    if (status != OK || *ret_n > 0)
-        return status;
-    *ret_n = 1;
-    return rewrite_group(c, groups[0], reterr);
 }
 
 /* --- series --- */
@@ -261,8 +216,8 @@ static enum status rewrite_last(struct duckdb_store *store, const struct file_bl
     enum status status = disk_check(store, CHUNKS_LOG_BYTES, reterr);
     if (status == OK)
         status = find_groups(c, blocks->total - blocks->used, groups, &groups_n, reterr);
-    for (size_t i = 0, n; status == OK && i < groups_n; i += n)
-        status = rewrite_some(c, groups + i, groups_n - i, &n, reterr);
+    if (status == OK)
+        status = rewrite_groups(c, groups, groups_n, reterr);
     *ret_any = groups_n > 0;
     if (status == OK)
         status = rewrite_series(c, blocks->used, ret_any, reterr);
@@ -278,7 +233,7 @@ static enum status shorten(struct duckdb_store *store, bool quiet, struct error 
     struct file_blocks blocks = {0, 0, 0};
     if (quiet)
         compactor_checkpoint(store); /* frees what a reader held when it was deleted */
-    enum status status = count_blocks(c->connection, &blocks, reterr);
+    enum status status = count_blocks(store, &blocks, reterr);
     uint64_t shortest = blocks.total, used = blocks.used;
     bool any = true;
     for (unsigned misses = 0; status == OK && any && misses < MISSES_MAX && is_worth_it(store, &blocks, quiet);) {
@@ -286,7 +241,7 @@ static enum status shorten(struct duckdb_store *store, bool quiet, struct error 
             return OK;
         status = rewrite_last(store, &blocks, &any, reterr);
         if (status == OK)
-            status = count_blocks(c->connection, &blocks, reterr);
+            status = count_blocks(store, &blocks, reterr);
         if (status == OK && blocks.used > used + used / 8)
             return OK; /* a reader holds what was rewritten */
         misses = blocks.total < shortest ? 0 : misses + 1;

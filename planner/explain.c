@@ -171,6 +171,15 @@ static bool is_shown(const struct split *split, uint32_t at)
     return at == 0 || split->nodes[at - 1].expr->kind != EXPR_MATRIX;
 }
 
+/* Whether the user pinned it where Prometheus does not see that. */
+static bool has_unheeded_pin(const struct expr *expr)
+{
+    if (expr->kind == EXPR_MATRIX)
+        expr = expr->u.matrix.selector;
+    return expr->kind == EXPR_SUBQUERY ? expr->u.subquery.at_unheeded
+                                       : expr->kind == EXPR_SELECTOR && expr->u.selector.at_unheeded;
+}
+
 /* What became of a node: "task 1", "in task 1", "task 2, raw samples: why", "Prometheus: why". */
 static void print_fate(struct strbuf *out, const struct split *split, uint32_t at, int32_t within)
 {
@@ -189,6 +198,8 @@ static void print_fate(struct strbuf *out, const struct split *split, uint32_t a
         strbuf_cstr(out, "left out: what it holds is a task");
     else
         strbuf_f(out, "Prometheus: %s", residue_reason_text(node->reason));
+    if (has_unheeded_pin(split->nodes[at].expr))
+        strbuf_cstr(out, "; its @ pins nothing here, nor does it in Prometheus");
 }
 
 /* The fragment that encloses each node while they pass by in preorder. */
@@ -461,6 +472,8 @@ static void json_node(struct strbuf *out, const struct split *split, uint32_t at
         strbuf_f(out, ",\"task\":%d", node->fragment + 1);
     else if (within >= 0)
         strbuf_f(out, ",\"inTask\":%d", within + 1);
+    if (has_unheeded_pin(node->expr))
+        strbuf_cstr(out, ",\"pinHeeded\":false");
     strbuf_char(out, '}');
 }
 

@@ -141,6 +141,7 @@ struct expr_selector {
     struct duration offset; /* may be negative */
     enum at_kind at;
     int64_t at_ms;           /* AT_TIME */
+    bool at_unheeded;        /* an @ was written that pins nothing: `at` is AT_NONE (promql_resolve) */
     bool anchored, smoothed; /* range modifiers of 3.7+ behind a flag; never pushed */
 };
 
@@ -157,6 +158,7 @@ struct expr_subquery {
     struct duration offset;
     enum at_kind at;
     int64_t at_ms;
+    bool at_unheeded; /* as in selectors */
 };
 
 struct expr_aggregate {

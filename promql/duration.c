@@ -241,9 +241,12 @@ static enum status resolve(const struct resolver *r, struct duration *duration, 
 
 /* Source: promql/engine.go PreprocessExpr, which puts a time in the place of start() and end(), but does not go into
  * the parameters of aggregations: there such a pin is none. */
-static enum at_kind pin_heeded(const struct resolver *r, enum at_kind at)
+static void heed_pin(const struct resolver *r, enum at_kind *at, bool *ret_unheeded)
 {
-    return r->in_parameter && (at == AT_START || at == AT_END) ? AT_NONE : at;
+    if (!r->in_parameter || (*at != AT_START && *at != AT_END))
+        return;
+    *at = AT_NONE;
+    *ret_unheeded = true;
 }
 
 static enum status resolve_tree(const struct resolver *r, struct expr *expr);
@@ -260,13 +263,13 @@ static enum status resolve_tree(const struct resolver *r, struct expr *expr)
     enum status status = OK;
     switch (expr->kind) {
     case EXPR_SELECTOR:
-        expr->u.selector.at = pin_heeded(r, expr->u.selector.at);
+        heed_pin(r, &expr->u.selector.at, &expr->u.selector.at_unheeded);
         return resolve(r, &expr->u.selector.offset, true);
     case EXPR_MATRIX:
         status = resolve(r, &expr->u.matrix.range, false);
         return status == OK ? resolve_tree(r, expr->u.matrix.selector) : status;
     case EXPR_SUBQUERY:
-        expr->u.subquery.at = pin_heeded(r, expr->u.subquery.at);
+        heed_pin(r, &expr->u.subquery.at, &expr->u.subquery.at_unheeded);
         status = resolve(r, &expr->u.subquery.offset, true);
         if (status == OK)
             status = resolve(r, &expr->u.subquery.step, false);

@@ -302,18 +302,6 @@ static void wake_to_mend(void *arg)
     pthread_mutex_unlock(&c->lock);
 }
 
-static bool mend(struct duckdb_store *store)
-{
-    if (!engine_is_damaged(&store->engine))
-        return true;
-    pthread_mutex_lock(&store->compactor.running);
-    pthread_mutex_lock(&store->writer.lock);
-    enum status status = store_mend(store, NULL);
-    pthread_mutex_unlock(&store->writer.lock);
-    pthread_mutex_unlock(&store->compactor.running);
-    return status == OK;
-}
-
 /* Nothing was written for a while. */
 static bool is_quiet(struct duckdb_store *store)
 {
@@ -337,6 +325,21 @@ static void tell(struct compactor *c, const char *what, const struct error *erro
     c->told = *error;
     c->told_ms = now_ms;
     c->on_failure(c->on_failure_arg, what, error);
+}
+
+static bool mend(struct duckdb_store *store)
+{
+    if (!engine_is_damaged(&store->engine))
+        return true;
+    pthread_mutex_lock(&store->compactor.running);
+    pthread_mutex_lock(&store->writer.lock);
+    struct error error = {.status = OK};
+    enum status status = store_mend(store, &error);
+    pthread_mutex_unlock(&store->writer.lock);
+    pthread_mutex_unlock(&store->compactor.running);
+    if (status != OK)
+        tell(&store->compactor, "the database was not opened again", &error);
+    return status == OK;
 }
 
 /* One round: moves, retention, rollups, the file's length. Retention comes after a failure, too: what is dropped may be

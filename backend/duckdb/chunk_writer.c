@@ -79,6 +79,7 @@ static enum status hand_over(struct chunk_writer *w, struct error *reterr)
 static void *list_room(struct chunk_writer *w, idx_t column, size_t n)
 {
     duckdb_vector list = duckdb_data_chunk_get_vector(w->chunk, column);
+    ENGINE_GIVES(); /* room that is left for a larger one */
     if (duckdb_list_vector_reserve(list, w->samples_n + n) != DuckDBSuccess ||
         duckdb_list_vector_set_size(list, w->samples_n + n) != DuckDBSuccess)
         return NULL;

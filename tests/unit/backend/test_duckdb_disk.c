@@ -380,6 +380,15 @@ static void take_told(void *arg, const char *what, const struct error *error)
     atomic_fetch_add(&told->n, 1);
 }
 
+static void wait_until_told(const struct told *told)
+{
+    int64_t give_up_ms = monotonic_ms() + WAIT_MAX_MS;
+    while (atomic_load(&told->n) == 0) {
+        assert_true(monotonic_ms() < give_up_ms);
+        usleep(20000);
+    }
+}
+
 /* What the store's own thread cannot do, nobody asked it for: it tells, and not time and again. */
 static void test_failures_are_told(void **state)
 {
@@ -393,10 +402,7 @@ static void test_failures_are_told(void **state)
     full.f.on_failure = take_told;
     full.f.on_failure_arg = &told;
     fixture_open(&full.f);
-    for (int64_t give_up_ms = monotonic_ms() + WAIT_MAX_MS; atomic_load(&told.n) == 0;) {
-        assert_true(monotonic_ms() < give_up_ms);
-        usleep(20000);
-    }
+    wait_until_told(&told);
     assert_string_equal(told.what, "samples were not moved into chunks");
     assert_int_equal(told.why.status, E_UNAVAILABLE);
     assert_non_null(strstr(told.why.message, "no space for writes"));
@@ -424,10 +430,7 @@ static void test_it_is_told_why_the_database_stays_closed(void **state)
     limit_files(log_bytes(&full) + 100);
     while (write_more(&full, 300, &error) == OK)
         continue;
-    for (int64_t give_up_ms = monotonic_ms() + WAIT_MAX_MS; atomic_load(&told.n) == 0;) {
-        assert_true(monotonic_ms() < give_up_ms);
-        usleep(20000);
-    }
+    wait_until_told(&told);
     assert_string_equal(told.what, "the database was not opened again");
     assert_int_equal(told.why.status, E_UNAVAILABLE);
     assert_non_null(strstr(told.why.message, "no space"));

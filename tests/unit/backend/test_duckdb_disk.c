@@ -415,30 +415,6 @@ static void test_failures_are_told(void **state)
     fixture_release(&full.f);
 }
 
-/* A commit failed, and there is no space to open the database again. */
-static void test_it_is_told_why_the_database_stays_closed(void **state)
-{
-    struct full full;
-    struct error error;
-    static struct told told;
-    setup_full(&full);
-    fixture_close(&full.f);
-    full.f.on_failure = take_told;
-    full.f.on_failure_arg = &told;
-    fixture_open(&full.f);
-    assert_int_equal(write_more(&full, 100, NULL), OK);
-    limit_files(log_bytes(&full) + 100);
-    while (write_more(&full, 300, &error) == OK)
-        continue;
-    wait_until_told(&told);
-    assert_string_equal(told.what, "the database was not opened again");
-    assert_int_equal(told.why.status, E_UNAVAILABLE);
-    assert_non_null(strstr(told.why.message, "no space"));
-    limit_files(RLIM_INFINITY);
-    write_again(&full);
-    fixture_release(&full.f);
-}
-
 /* Before the disk is full: nothing fails, and nothing is written. */
 static void test_some_space_stays_free(void **state)
 {
@@ -467,7 +443,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_some_space_stays_free),
         cmocka_unit_test(test_failures_are_told),
-        cmocka_unit_test(test_it_is_told_why_the_database_stays_closed),
         cmocka_unit_test(test_a_move_whose_commit_fails),
         cmocka_unit_test(test_the_log_after_a_commit_that_failed),
         cmocka_unit_test(test_start_on_a_full_disk),

@@ -183,6 +183,7 @@ struct grid_result {
     size_t series_n;
     uint64_t values_n; /* present values of all series */
     int64_t engine_us; /* time the engine took */
+    bool by_run;       /* it took fragment.sql_by_run */
     struct arena arena;
 };
 

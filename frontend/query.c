@@ -162,7 +162,7 @@ static void log_tasks(const struct query *query)
         log_str(&line, "kind", fragment->kind == FRAGMENT_GRID ? STR("grid") : STR("raw"));
         log_str(&line, "part", fragment->promql);
         if (fragment->kind == FRAGMENT_GRID)
-            log_str(&line, "sql", fragment->sql);
+            log_str(&line, "sql", outcome.by_run ? fragment->sql_by_run : fragment->sql);
         log_i64(&line, "rows", (int64_t)outcome.rows);
         log_i64(&line, "took_ms", outcome.took_ms);
         log_i64(&line, "reads", (int64_t)outcome.reads);

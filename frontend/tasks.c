@@ -273,6 +273,9 @@ static void run(void *arg)
             status = app->backend->ops->run(app->backend, task->fragment, &limits, task->owner.cancel, &result, &error);
         int64_t took_ms = monotonic_ms() - begun_ms;
         metric_observe_ms(app->metrics, METRIC_ID_fragment_seconds, (double)took_ms);
+        bool by_run = status == OK && result->by_run;
+        if (by_run)
+            metric_add(app->metrics, METRIC_ID_fragments_by_run, NULL, 1);
         if (status != OK && status != E_CANCELED) /* a query that ended wants no result; that is no failure */
             metric_add(app->metrics, METRIC_ID_task_failures, "engine", 1);
         pthread_mutex_lock(&task->lock);
@@ -280,6 +283,7 @@ static void run(void *arg)
         task->result = status == OK ? result : NULL;
         task->outcome.rows = status == OK ? result->series_n : 0;
         task->outcome.took_ms = took_ms;
+        task->outcome.by_run = by_run;
         if (status != OK)
             task->outcome.failure = error;
         settle_and_unlock(task);

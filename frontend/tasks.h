@@ -30,6 +30,7 @@ struct task_outcome {
     uint64_t reads;          /* begun */
     uint64_t reads_complete; /* answered in full, last byte handed to the socket */
     uint64_t rows;           /* a grid task: series of its result; a raw task: samples sent by all its reads */
+    bool by_run;             /* a grid task: run as fragment.sql_by_run */
     int64_t took_ms;         /* a grid task: of its SQL; a raw task: of all its reads; 0 until it is over */
     struct error failure;    /* the first failure of running or reading; status OK if none */
 };

@@ -360,6 +360,10 @@ static void text_fragment(struct strbuf *out, const struct fragment *fragment, c
     text_columns(out, &fragment->columns);
     section(out, "  SQL");
     text_indented(out, fragment->sql);
+    if (fragment->sql_by_run.len) {
+        section(out, "  by run");
+        strbuf_cstr(out, "where no window sees samples of two runs; --format=json has that SQL\n");
+    }
 }
 
 static void text_head(struct strbuf *out, const struct split *split, const struct plan_options *options)
@@ -514,6 +518,10 @@ static void json_fragment(struct strbuf *out, const struct fragment *fragment, c
         }
         strbuf_cstr(out, "]},\"sql\":");
         strbuf_json(out, fragment->sql);
+        if (fragment->sql_by_run.len) {
+            strbuf_cstr(out, ",\"sqlByRun\":");
+            strbuf_json(out, fragment->sql_by_run);
+        }
     }
     strbuf_char(out, '}');
 }

@@ -42,6 +42,15 @@ struct fragment_columns {
     struct name_list by;
 };
 
+/* One place where a grid fragment's statement reads samples. */
+struct window_source {
+    const struct expr_selector *selector; /* names its metric */
+    struct grid ends;                     /* of the windows */
+    int64_t window_ms;
+    struct time_span span; /* that the windows read */
+    int64_t rollup_ms;     /* 0: samples */
+};
+
 struct fragment {
     enum fragment_kind kind;
     /* The subtree of the query; FRAGMENT_RAW: an EXPR_SELECTOR, maybe a copy with other matchers, as the upstream's
@@ -51,7 +60,11 @@ struct fragment {
     struct grid grid;      /* where its value is wanted; FRAGMENT_RAW: the grid of its consumer */
     struct time_span span; /* samples it may read; FRAGMENT_RAW: samples it must give */
     struct str sql;        /* FRAGMENT_GRID */
-    int64_t rollup_ms;     /* the longest bucket that it reads rollups of; 0: it reads samples only */
+    /* The same where no window of any source sees samples of two runs: each run by itself. Empty: there is none. */
+    struct str sql_by_run;
+    const struct window_source *sources; /* of sql_by_run */
+    size_t sources_n;
+    int64_t rollup_ms; /* the longest bucket that it reads rollups of; 0: it reads samples only */
     struct fragment_columns columns;
     const struct str *notes; /* FRAGMENT_GRID: infos for the user if its answer is not empty (notes.h) */
     size_t notes_n;

@@ -107,10 +107,12 @@ static void write_runs(struct writer *w, const struct expr_selector *selector, s
     struct sql *sql = &w->sql;
     const struct matcher *metric = selector_metric(selector);
     sql_line(sql);
-    sql_words(sql, !metric            ? "FROM runs()"
-                   : !rollup.level_ms ? "FROM runs_of("
-                   : rollup.sums      ? "FROM rolled_sums("
-                                      : "FROM rolled_edges(");
+    sql_words(sql, "FROM ");
+    sql_words(sql, !metric            ? "runs()"
+                   : !rollup.level_ms ? w->by_run ? "chunks_of(" : "runs_of("
+                   : rollup.sums      ? w->by_run ? "rollup_sums_of(" : "rolled_sums("
+                   : w->by_run        ? "rollup_edges_of("
+                                      : "rolled_edges(");
     if (metric)
         sql_string(sql, metric->value);
     if (rollup.level_ms) {
@@ -133,7 +135,42 @@ static void write_runs(struct writer *w, const struct expr_selector *selector, s
     sql->indent--;
 }
 
-/* One row per series: its number, the function's list and the labels that the node above wants. */
+static void add_source(struct writer *w, struct window_source source)
+{
+    if (w->sources_n == w->sources_capacity) {
+        size_t capacity = w->sources_capacity ? 2 * w->sources_capacity : 4;
+        struct window_source *grown = ARENA_ARRAY(w->arena, struct window_source, capacity);
+        if (!grown) {
+            w->exhausted = true;
+            return;
+        }
+        for (size_t i = 0; i < w->sources_n; i++)
+            grown[i] = w->sources[i];
+        w->sources = grown;
+        w->sources_capacity = capacity;
+    }
+    w->sources[w->sources_n++] = source;
+}
+
+/* prom_rate(tmin, …, the grid, constants) */
+static void write_window_function(struct writer *w, const struct series_source *source, struct grid ends,
+                                  struct rollup_use rollup)
+{
+    struct sql *sql = &w->sql;
+    sql_words(sql, "prom_");
+    strbuf_str(&sql->text, source->function);
+    if (!rollup.level_ms)
+        sql_words(sql, w->by_run ? "_of_run(tmin, pace, drift, value, " : "(tmin, pace, drift, value, ");
+    else
+        sql_words(sql, w->by_run ? "_of_thinned_run(ts, value, weight, "
+                                 : "_thinned(ts, value, weight, whole_from, whole_until, ");
+    write_windows(w, ends, source->window_ms);
+    if (source->call)
+        write_constants(w, source->call, &source->selector->u.selector.offset);
+    sql_words(sql, ")");
+}
+
+/* One row per series, or run: its number, the function's list and the labels that the node above wants. */
 static void series_from(struct writer *w, const struct expr *expr, struct grid grid, struct columns wanted)
 {
     struct series_source source = series_source(w, expr);
@@ -146,6 +183,10 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
     if (source.call && call_range(&source.call->u.call) && selector_metric(selector))
         rollup = rollup_choose(w->options, source.call->u.call.function->id, ends, source.window_ms);
     w->rollup_ms = rollup.level_ms > w->rollup_ms ? rollup.level_ms : w->rollup_ms;
+    const struct matcher *metric = selector_metric(selector);
+    w->needs_whole |= !metric || (rollup.level_ms && !w->takes_parts);
+    if (metric)
+        add_source(w, (struct window_source){selector, ends, source.window_ms, span, rollup.level_ms});
 
     struct sql *sql = &w->sql;
     sql_words(sql, "(");
@@ -161,18 +202,14 @@ static void series_from(struct writer *w, const struct expr *expr, struct grid g
         label_column(w, wanted.by.at[i]);
         sql_words(sql, ", ");
     }
-    sql_words(sql, "prom_");
-    strbuf_str(&sql->text, source.function);
-    sql_words(sql, rollup.level_ms ? "_thinned(ts, value, weight, whole_from, whole_until, "
-                                   : "(tmin, pace, drift, value, ");
-    write_windows(w, ends, source.window_ms);
-    if (source.call)
-        write_constants(w, source.call, &selector->offset);
-    sql_words(sql, ") AS ");
+    write_window_function(w, &source, ends, rollup);
+    sql_words(sql, " AS ");
     sql_identifier(sql, source.function);
     write_runs(w, selector, span, rollup);
-    sql_line(sql);
-    sql_words(sql, "GROUP BY series");
+    if (!w->by_run) {
+        sql_line(sql);
+        sql_words(sql, "GROUP BY series");
+    }
     sql->indent--;
     sql_line(sql);
     sql_words(sql, ")");
@@ -461,6 +498,20 @@ static bool is_made_of_samples(struct writer *w, const struct expr *expr)
     return !expr;
 }
 
+/* Likewise, and step by step: a part of the steps, of a part of the samples, has the same values as among all. */
+static bool is_made_step_by_step(struct writer *w, const struct expr *expr)
+{
+    if (!is_made_of_samples(w, expr))
+        return false;
+    for (const struct expr *at = expr_unparen(expr); at;
+         at = wrapped_operand(at) ? expr_unparen(wrapped_operand(at)) : NULL) {
+        const struct expr *range = at->kind == EXPR_CALL ? call_range(&at->u.call) : NULL;
+        if (range && range->kind == EXPR_SUBQUERY)
+            return false;
+    }
+    return true;
+}
+
 /* What the operand's rows bring: series that need not bring all their labels bring columns. */
 static struct columns operand_columns(struct writer *w, const struct expr *operand, struct columns result)
 {
@@ -492,7 +543,10 @@ static void write_aggregate(struct writer *w, const struct expr *expr, struct gr
     sql_identifier(sql, alias);
     sql_line(sql);
     sql_words(sql, "FROM ");
+    bool outer = w->takes_parts;
+    w->takes_parts = is_made_step_by_step(w, aggregate->operand);
     write_from(w, aggregate->operand, grid, wanted_columns(operand, result));
+    w->takes_parts = outer;
     write_group_by(w, operand, result, removed);
 }
 
@@ -673,32 +727,56 @@ static void write_statement(struct writer *w, const struct expr *expr, struct gr
     }
 }
 
+/* The whole statement, into w->sql, which is let go of, and from there into the arena. */
+static enum status write_fragment(struct writer *w, const struct fragment *fragment, struct columns *ret_columns,
+                                  struct str *ret_text, struct error *reterr)
+{
+    const struct expr *root = expr_unparen(fragment->root);
+    struct columns columns = {.metric = false};
+    sql_init(&w->sql, SQL_BYTES_MAX);
+    if (root->type == VALUE_SCALAR) {
+        sql_words(&w->sql, "SELECT ");
+        write_scalar(w, root, fragment->grid, true);
+        sql_words(&w->sql, " AS value");
+    } else {
+        columns = node_columns(w, root);
+        write_statement(w, root, fragment->grid, columns);
+    }
+    enum status status = sql_status(&w->sql, reterr);
+    struct str text = status == OK ? arena_str(w->arena, strbuf_view(&w->sql.text)) : (struct str){NULL, 0};
+    if (status == OK && (w->exhausted || !text.ptr))
+        status = error_set(reterr, E_NOMEM, "no memory for a fragment's SQL of %zu bytes", w->sql.text.len);
+    sql_release(&w->sql);
+    *ret_columns = columns;
+    *ret_text = text;
+    return status;
+}
+
+static struct writer writer_of(struct arena *arena, const struct plan_options *options, struct time_span query)
+{
+    return (struct writer){.arena = arena, .options = options, .bounds = query, .span = {0, -1}};
+}
+
 enum status sql_fragment(struct arena *arena, const struct plan_options *options, struct time_span query,
                          struct fragment *fragment, struct error *reterr)
 {
     PRE(fragment->kind == FRAGMENT_GRID && options->can->dialect == DIALECT_DUCKDB);
-    struct writer w = {.arena = arena, .options = options, .bounds = query, .span = {0, -1}};
-    const struct expr *root = expr_unparen(fragment->root);
-    sql_init(&w.sql, SQL_BYTES_MAX);
-    struct columns columns = {.metric = false};
-    if (root->type == VALUE_SCALAR) {
-        sql_words(&w.sql, "SELECT ");
-        write_scalar(&w, root, fragment->grid, true);
-        sql_words(&w.sql, " AS value");
-    } else {
-        columns = node_columns(&w, root);
-        write_statement(&w, root, fragment->grid, columns);
-    }
-    enum status status = sql_status(&w.sql, reterr);
-    struct str text = status == OK ? arena_str(arena, strbuf_view(&w.sql.text)) : (struct str){NULL, 0};
-    if (status == OK && (w.exhausted || !text.ptr))
-        status = error_set(reterr, E_NOMEM, "no memory for a fragment's SQL of %zu bytes", w.sql.text.len);
-    sql_release(&w.sql);
+    struct writer w = writer_of(arena, options, query);
+    struct columns columns;
+    struct str text;
+    enum status status = write_fragment(&w, fragment, &columns, &text, reterr);
     if (status != OK)
         return status;
     fragment->sql = text;
     fragment->span = w.span;
     fragment->rollup_ms = w.rollup_ms;
     fragment->columns = (struct fragment_columns){columns.metric, columns.map, columns.by};
-    return OK;
+    if (w.needs_whole || w.sources_n == 0)
+        return OK;
+    struct writer by_run = writer_of(arena, options, query);
+    by_run.by_run = true;
+    status = write_fragment(&by_run, fragment, &columns, &fragment->sql_by_run, reterr);
+    fragment->sources = by_run.sources;
+    fragment->sources_n = by_run.sources_n;
+    return status;
 }

@@ -34,7 +34,12 @@ struct writer {
     struct time_span span;     /* union of what the windows read */
     int64_t rollup_ms;         /* the longest bucket that any of them reads, or 0 */
     struct name_list numbered; /* labels whose columns are called l1, l2, … in this order */
-    bool exhausted;            /* the arena */
+    bool by_run;               /* the statement that takes each run by itself is written */
+    bool takes_parts;          /* a series may be several rows, each with values at other steps: they are aggregated */
+    bool needs_whole;          /* there is no such statement */
+    struct window_source *sources; /* where it reads samples, so far */
+    size_t sources_n, sources_capacity;
+    bool exhausted; /* the arena */
 };
 
 /* --- nodes (sql_fragment.c) --- */

@@ -48,7 +48,9 @@ struct duckdb_options {
     uint64_t exemplars_max;     /* the newest are kept; 0: none is taken or shown, those stored stay */
     uint64_t shrink_bytes;      /* of free blocks in the file that make shortening it worth it; 0: the default */
     uint64_t slice_samples;     /* that a cursor on raw samples reads by one statement; 0: the default */
-    bool bulk; /* for imports: samples of whole partitions become chunks at once; appends wait for moves */
+    uint64_t by_run_series; /* of a query, that make it worth asking whether it can be computed run by run (by_run.h);
+                               0: the default */
+    bool bulk;              /* for imports: samples of whole partitions become chunks at once; appends wait for moves */
     struct retention retention;
     /* Told what the store's own thread could not do, and why: "samples were not moved into chunks". Once a minute while
      * it is the same; from that thread. NULL: nobody is. */

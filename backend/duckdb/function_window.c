@@ -18,19 +18,14 @@
  * prom_rate_thinned and so on take thinned runs (kernels/thin.h): lists of times and values, and a third of weights,
  * NULL for plain runs. Others may lie between their samples; the row says in which span there are none.
  */
-#include <float.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backend/duckdb/functions.h"
-#include "backend/duckdb/stored_value.h"
+#include "backend/duckdb/window_rows.h"
 #include "backend/duckdb/window_run.h"
 #include "backend/kernels/bits.h"
-#include "backend/kernels/pace.h"
-#include "base/assert.h"
-#include "base/float_text.h"
 #include "base/vectors.h"
 
 #define RUN_SHORT      32u   /* runs of fewer samples are only collected */
@@ -53,25 +48,6 @@ struct window_state {
     struct window_parameters parameters; /* likewise; scratch is set when it is evaluated */
 };
 
-/* The arguments before those of the grid. */
-enum run_form {
-    RUN_PACED,   /* tmin, pace, drift, value */
-    RUN_THINNED, /* ts, value, weight, whole_from, whole_until */
-    RUN_FORM_MAX
-};
-
-static const struct {
-    const char *suffix, *letters;
-    idx_t times, values; /* columns */
-} FORMS[RUN_FORM_MAX] = {[RUN_PACED] = {"", "iiHD", 2, 3}, [RUN_THINNED] = {"_thinned", "IDIii", 0, 1}};
-
-/* What a registered function carries. */
-struct window_function {
-    const struct window_kernel *kernel;
-    enum run_form form;
-    struct budget *budget;
-};
-
 static idx_t state_size(duckdb_function_info info)
 {
     return sizeof(struct window_state);
@@ -81,7 +57,7 @@ static void state_init(duckdb_function_info info, duckdb_aggregate_state raw)
 {
     struct window_state *state = (struct window_state *)raw;
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
-    *state = (struct window_state){.weighted = function->form == RUN_THINNED, .budget = function->budget};
+    *state = (struct window_state){.weighted = function->form == RUN_THINNED_IN, .budget = function->budget};
 }
 
 static void state_clear(struct window_state *state)
@@ -207,118 +183,6 @@ static bool state_take(duckdb_function_info info, const struct window_kernel *ke
 
 /* --- rows --- */
 
-#define COLUMNS_MAX (10 + FUNCTION_PARAMETERS_MAX)
-
-/* The rows of one vector: columns as the signature has them. */
-struct window_rows {
-    const duckdb_list_entry *times, *values; /* times: or drifts */
-    const int64_t *time_ms;                  /* the children of all rows; NULL if paced */
-    const double *value;
-    const int64_t *first_ms, *pace_ms; /* paced */
-    const int32_t *drift_ms;
-    int64_t *run_ms; /* paced: room for the times of one run; else NULL */
-    const uint64_t *time_validity, *value_validity;
-    const duckdb_list_entry *weights; /* NULL: the function takes none */
-    const int64_t *weight;
-    const uint64_t *weights_validity;        /* of the lists: runs of plain samples have none */
-    const int64_t *whole_from, *whole_until; /* with weights */
-    const int64_t *start_ms, *step_ms, *steps, *window_ms;
-    const bool *closed;
-    struct parameter_rows parameters;
-    idx_t columns;
-    const uint64_t *validity[COLUMNS_MAX]; /* NULL: no nulls */
-    bool has_nulls;
-};
-
-static struct window_rows rows_of(duckdb_data_chunk input, const struct window_function *function)
-{
-    struct window_rows rows = {.columns = duckdb_data_chunk_get_column_count(input)};
-    idx_t times_at = FORMS[function->form].times, values_at = FORMS[function->form].values;
-    idx_t first = strlen(FORMS[function->form].letters);
-    bool weighted = function->form == RUN_THINNED;
-    void *data[COLUMNS_MAX];
-    INVARIANT(rows.columns <= COLUMNS_MAX);
-    for (idx_t i = 0; i < rows.columns; i++) {
-        duckdb_vector vector = duckdb_data_chunk_get_vector(input, i);
-        data[i] = duckdb_vector_get_data(vector);
-        rows.validity[i] = duckdb_vector_get_validity(vector);
-        if (weighted && i == 2) {
-            rows.weights = data[i];
-            rows.weight = duckdb_vector_get_data(duckdb_list_vector_get_child(vector));
-            rows.weights_validity = rows.validity[i];
-            rows.validity[i] = NULL;
-        }
-        rows.has_nulls = rows.has_nulls || rows.validity[i];
-    }
-    duckdb_vector times = duckdb_list_vector_get_child(duckdb_data_chunk_get_vector(input, times_at));
-    duckdb_vector values = duckdb_list_vector_get_child(duckdb_data_chunk_get_vector(input, values_at));
-    if (weighted) {
-        rows.whole_from = data[3];
-        rows.whole_until = data[4];
-    }
-    rows.times = data[times_at];
-    rows.values = data[values_at];
-    if (function->form == RUN_PACED) {
-        rows.first_ms = data[0];
-        rows.pace_ms = data[1];
-        rows.drift_ms = duckdb_vector_get_data(times);
-    } else {
-        rows.time_ms = duckdb_vector_get_data(times);
-    }
-    rows.value = duckdb_vector_get_data(values);
-    rows.time_validity = duckdb_vector_get_validity(times);
-    rows.value_validity = duckdb_vector_get_validity(values);
-    rows.start_ms = data[first];
-    rows.step_ms = data[first + 1];
-    rows.steps = data[first + 2];
-    rows.window_ms = data[first + 3];
-    rows.closed = data[first + 4];
-    rows.parameters = parameter_rows_of(function->kernel, input, first + 5);
-    return rows;
-}
-
-static bool row_counts(const struct window_rows *rows, idx_t row)
-{
-    for (idx_t i = 0; rows->has_nulls && i < rows->columns; i++) {
-        if (!is_valid(rows->validity[i], row))
-            return false;
-    }
-    return rows->times[row].length > 0;
-}
-
-/* Whether no value is NaN, 0 or next to 0: only of these all bits must be looked at. The sign of what is gathered tells
- * whether any magnitude lay below the least or above the largest; without comparisons the loop is vectorised. */
-WIDE_VECTORS static bool all_are_plain(const double *value, size_t n)
-{
-    const uint64_t least = double_bits(DBL_MIN), most = double_bits(INFINITY);
-    uint64_t odd = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint64_t magnitude = double_bits(value[i]) & INT64_MAX;
-        odd |= (magnitude - least) | (most - magnitude);
-    }
-    return odd >> 63 == 0;
-}
-
-/* Whether the kernel may see a run as it lies: nothing is to be left out, and every value is stored as it is. */
-static bool run_is_whole(const struct window_rows *rows, idx_t row, const struct samples *run, bool sees_markers)
-{
-    if (rows->time_validity || rows->value_validity) {
-        for (size_t i = 0; i < run->n; i++) {
-            if (!is_valid(rows->time_validity, rows->times[row].offset + i) ||
-                !is_valid(rows->value_validity, rows->values[row].offset + i))
-                return false;
-        }
-    }
-    if (all_are_plain(run->value, run->n))
-        return true;
-    unsigned otherwise = 0;
-    for (size_t i = 0; i < run->n; i++)
-        otherwise |= (unsigned)is_stored_otherwise(run->value[i]);
-    for (size_t i = 0; !sees_markers && i < run->n; i++)
-        otherwise |= (unsigned)is_stale_marker(run->value[i]);
-    return !otherwise;
-}
-
 WIDE_VECTORS static bool times_ascend(const int64_t *time_ms, size_t n)
 {
     uint64_t falls =
@@ -328,51 +192,12 @@ WIDE_VECTORS static bool times_ascend(const int64_t *time_ms, size_t n)
     return falls >> 63 == 0;
 }
 
-/* Copies what the kernel is to see; NULL when memory is short. */
-static int64_t *run_copy(const struct window_rows *rows, idx_t row, bool sees_markers, struct samples *run)
+static void refuse_run(duckdb_function_info info, const struct window_state *state, enum row_fault fault, uint64_t n)
 {
-    int64_t *time_ms = malloc(run->n * (sizeof(int64_t) + sizeof(double)));
-    if (!time_ms)
-        return NULL;
-    double *value = (double *)(time_ms + run->n);
-    const int64_t *weight = run->weight;
-    size_t n = 0;
-    for (size_t i = 0; i < run->n; i++) {
-        if (!is_valid(rows->time_validity, rows->times[row].offset + i) ||
-            !is_valid(rows->value_validity, rows->values[row].offset + i))
-            continue;
-        time_ms[n] = run->time_ms[i];
-        value[n++] = stored_value(run->value[i]);
-    }
-    n = sees_markers ? n : window_drop_markers(time_ms, value, n);
-    INVARIANT(!weight || n == run->n); /* a thinned run has no markers, nor holes */
-    *run = (struct samples){time_ms, value, n, weight};
-    return time_ms;
-}
-
-static const int64_t *row_weight(const struct window_rows *rows, idx_t row)
-{
-    return rows->weights && is_valid(rows->weights_validity, row) ? rows->weight + rows->weights[row].offset : NULL;
-}
-
-/* Where a run has all samples of its series. */
-static struct time_span row_whole_in(const struct window_rows *rows, idx_t row, const struct samples *run)
-{
-    if (rows->weights)
-        return (struct time_span){rows->whole_from[row], rows->whole_until[row]};
-    return (struct time_span){run->time_ms[0], run->time_ms[run->n - 1]};
-}
-
-/* The times of a row's run, until the next one's; or of the single samples of several rows. */
-static const int64_t *row_times(const struct window_rows *rows, idx_t row, bool singles)
-{
-    uint64_t offset = rows->times[row].offset;
-    if (!rows->run_ms)
-        return rows->time_ms + offset;
-    if (singles)
-        return rows->first_ms + row;
-    pace_times(rows->first_ms[row], rows->pace_ms[row], rows->drift_ms + offset, rows->times[row].length, rows->run_ms);
-    return rows->run_ms;
+    if (fault == ROW_UNEVEN)
+        duckdb_aggregate_function_set_error(info, ROW_UNEVEN_TEXT);
+    else
+        function_refuse_size(info, state->budget, n * (sizeof(int64_t) + sizeof(double)));
 }
 
 /* A run that is short or not in order is only collected, and so are the single samples of several rows `together`:
@@ -380,69 +205,42 @@ static const int64_t *row_times(const struct window_rows *rows, idx_t row, bool 
 static bool state_add(duckdb_function_info info, const struct window_kernel *kernel, struct window_state *state,
                       const struct window_rows *rows, idx_t row, idx_t together)
 {
+    struct row_run taken;
+    enum row_fault fault = window_rows_take(rows, row, together, &taken);
+    if (fault != ROW_WELL) {
+        refuse_run(info, state, fault, rows->times[row].length);
+        return false;
+    }
+    struct samples run = taken.samples;
     bool singles = together > 1;
-    struct samples run = {row_times(rows, row, singles), rows->value + rows->values[row].offset,
-                          rows->times[row].length, row_weight(rows, row)};
-    if (run.n > UINT32_MAX) {
-        function_refuse_size(info, state->budget, run.n * (sizeof(int64_t) + sizeof(double)));
-        return false;
-    }
-    if (rows->values[row].length != run.n || (run.weight && rows->weights[row].length != run.n)) {
-        duckdb_aggregate_function_set_error(info, "a run has not as many values as times");
-        return false;
-    }
-    if (singles)
-        run.n = together;
-    int64_t *copy = NULL;
-    if (!run_is_whole(rows, row, &run, kernel->sees_markers)) {
-        copy = run_copy(rows, row, kernel->sees_markers, &run);
-        if (!copy) {
-            function_refuse_size(info, state->budget, run.n * (sizeof(int64_t) + sizeof(double)));
-            return false;
-        }
-    }
-    struct time_span whole_in = run.n > 0 ? row_whole_in(rows, row, &run) : (struct time_span){0, -1};
+    struct time_span whole_in = run.n > 0 ? window_rows_whole_in(rows, row, &run) : (struct time_span){0, -1};
     bool well = !singles && run.n >= RUN_SHORT && whole_in.min_ms <= whole_in.max_ms && times_ascend(run.time_ms, run.n)
                     ? state_take(info, kernel, state, run, whole_in)
                     : state_collect(info, state, &run, singles);
-    free(copy);
+    row_run_release(&taken);
     return well;
 }
 
-/* Sets the state's grid and parameters at its first row. They are the same for all rows: constant in the SQL. */
+/* Sets the state's grid and parameters at its first row. */
 static bool state_begin(duckdb_function_info info, struct window_state *state, const struct window_rows *rows,
-                        const struct window_kernel *kernel, idx_t row)
+                        idx_t row)
 {
-    char message[FUNCTION_REFUSAL_MAX] = "the grid of a window function is not valid";
-    if (state->grid.steps > 0)
+    char refusal[FUNCTION_REFUSAL_MAX];
+    if (state->grid.steps > 0 || window_rows_grid(rows, row, &state->grid, &state->parameters, refusal))
         return true;
-    if (kernel->parameters[0])
-        state->parameters = parameter_rows_get(&rows->parameters, row);
-    if (function_grid(rows->start_ms[row], rows->step_ms[row], rows->steps[row], rows->window_ms[row],
-                      rows->closed[row], &state->grid) &&
-        !function_parameters_refused(kernel, &state->parameters, message))
-        return true;
-    duckdb_aggregate_function_set_error(info, message);
+    duckdb_aggregate_function_set_error(info, refusal);
     return false;
-}
-
-/* Whether a row is one sample, that lies `ahead` behind another row's. */
-static bool is_single(const struct window_rows *rows, idx_t row, idx_t of, idx_t ahead)
-{
-    return rows->times[row].length == 1 && rows->values[row].length == 1 && !row_weight(rows, row) &&
-           (rows->run_ms || rows->times[row].offset == rows->times[of].offset + ahead) &&
-           rows->values[row].offset == rows->values[of].offset + ahead;
 }
 
 /* How many rows from this one on may be taken together: single samples of one series, side by side, as senders that
  * send several samples of each series leave them in recent. At least 1. */
-static idx_t rows_together(const struct window_rows *rows, const duckdb_aggregate_state *states, idx_t row, idx_t n)
+static idx_t rows_together(const struct window_rows *rows, const duckdb_aggregate_state *states, idx_t row)
 {
     idx_t together = 1;
-    if (rows->has_nulls || !is_single(rows, row, row, 0))
+    if (rows->has_nulls || !window_rows_single(rows, row, row, 0))
         return 1;
-    while (row + together < n && states[row + together] == states[row] &&
-           is_single(rows, row + together, row, together))
+    while (row + together < rows->n && states[row + together] == states[row] &&
+           window_rows_single(rows, row + together, row, together))
         together++;
     return together;
 }
@@ -450,24 +248,19 @@ static idx_t rows_together(const struct window_rows *rows, const duckdb_aggregat
 static void state_update(duckdb_function_info info, duckdb_data_chunk input, duckdb_aggregate_state *states)
 {
     const struct window_function *function = duckdb_aggregate_function_get_extra_info(info);
-    struct window_rows rows = rows_of(input, function);
-    idx_t n = duckdb_data_chunk_get_size(input);
-    if (function->form == RUN_PACED) {
-        uint64_t longest = list_longest(rows.times, rows.validity[FORMS[RUN_PACED].times], n);
-        rows.run_ms = malloc((longest + 1) * sizeof *rows.run_ms);
-        if (!rows.run_ms) {
-            function_refuse_size(info, function->budget, longest * sizeof *rows.run_ms);
-            return;
-        }
+    struct window_rows rows;
+    if (!window_rows_init(&rows, input, function)) {
+        function_refuse_size(info, function->budget, rows.longest * sizeof *rows.run_ms);
+        return;
     }
-    for (idx_t row = 0, together; row < n; row += together) {
+    for (idx_t row = 0, together; row < rows.n; row += together) {
         struct window_state *state = (struct window_state *)states[row];
-        together = rows_together(&rows, states, row, n);
-        if (row_counts(&rows, row) && (!state_begin(info, state, &rows, function->kernel, row) ||
-                                       !state_add(info, function->kernel, state, &rows, row, together)))
+        together = rows_together(&rows, states, row);
+        if (window_rows_count(&rows, row) &&
+            (!state_begin(info, state, &rows, row) || !state_add(info, function->kernel, state, &rows, row, together)))
             break;
     }
-    free(rows.run_ms);
+    window_rows_release(&rows);
 }
 
 static void state_combine(duckdb_function_info info, duckdb_aggregate_state *sources, duckdb_aggregate_state *targets,
@@ -782,13 +575,13 @@ ENGINE_CALLS_FINALIZE(state_finalize)
 
 static duckdb_aggregate_function aggregate_of(const char *name, struct window_function function)
 {
-    char parameters[24];
-    snprintf(parameters, sizeof parameters, "%siiiib%s", FORMS[function.form].letters, function.kernel->parameters);
+    char letters[WINDOW_LETTERS_MAX];
     struct window_function *copy = malloc(sizeof *copy);
     if (!copy)
         return NULL;
     *copy = function;
-    duckdb_aggregate_function aggregate = function_aggregate_new(name, parameters, "D");
+    window_letters(&function, letters);
+    duckdb_aggregate_function aggregate = function_aggregate_new(name, letters, "D");
     duckdb_aggregate_function_set_functions(aggregate, state_size, on_init, on_update, on_combine, on_state_finalize);
     duckdb_aggregate_function_set_destructor(aggregate, on_destroy);
     duckdb_aggregate_function_set_extra_info(aggregate, copy, free);
@@ -799,7 +592,7 @@ static enum status register_one(struct engine *engine, const struct window_kerne
                                 struct connection *connection, struct error *reterr)
 {
     char name[64];
-    snprintf(name, sizeof name, "prom_%s%s", kernel->name, FORMS[form].suffix);
+    snprintf(name, sizeof name, "prom_%s%s", kernel->name, form == RUN_PACED ? "" : "_thinned");
     duckdb_aggregate_function aggregate = aggregate_of(name, (struct window_function){kernel, form, &engine->budget});
     bool well = aggregate && duckdb_register_aggregate_function(connection->handle, aggregate) == DuckDBSuccess;
     duckdb_destroy_aggregate_function(&aggregate);
@@ -813,7 +606,7 @@ enum status functions_register_window(struct engine *engine, struct connection *
         const struct window_kernel *kernel = &window_kernels[i];
         status = register_one(engine, kernel, RUN_PACED, connection, reterr);
         if (status == OK && !kernel->sees_markers && !kernel->parameters[0])
-            status = register_one(engine, kernel, RUN_THINNED, connection, reterr);
+            status = register_one(engine, kernel, RUN_THINNED_IN, connection, reterr);
     }
     return status;
 }

@@ -251,6 +251,8 @@ enum status functions_register(struct engine *engine, struct connection *connect
 {
     enum status status = functions_register_window(engine, connection, reterr);
     if (status == OK)
+        status = functions_register_run(engine, connection, reterr);
+    if (status == OK)
         status = functions_register_fold(engine, connection, reterr);
     if (status == OK)
         status = functions_register_rows(engine, connection, reterr);

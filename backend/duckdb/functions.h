@@ -13,9 +13,14 @@
  *
  * Those without further arguments, but for prom_last and prom_timestamp, have a form that also takes thinned runs
  * (kernels/thin.h), whose weights are in a third list; NULL: a run that has all its samples. Other samples of the
- * series may lie between those of a thinned run, but none between whole_from and whole_until. prom_<name>_thinned(ts
- * BIGINT[], value DOUBLE[], weight BIGINT[], whole_from BIGINT, whole_until BIGINT, start …) prom_thin_edges,
- * prom_thin_sums (ts BIGINT[], value DOUBLE[], level BIGINT)
+ * series may lie between those of a thinned run, but none between whole_from and whole_until.
+ *     prom_<name>_thinned(ts BIGINT[], value DOUBLE[], weight BIGINT[], whole_from BIGINT, whole_until BIGINT, start …)
+ * Both aggregates as scalars, of one run by itself: the windows that meet it, as if its series had no other sample.
+ *     prom_<name>_of_run(tmin BIGINT, pace BIGINT, drift INTEGER[], value DOUBLE[], start …)
+ *     prom_<name>_of_thinned_run(ts BIGINT[], value DOUBLE[], weight BIGINT[], start …)
+ *
+ * Thinned runs, and plain ones in order, are made by scalars:
+ *     prom_thin_edges, prom_thin_sums (ts BIGINT[], value DOUBLE[], level BIGINT)
  *         -> STRUCT(ts BIGINT[], value DOUBLE[], weight BIGINT[])   scalars; lists as the table has them
  * A run out of samples in any order, equal times as they come, as a scalar:
  *     prom_in_order(ts BIGINT[], value DOUBLE[]) -> STRUCT(ts BIGINT[], value DOUBLE[])
@@ -70,6 +75,7 @@ MUST_USE enum status functions_register(struct engine *engine, struct connection
 
 MUST_USE enum status functions_register_window(struct engine *engine, struct connection *connection,
                                                struct error *reterr);
+MUST_USE enum status functions_register_run(struct engine *engine, struct connection *connection, struct error *reterr);
 MUST_USE enum status functions_register_fold(struct engine *engine, struct connection *connection,
                                              struct error *reterr);
 MUST_USE enum status functions_register_rows(struct engine *engine, struct connection *connection,

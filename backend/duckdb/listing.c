@@ -147,7 +147,7 @@ static void write_in_span(struct sql *sql, const struct duckdb_store *store, con
 static enum status mark_in_span(struct listing *l, struct connection *connection, const char *sql, struct error *reterr)
 {
     duckdb_result rows;
-    enum status status = schema_read(connection, sql, false, l->cancel, &rows, reterr);
+    enum status status = schema_read(connection, sql, l->cancel, &rows, reterr);
     if (status != OK)
         return status;
     duckdb_data_chunk chunk = NULL;

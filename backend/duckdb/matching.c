@@ -423,6 +423,23 @@ enum status match_series(struct catalogue *catalogue, struct regex_cache *regex,
     return status;
 }
 
+uint64_t match_most(struct catalogue *catalogue, const struct matcher *at, size_t n)
+{
+    pthread_rwlock_rdlock(&catalogue->lock);
+    uint64_t most = catalogue->listed_n;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t name, value;
+        if (at[i].op != MATCH_EQUAL || at[i].value.len == 0)
+            continue;
+        bool known = catalogue_find_name(catalogue, at[i].name, &name) &&
+                     catalogue_find_value(catalogue, name, at[i].value, &value);
+        uint64_t series_n = known ? catalogue->values[value].series_n : 0;
+        most = series_n < most ? series_n : most;
+    }
+    pthread_rwlock_unlock(&catalogue->lock);
+    return most;
+}
+
 enum status match_check(struct regex_cache *regex, const struct matcher *at, size_t n, struct error *reterr)
 {
     enum status status = OK;

@@ -27,6 +27,9 @@ void series_set_release(struct series_set *set); /* a zeroed one is fine */
 MUST_USE enum status match_series(struct catalogue *catalogue, struct regex_cache *regex, const struct matcher *at,
                                   size_t n, struct time_span span, struct series_set *ret_set, struct error *reterr);
 
+/* No more series match than this, as far as equalities tell. */
+uint64_t match_most(struct catalogue *catalogue, const struct matcher *at, size_t n);
+
 /* E_BAD_DATA if a regular expression among the matchers is wrong. */
 MUST_USE enum status match_check(struct regex_cache *regex, const struct matcher *at, size_t n, struct error *reterr);
 

@@ -268,7 +268,7 @@ static enum status find_partitions(const struct round *round, struct old_partiti
     enum status status = sql_status(&sql, reterr);
     unsigned entered = catalogue_enter(&round->store->writer.catalogue);
     if (status == OK)
-        status = schema_read(connection, strbuf_view(&sql.text).ptr, false, round->cancel, &rows, reterr);
+        status = schema_read(connection, strbuf_view(&sql.text).ptr, round->cancel, &rows, reterr);
     catalogue_leave(&round->store->writer.catalogue, entered);
     sql_release(&sql);
     if (status != OK)

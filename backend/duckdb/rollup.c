@@ -79,6 +79,12 @@ enum status rollup_settle_horizon(struct duckdb_store *store, struct error *rete
 
 /* --- changing rows --- */
 
+int64_t rollup_span_ms(int64_t level_ms)
+{
+    int64_t buckets_ms = level_ms * ROLLUP_SPAN_BUCKETS;
+    return buckets_ms > PARTITION_MS ? buckets_ms : PARTITION_MS;
+}
+
 void rollup_write_span_length(struct sql *sql, const char *level)
 {
     sql_words(sql, "greatest(");

@@ -36,6 +36,9 @@ struct duckdb_store;
 
 #define ROLLUP_SPAN_BUCKETS 24
 
+/* How long the span of a row is. */
+int64_t rollup_span_ms(int64_t level_ms);
+
 #define ROLLUP_NEVER (-INT64_MAX) /* a time before all; unlike INT64_MIN it can be written as a number */
 
 struct rollups {
@@ -112,7 +115,7 @@ MUST_USE enum status rollup_look(struct rollups *rollups, struct connection *con
  * between them when others wait for compactor.running, with *ret_more. */
 MUST_USE enum status rollup_advance(struct duckdb_store *store, int64_t limit_ms, bool *ret_more, struct error *reterr);
 
-/* Lets statements of this transaction read rolled_edges and rolled_sums. */
+/* Lets statements of this transaction read rolled_edges, rolled_sums, and what these are made of. */
 MUST_USE enum status rollup_read(struct connection *connection, struct error *reterr);
 
 #endif

@@ -223,9 +223,9 @@ static enum status put_level(struct duckdb_store *store, const struct rolled *ro
 {
     struct compactor *c = &store->compactor;
     struct portion portion = {.partitions = partitions, .level_ms = level_ms};
-    int64_t row_ms = ROLLUP_SPAN_BUCKETS * level_ms > PARTITION_MS ? ROLLUP_SPAN_BUCKETS * level_ms : PARTITION_MS;
     duckdb_result bounds;
-    enum status status = find_bounds(c, partitions, SLICE_BUCKETS / (row_ms / level_ms), &bounds, reterr);
+    enum status status =
+        find_bounds(c, partitions, SLICE_BUCKETS / (rollup_span_ms(level_ms) / level_ms), &bounds, reterr);
     if (status != OK)
         return status;
     idx_t n = duckdb_row_count(&bounds);

@@ -51,43 +51,85 @@ static void write_whole(struct sql *sql)
     sql_words(sql, ", " SETTLED ") - 1 AS whole_until");
 }
 
-/* What fragments read instead of runs_of: rollups, and behind them chunks that have none yet, chunks of series that
- * have none, and recent rows. In [whole_from, whole_until] a row has all samples of its series: one of rollups in its
- * span, as far as it is settled. As to the conditions see runs_of (schema.c); that on ts is for rows of a batch that is
- * being committed (schema.h), which the time up to which all is settled may not know of. */
-static void write_reader(struct sql *sql, const struct rollup_settings *settings, const char *name, const char *lists)
+static void write_macro(struct sql *sql, const char *name, const char *arguments)
 {
-    static const char RAW[] = " UNION ALL SELECT series, tmin, tmax, " SCHEMA_CHUNK_TIMES
-                              " AS ts, value, NULL::BIGINT[] AS weight, tmin, tmax "
-                              "FROM stored_chunks WHERE tmin ";
     sql_words(sql, "CREATE OR REPLACE MACRO ");
     sql_words(sql, name);
-    sql_words(sql, "(name, wanted) AS TABLE SELECT series, tmin, tmax, ");
+    sql_words(sql, arguments);
+    sql_words(sql, " AS TABLE ");
+}
+
+/* "SELECT …": rows of rollups; `whole`: and where they have all samples. */
+static void write_rows(struct sql *sql, const char *lists, bool whole)
+{
+    sql_words(sql, "SELECT series, tmin, tmax, ");
     sql_words(sql, lists);
-    write_whole(sql);
+    if (whole)
+        write_whole(sql);
     sql_words(sql, " FROM rollups WHERE level = wanted AND " OF_METRIC);
+}
+
+/* "SELECT …": chunks that have no rollups yet, chunks of series that have none, and recent rows. As to the conditions
+ * see runs_of (schema.c); that on ts is for rows of a batch that is being committed (schema.h), which the time up to
+ * which all is settled may not know of. */
+static void write_rest(struct sql *sql, const struct rollup_settings *settings)
+{
+    static const char RAW[] = "SELECT series, tmin, tmax, " SCHEMA_CHUNK_TIMES
+                              " AS ts, value, NULL::BIGINT[] AS weight, tmin AS whole_from, tmax AS whole_until "
+                              "FROM stored_chunks WHERE tmin ";
     sql_words(sql, RAW);
-    sql_words(sql, ">= " SCHEMA_ROLLED " AND " OF_METRIC);
+    sql_words(sql, ">= " SCHEMA_ROLLED " AND " OF_METRIC " UNION ALL ");
     if (settings->selectors_n > 0) {
         sql_words(sql, RAW);
         sql_words(sql, "< " SCHEMA_ROLLED " AND " OF_METRIC);
         sql_words(sql, " AND series IN (SELECT series FROM series_named(name) WHERE series NOT IN (");
         write_covered(sql, settings);
-        sql_words(sql, "))");
+        sql_words(sql, ")) UNION ALL ");
     }
-    sql_words(sql,
-              " UNION ALL SELECT series, ts, ts, [ts], [value], NULL, ts, ts FROM recent WHERE xor(ts, 0) >= " SETTLED
-              " AND is_series_named(series, name)");
+    sql_words(sql, "SELECT series, ts, ts, [ts], [value], NULL, ts, ts FROM recent WHERE xor(ts, 0) >= " SETTLED
+                   " AND is_series_named(series, name)");
 }
+
+/* What fragments read instead of runs_of: rollups, and behind them the rest. In [whole_from, whole_until] a row has all
+ * samples of its series: one of rollups in its span, as far as it is settled. */
+static void write_reader(struct sql *sql, const struct rollup_settings *settings, const char *name, const char *lists)
+{
+    write_macro(sql, name, "(name, wanted)");
+    write_rows(sql, lists, true);
+    sql_words(sql, " UNION ALL ");
+    write_rest(sql, settings);
+}
+
+#define EDGES "ts, value, weight"
+#define SUMS  "sum_ts AS ts, sum_value AS value, sum_weight AS weight"
 
 static void write_edges_reader(struct sql *sql, const struct rollup_settings *settings)
 {
-    write_reader(sql, settings, "rolled_edges", "ts, value, weight");
+    write_reader(sql, settings, "rolled_edges", EDGES);
 }
 
 static void write_sums_reader(struct sql *sql, const struct rollup_settings *settings)
 {
-    write_reader(sql, settings, "rolled_sums", "sum_ts AS ts, sum_value AS value, sum_weight AS weight");
+    write_reader(sql, settings, "rolled_sums", SUMS);
+}
+
+/* The same in their parts (by_run.h). */
+static void write_edges_rows(struct sql *sql, const struct rollup_settings *settings)
+{
+    write_macro(sql, "rollup_edges_of", "(name, wanted)");
+    write_rows(sql, EDGES, false);
+}
+
+static void write_sums_rows(struct sql *sql, const struct rollup_settings *settings)
+{
+    write_macro(sql, "rollup_sums_of", "(name, wanted)");
+    write_rows(sql, SUMS, false);
+}
+
+static void write_rest_reader(struct sql *sql, const struct rollup_settings *settings)
+{
+    write_macro(sql, "rollup_rest_of", "(name)");
+    write_rest(sql, settings);
 }
 
 static void write_levels_view(struct sql *sql, const struct rollup_settings *settings)
@@ -143,16 +185,23 @@ static enum status define(struct connection *connection, const struct rollup_set
     return status;
 }
 
+static void (*const READERS[])(struct sql *, const struct rollup_settings *) = {
+    write_edges_reader, write_sums_reader, write_edges_rows, write_sums_rows, write_rest_reader,
+};
+#define READERS_N ((int64_t)ARRAY_LENGTH(READERS))
+
 /* A store may have been made before there were these. */
 static enum status look_for_readers(struct connection *connection, bool *ret_there, struct error *reterr)
 {
     duckdb_result rows;
     enum status status = engine_query(
-        connection, "SELECT count(*) FROM duckdb_functions() WHERE function_name IN ('rolled_edges', 'rolled_sums')",
+        connection,
+        "SELECT count(DISTINCT function_name) FROM duckdb_functions() WHERE function_name IN ('rolled_edges', "
+        "'rolled_sums', 'rollup_edges_of', 'rollup_sums_of', 'rollup_rest_of')",
         false, NULL, &rows, reterr);
     if (status != OK)
         return status;
-    *ret_there = duckdb_value_int64(&rows, 0, 0) >= 2;
+    *ret_there = duckdb_value_int64(&rows, 0, 0) >= READERS_N;
     duckdb_destroy_result(&rows);
     return OK;
 }
@@ -160,11 +209,7 @@ static enum status look_for_readers(struct connection *connection, bool *ret_the
 static enum status define_readers(struct connection *connection, const struct rollup_settings *settings,
                                   struct error *reterr)
 {
-    static void (*const DEFINE[])(struct sql *, const struct rollup_settings *) = {
-        write_edges_reader,
-        write_sums_reader,
-    };
-    return define(connection, settings, DEFINE, settings->levels_n > 0 ? ARRAY_LENGTH(DEFINE) : 0, reterr);
+    return define(connection, settings, READERS, settings->levels_n > 0 ? (size_t)READERS_N : 0, reterr);
 }
 
 /* In a transaction: nothing is made yet. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/duckdb/by_run.h"
 #include "backend/duckdb/decode.h"
 #include "backend/duckdb/functions.h"
 #include "backend/duckdb/schema.h"
@@ -127,12 +128,37 @@ static bool columns_fit(duckdb_result *result, const struct fragment_columns *co
     return fits;
 }
 
-static enum status query_and_decode(struct decoding *d, struct connection *connection, const char *sql,
+/* One statement, of the two that a fragment may have, over one snapshot. */
+static enum status query(struct decoding *d, struct duckdb_store *store, struct connection *connection,
+                         struct cancel *cancel, duckdb_result *ret_rows, struct error *reterr)
+{
+    const struct fragment *fragment = d->fragment;
+    enum status status = schema_begin_reading(connection, fragment->rollup_ms > 0, reterr);
+    if (status != OK)
+        return status;
+    status = by_run_ask(store, connection, fragment, cancel, &d->result->by_run, reterr);
+    struct strbuf sql; /* NUL-terminated, as the engine wants it */
+    struct str text = d->result->by_run ? fragment->sql_by_run : fragment->sql;
+    strbuf_init(&sql, text.len + 1);
+    strbuf_str(&sql, text);
+    if (status == OK)
+        status = strbuf_status(&sql, "a fragment's SQL", reterr);
+    if (status == OK)
+        status = engine_query(connection, strbuf_view(&sql).ptr, false, cancel, ret_rows, reterr);
+    strbuf_release(&sql);
+    bool has_rows = status == OK;
+    status = engine_end_reading(connection, status, reterr);
+    if (status != OK && has_rows)
+        duckdb_destroy_result(ret_rows);
+    return status;
+}
+
+static enum status query_and_decode(struct decoding *d, struct duckdb_store *store, struct connection *connection,
                                     struct cancel *cancel, struct error *reterr)
 {
     duckdb_result rows;
     int64_t began_us = engine_clock_us();
-    enum status status = schema_read(connection, sql, d->fragment->rollup_ms > 0, cancel, &rows, reterr);
+    enum status status = query(d, store, connection, cancel, &rows, reterr);
     if (status != OK)
         return status;
     d->result->engine_us = engine_clock_us() - began_us;
@@ -167,9 +193,6 @@ enum status store_run(struct backend *backend, const struct fragment *fragment, 
     PRE(fragment->kind == FRAGMENT_GRID);
     struct duckdb_store *store = store_of(backend);
     struct decoding d = {.fragment = fragment, .limits = limits, .result = result_new(fragment, limits)};
-    struct strbuf sql; /* NUL-terminated, as the engine wants it */
-    strbuf_init(&sql, fragment->sql.len + 1);
-    strbuf_str(&sql, fragment->sql);
     size_t by_n = fragment->columns.by.n;
     d.by_column = malloc((by_n + 1) * sizeof *d.by_column);
     struct connection *connection = NULL;
@@ -177,15 +200,12 @@ enum status store_run(struct backend *backend, const struct fragment *fragment, 
     if (!d.result || !d.by_column)
         status = error_set(reterr, E_NOMEM, "no memory for a fragment's result");
     if (status == OK)
-        status = strbuf_status(&sql, "a fragment's SQL", reterr);
-    if (status == OK)
         status = engine_acquire(&store->engine, cancel, &connection, reterr);
     unsigned entered = catalogue_enter(&store->writer.catalogue);
     if (status == OK)
-        status = query_and_decode(&d, connection, strbuf_view(&sql).ptr, cancel, reterr);
+        status = query_and_decode(&d, store, connection, cancel, reterr);
     catalogue_leave(&store->writer.catalogue, entered);
     engine_release(&store->engine, connection);
-    strbuf_release(&sql);
     free(d.by_column);
     free(d.series);
     if (status == OK)

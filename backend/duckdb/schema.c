@@ -8,6 +8,10 @@
 #define SCHEMA_VERSION 4
 
 #define RUN_COLUMNS "series, tmin, tmax, pace, drift, value"
+#define CHUNKS_OF                                                                                                      \
+    "SELECT " RUN_COLUMNS                                                                                              \
+    " FROM stored_chunks WHERE metric_key = md5_number_lower(name) AND CASE WHEN " SCHEMA_IS_MOVED                     \
+    " THEN metric = name ELSE false END"
 #define RECENT_RUNS                                                                                                    \
     "SELECT series, ts AS tmin, ts AS tmax, 0::BIGINT AS pace, [0::INTEGER] AS drift, [value] AS value FROM recent"
 
@@ -39,9 +43,7 @@ static const char *const STATEMENTS[] = {
     "CREATE MACRO runs() AS TABLE SELECT " RUN_COLUMNS " FROM stored_chunks WHERE " SCHEMA_IS_MOVED
     " UNION ALL " RECENT_RUNS,
     /* Those of one metric; the engine skips the row groups of others. */
-    "CREATE MACRO runs_of(name) AS TABLE SELECT " RUN_COLUMNS " FROM stored_chunks "
-    "WHERE metric_key = md5_number_lower(name) AND CASE WHEN " SCHEMA_IS_MOVED " THEN metric = name ELSE false END "
-    "UNION ALL " RECENT_RUNS " WHERE is_series_named(series, name)",
+    "CREATE MACRO runs_of(name) AS TABLE " CHUNKS_OF " UNION ALL " RECENT_RUNS " WHERE is_series_named(series, name)",
     /* For people: plain rows, without our functions. */
     ("CREATE VIEW samples AS SELECT series, unnest(list_transform(drift, lambda d, i: tmin + (i - 1) * pace + d)) AS "
      "ts, "
@@ -71,6 +73,8 @@ static const char *const ADDITIONS[] = {
     "ALTER TABLE rolled ADD COLUMN IF NOT EXISTS raw_from BIGINT DEFAULT -9223372036854775807",
     "CREATE VIEW IF NOT EXISTS rollup_levels AS SELECT 0::BIGINT AS level WHERE false",
     "CREATE MACRO IF NOT EXISTS rollup_series() AS TABLE SELECT series FROM series",
+    /* Of runs_of, without recent samples (by_run.h). */
+    "CREATE MACRO IF NOT EXISTS chunks_of(name) AS TABLE " CHUNKS_OF,
     /* Native histograms, in the form of remote/native_histogram.h, as they came; never in chunks. One row per (series,
      * ts), and none beside a sample of recent or a chunk. */
     "CREATE TABLE IF NOT EXISTS histograms (series UINTEGER NOT NULL, ts BIGINT NOT NULL, histogram BLOB NOT NULL, "
@@ -168,8 +172,7 @@ void schema_histograms(struct sql *sql, const char *columns, struct time_span sp
     schema_within(sql, batch);
 }
 
-enum status schema_read(struct connection *connection, const char *sql, bool rollups, struct cancel *cancel,
-                        duckdb_result *ret_result, struct error *reterr)
+enum status schema_begin_reading(struct connection *connection, bool rollups, struct error *reterr)
 {
     enum status status = engine_begin(connection, reterr);
     if (status != OK)
@@ -177,8 +180,16 @@ enum status schema_read(struct connection *connection, const char *sql, bool rol
     status = engine_execute(connection, "SET VARIABLE moved = (SELECT move FROM moved)", reterr);
     if (status == OK && rollups)
         status = rollup_read(connection, reterr);
-    if (status == OK)
-        status = engine_query(connection, sql, false, cancel, ret_result, reterr);
+    return status == OK ? OK : engine_end_reading(connection, status, reterr);
+}
+
+enum status schema_read(struct connection *connection, const char *sql, struct cancel *cancel,
+                        duckdb_result *ret_result, struct error *reterr)
+{
+    enum status status = schema_begin_reading(connection, false, reterr);
+    if (status != OK)
+        return status;
+    status = engine_query(connection, sql, false, cancel, ret_result, reterr);
     bool has_rows = status == OK;
     status = engine_end_reading(connection, status, reterr);
     if (status != OK && has_rows)

@@ -52,10 +52,13 @@ void schema_recent_runs(struct sql *sql, struct time_span span, uint64_t batch);
 /* "SELECT <columns>" of the native histograms in the span, of that batch or before. */
 void schema_histograms(struct sql *sql, const char *columns, struct time_span span, uint64_t batch);
 
-/* engine_query of one statement that reads samples, and rollups if it says so, all rows at once, over one snapshot: the
- * engine plans a statement by the tables' bounds of one moment and, if no transaction spans both, runs it over a later
- * one; what was empty at the first is then not read at the second. runs() and runs_of may be read by it only. */
-MUST_USE enum status schema_read(struct connection *connection, const char *sql, bool rollups, struct cancel *cancel,
+/* A transaction in which statements may read samples, and rollups if it says so. It is ended by engine_end_reading. */
+MUST_USE enum status schema_begin_reading(struct connection *connection, bool rollups, struct error *reterr);
+
+/* engine_query of one statement in such a transaction, all rows at once, over one snapshot: the engine plans a
+ * statement by the tables' bounds of one moment and, if no transaction spans both, runs it over a later one; what was
+ * empty at the first is then not read at the second. runs(), runs_of and chunks_of may be read in it only. */
+MUST_USE enum status schema_read(struct connection *connection, const char *sql, struct cancel *cancel,
                                  duckdb_result *ret_result, struct error *reterr);
 
 #endif

@@ -16,7 +16,7 @@ static int64_t clamp(int64_t x, int64_t low, int64_t high)
     return x < low ? low : x > high ? high : x;
 }
 
-static struct reach reach_of(const struct window_grid *grid, int64_t first_ms, int64_t last_ms)
+struct reach reach_of(const struct window_grid *grid, int64_t first_ms, int64_t last_ms)
 {
     int64_t step = grid->step_ms, steps = grid->steps, open = grid->closed ? 0 : 1;
     int64_t end_ms = grid->start_ms + step * (steps - 1);

@@ -2,6 +2,7 @@
 #include "tests/unit/backend/fixture.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
+
+#include "base/float_text.h"
+#include "planner/split.h"
+#include "promql/parse.h"
 
 static void init(struct fixture *fixture)
 {
@@ -45,6 +50,7 @@ void fixture_open(struct fixture *fixture)
         .exemplars_max = fixture->exemplars_max,
         .min_free_bytes = fixture->min_free_bytes,
         .out_of_order_window_ms = fixture->out_of_order_window_ms,
+        .by_run_series = 1,
         .bulk = fixture->bulk,
         .retention = fixture->retention,
         .rollups = fixture->rollups,
@@ -217,6 +223,50 @@ const char *kernel_arguments(const struct window_kernel *kernel)
 struct window_parameters kernel_parameters(double *room)
 {
     return (struct window_parameters){.number = {0.5, 0.25}, .shift_ms = 7000, .scratch = room};
+}
+
+struct fragment planned(struct fixture *fixture, const char *promql, struct grid grid, enum window_rule rule)
+{
+    struct query_text query;
+    struct split split;
+    struct error error;
+    struct parse_limits limits = PARSE_LIMITS_DEFAULT;
+    struct regex_engine regex = fixture->backend->ops->regex(fixture->backend);
+    struct plan_options options = {.can = fixture->backend->ops->capabilities,
+                                   .push = PUSH_ALL,
+                                   .rule = rule,
+                                   .lookback_ms = 300000,
+                                   .subquery_step_ms = 60000,
+                                   .fragments_max = 10,
+                                   .points_max = 11000};
+    if (fixture->rollups) {
+        options.rollups_ms = fixture->rollups->levels_ms;
+        options.rollups_n = fixture->rollups->levels_n;
+    }
+    if (promql_parse(&fixture->arena, str_from(promql), &limits, &regex, &query, &error) != OK ||
+        promql_resolve(query.root, grid.step_ms, 0, &error) != OK ||
+        split_query(&fixture->arena, &query, grid, &options, &split, &error) != OK)
+        fail_msg("%s: %s", promql, error.message);
+    if (!split.direct)
+        fail_msg("%s is not one fragment", promql);
+    return split.fragments[0];
+}
+
+void expect_same_result(const char *promql, const struct grid_result *a, const struct grid_result *b, bool exact)
+{
+    assert_int_equal(a->series_n, b->series_n);
+    for (size_t i = 0; i < a->series_n; i++) {
+        assert_true(labels_eq(a->series[i].labels, b->series[i].labels));
+        for (uint32_t k = 0; k < a->grid.steps; k++) {
+            double x = a->series[i].values[k], y = b->series[i].values[k];
+            if (!grid_series_has(&a->series[i], k) && !grid_series_has(&b->series[i], k))
+                continue;
+            bool same = double_bits(x) == double_bits(y) ||
+                        (!exact && (fabs(x - y) <= 1e-12 * fabs(x) || (isnan(x) && isnan(y))));
+            if (grid_series_has(&a->series[i], k) != grid_series_has(&b->series[i], k) || !same)
+                fail_msg("%s, series %zu, step %u: %.17g, and %.17g", promql, i, k, x, y);
+        }
+    }
 }
 
 struct grid_result *run_ok(struct fixture *fixture, const struct fragment *fragment)

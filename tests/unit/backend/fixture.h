@@ -72,6 +72,12 @@ struct expr_selector selector_of(struct arena *arena, const char *text);
 struct fragment fragment_of(struct arena *arena, const char *sql, struct grid grid, bool metric, bool map,
                             const char *by);
 
+/* The fragment that is all of a query, where everything may be pushed; rollups as the store has them. */
+struct fragment planned(struct fixture *fixture, const char *promql, struct grid grid, enum window_rule rule);
+
+/* The same series and steps, and values of the same bits, or, if not exact, nearly so. */
+void expect_same_result(const char *promql, const struct grid_result *a, const struct grid_result *b, bool exact);
+
 /* A kernel's further arguments as SQL, with a comma in front (", 0.5"), and the same for a call of the kernel; room:
  * one number per sample. */
 const char *kernel_arguments(const struct window_kernel *kernel);

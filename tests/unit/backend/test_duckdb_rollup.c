@@ -3,7 +3,6 @@
  * rollups are those of its chunks (verify), and queries that may read them answer as those of the other one. The same
  * holds where samples were dropped and their rollups kept, for queries that read rollups; others find what a store
  * finds that has dropped both. */
-#include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,45 +54,9 @@ static void retain(struct fixture *f)
 static struct grid_result *ask(struct fixture *f, const char *promql, struct grid grid, enum window_rule rule,
                                int64_t *ret_rollup_ms)
 {
-    struct query_text query;
-    struct split split;
-    struct error error;
-    struct parse_limits limits = PARSE_LIMITS_DEFAULT;
-    struct regex_engine regex = f->backend->ops->regex(f->backend);
-    struct plan_options options = {.can = f->backend->ops->capabilities,
-                                   .push = PUSH_ALL,
-                                   .rule = rule,
-                                   .lookback_ms = 5 * MINUTE,
-                                   .subquery_step_ms = MINUTE,
-                                   .fragments_max = 10,
-                                   .points_max = 11000};
-    if (f->rollups) {
-        options.rollups_ms = f->rollups->levels_ms;
-        options.rollups_n = f->rollups->levels_n;
-    }
-    if (promql_parse(&f->arena, str_from(promql), &limits, &regex, &query, &error) != OK ||
-        promql_resolve(query.root, grid.step_ms, 0, &error) != OK ||
-        split_query(&f->arena, &query, grid, &options, &split, &error) != OK)
-        fail_msg("%s: %s", promql, error.message);
-    assert_true(split.direct);
-    *ret_rollup_ms = split.fragments[0].rollup_ms;
-    return run_ok(f, &split.fragments[0]);
-}
-
-static void expect_same_result(const char *promql, const struct grid_result *a, const struct grid_result *b, bool exact)
-{
-    assert_int_equal(a->series_n, b->series_n);
-    for (size_t i = 0; i < a->series_n; i++) {
-        assert_true(labels_eq(a->series[i].labels, b->series[i].labels));
-        for (uint32_t k = 0; k < a->grid.steps; k++) {
-            double x = a->series[i].values[k], y = b->series[i].values[k];
-            if (!grid_series_has(&a->series[i], k) && !grid_series_has(&b->series[i], k))
-                continue;
-            bool same = double_bits(x) == double_bits(y) || (!exact && fabs(x - y) <= 1e-12 * fabs(x));
-            if (grid_series_has(&a->series[i], k) != grid_series_has(&b->series[i], k) || !same)
-                fail_msg("%s, series %zu, step %u: %.17g with samples, %.17g with rollups", promql, i, k, x, y);
-        }
-    }
+    struct fragment fragment = planned(f, promql, grid, rule);
+    *ret_rollup_ms = fragment.rollup_ms;
+    return run_ok(f, &fragment);
 }
 
 struct question {

@@ -261,3 +261,41 @@ class Outliving(Case):
         self.assertEqual(promsplit.api.metric("promsplit_store_rollup_oldest_timestamp_seconds"), T0_S + 4 * 3600)
         self.assertEqual(self.values(promsplit.api, "job"), ["j0", "j1"])
         self.verify(promsplit)
+
+
+class RunByRun(Case):
+    """Many series, whose windows are evaluated row by row once nothing lies as it came."""
+    SERIES, SAMPLES = 4500, 24 * 2
+    DAY = (T0_S // 86400 + 1) * 86400
+
+    def many(self):
+        return [({"__name__": "many_total", "job": f"j{i % 3}", "i": str(i)},
+                 [((self.DAY + 1800 * k + 60) * 1000 + i, float_bits(float(k * i % 977))) for k in range(self.SAMPLES)])
+                for i in range(self.SERIES)]
+
+    def answers(self, api):
+        """By the hour, from rollups if there are any; and inside of one partition."""
+        asked = [api.query_range(query, self.DAY + 3600, self.DAY + 86400, 3600)
+                 for query in ("sum by (job) (rate(many_total[1h]))", "max(count_over_time(many_total[1h]))")]
+        asked += [api.query_range(query, self.DAY + 5 * 3600 - 1, self.DAY + 6 * 3600 - 1, 60)
+                  for query in ("sum(increase(many_total[40m]))", "count(many_total)")]
+        return sorted_results(self, asked)
+
+    def test_answers_are_those_of_before(self):
+        def taken():
+            return promsplit.api.metric("promsplit_fragments_by_run_total")
+
+        promsplit, _ = self.stage.pair("by-run", self.prometheus)
+        dataset.load(promsplit.api, self.many())
+        before = self.answers(promsplit.api)  # before there are rollups
+        self.assertEqual(promsplit.stop(), 0)
+        promsplit.command.append(LEVELS)
+        path = f"--storage.path={os.path.join(promsplit.directory, 'data')}"
+        said = subprocess.run([PROMSPLIT, "store", "compact", path], capture_output=True, text=True)
+        self.assertEqual(said.returncode, 0, said.stdout + said.stderr)
+        promsplit.start()
+        promsplit.wait_for("/-/ready")
+        until(lambda: promsplit.api.metric(ROWS), 60, "rollups")
+        self.assertEqual(taken(), 0)
+        near(self, self.answers(promsplit.api), before)
+        self.assertEqual(taken(), 4)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "backend/kernels/compensated.h"
+#include "backend/kernels/extrapolate.h"
 #include "backend/kernels/select.h"
 #include "base/assert.h"
 #include "base/float_text.h"
@@ -50,75 +51,32 @@ static inline bool evaluate_TIMESTAMP(const struct window *w, double *ret)
     return !is_stale_marker(w->value[w->n - 1]);
 }
 
-/* --- rate, increase, delta ---
- * Source: promql/functions.go extrapolatedRate.
- *
- * The difference of last and first, plus what each reset lost, is stretched from the sampled interval to the window:
- * to its edge where the edge is nearer than 1.1 mean gaps, by half a mean gap otherwise. A counter is not stretched
- * back beyond its zero. The order of threshold and zero was the other one up to Prometheus 2.50; closed windows are of
- * that time. */
-struct extrapolation {
-    double to_start, to_end; /* seconds from the window's edges to the first and last sample */
-    double sampled;          /* seconds between them */
-    double mean_gap;
-};
-
-static inline double extrapolation_factor(struct extrapolation e, bool counter, double increase, double first,
-                                          bool zero_first)
+/* --- rate, increase, delta: extrapolate.h ---
+ * Source: promql/functions.go extrapolatedRate. */
+static inline __attribute__((always_inline)) void gather(struct extrapolation *e, const struct window *w, bool counter,
+                                                         uint32_t step)
 {
-    double threshold = e.mean_gap * 1.1;
-    double to_zero = counter && increase > 0 && first >= 0 ? e.sampled * (first / increase) : INFINITY;
-    if (zero_first && to_zero < e.to_start)
-        e.to_start = to_zero;
-    if (e.to_start >= threshold)
-        e.to_start = e.mean_gap / 2;
-    if (!zero_first && to_zero < e.to_start)
-        e.to_start = to_zero;
-    if (e.to_end >= threshold)
-        e.to_end = e.mean_gap / 2;
-    return (e.sampled + e.to_start + e.to_end) / e.sampled;
-}
-
-static inline double extrapolated(const struct window *w, bool counter, bool per_second)
-{
-    size_t last = w->n - 1;
-    double result = w->value[last] - w->value[0];
+    size_t last = w->n - 1, at = e->n++;
+    double increase = w->value[last] - w->value[0];
     if (counter && w->falls) {
         for (size_t i = 1; i < w->n; i++) {
             if (w->value[i] < w->value[i - 1])
-                result += w->value[i - 1];
+                increase += w->value[i - 1];
         }
     }
-    double sampled = (double)(w->time_ms[last] - w->time_ms[0]) / 1000;
-    struct extrapolation e = {
-        .to_start = (double)(w->time_ms[0] - (w->end_ms - w->length_ms)) / 1000,
-        .to_end = (double)(w->end_ms - w->time_ms[last]) / 1000,
-        .sampled = sampled,
-        .mean_gap = sampled / (double)(w->count - 1),
-    };
-    double factor = extrapolation_factor(e, counter, result, w->value[0], w->closed);
-    if (per_second)
-        factor /= (double)w->length_ms / 1000;
-    return result * factor;
+    e->increase[at] = increase;
+    e->first[at] = w->value[0];
+    e->to_start_ms[at] = (double)(w->time_ms[0] - (w->end_ms - w->length_ms));
+    e->to_end_ms[at] = (double)(w->end_ms - w->time_ms[last]);
+    e->sampled_ms[at] = (double)(w->time_ms[last] - w->time_ms[0]);
+    e->gaps[at] = (double)(w->count - 1);
+    e->step[at] = step;
 }
 
-static inline bool evaluate_RATE(const struct window *w, double *ret)
-{
-    *ret = extrapolated(w, true, true);
-    return true;
-}
-
-static inline bool evaluate_INCREASE(const struct window *w, double *ret)
-{
-    *ret = extrapolated(w, true, false);
-    return true;
-}
-
-static inline bool evaluate_DELTA(const struct window *w, double *ret)
-{
-    *ret = extrapolated(w, false, false);
-    return true;
-}
+/* These have a driver of their own. */
+#define evaluate_RATE     NULL
+#define evaluate_INCREASE NULL
+#define evaluate_DELTA    NULL
 
 /* --- irate, idelta ---
  * Source: promql/functions.go instantValue: the last two samples; a counter that fell started from zero. */
@@ -422,36 +380,82 @@ bool window_grid_is_valid(const struct window_grid *grid)
                                 length_ms <= WINDOW_TIME_MAX_MS);
 }
 
-/* Both bounds only ever move forward, so a grid costs one pass over the samples plus what the windows themselves cost.
- * `fall` is the newest sample lower than its predecessor: the window has one iff it lies behind the window's first. */
-static inline __attribute__((always_inline)) uint32_t drive(const struct window_grid *grid,
+/* The bounds of the windows: both only ever move forward, so a grid costs one pass over the samples plus what the
+ * windows themselves cost. `fall` is the newest sample lower than its predecessor: the window has one iff it lies
+ * behind the window's first. */
+struct bounds {
+    size_t from, to, fall, weight;
+};
+
+static inline __attribute__((always_inline)) void next_window(struct bounds *b, const struct window_grid *grid,
+                                                              uint32_t k, const struct samples *s, bool wants_falls,
+                                                              bool weighted, struct window *w)
+{
+    const int64_t *time_ms = s->time_ms;
+    w->end_ms = grid->start_ms + (int64_t)k * grid->step_ms;
+    int64_t begin_ms = w->end_ms - grid->window_ms;
+    for (; b->to < s->n && time_ms[b->to] <= w->end_ms; b->to++) {
+        if (wants_falls && b->to > 0 && s->value[b->to] < s->value[b->to - 1])
+            b->fall = b->to;
+        b->weight += weighted ? (size_t)s->weight[b->to] : 0;
+    }
+    for (; b->from < b->to && (grid->closed ? time_ms[b->from] < begin_ms : time_ms[b->from] <= begin_ms); b->from++)
+        b->weight -= weighted ? (size_t)s->weight[b->from] : 0;
+    w->time_ms = time_ms + b->from;
+    w->value = s->value + b->from;
+    w->weight = weighted ? s->weight + b->from : NULL;
+    w->n = b->to - b->from;
+    w->count = weighted && w->n > 0 ? b->weight - (size_t)w->weight[0] + 1 : w->n;
+    w->falls = b->fall > b->from;
+}
+
+/* rate, increase and delta: 64 windows at once. */
+static inline __attribute__((always_inline)) uint32_t drive_extrapolated(const struct window_grid *grid,
+                                                                         const struct samples *s, double *values,
+                                                                         uint64_t *present, bool counter,
+                                                                         bool per_second, bool weighted)
+{
+    struct window w = {.length_ms = grid->window_ms, .closed = grid->closed};
+    struct bounds bounds = {0};
+    struct extrapolation e; /* not zeroed: much of it stays unused */
+    uint32_t present_n = 0;
+    e.counter = counter;
+    e.per_second = per_second;
+    e.zero_first = grid->closed;
+    e.length_s = (double)grid->window_ms / 1000;
+    for (uint32_t k = 0; k < grid->steps; k += EXTRAPOLATED_MAX) {
+        uint32_t end = grid->steps - k < EXTRAPOLATED_MAX ? grid->steps : k + EXTRAPOLATED_MAX;
+        present[k / 64] = 0;
+        e.n = 0;
+        for (uint32_t i = k; i < end; i++) {
+            next_window(&bounds, grid, i, s, counter, weighted, &w);
+            values[i] = 0;
+            if (w.n < 2)
+                continue;
+            gather(&e, &w, counter, i);
+            present[k / 64] |= UINT64_C(1) << (i % 64);
+        }
+        extrapolate(&e, values);
+        present_n += (uint32_t)e.n;
+    }
+    return present_n;
+}
+
+static inline __attribute__((always_inline)) uint32_t drive(enum window_kernel_id id, const struct window_grid *grid,
                                                             const struct window_parameters *with,
                                                             const struct samples *s, double *values, uint64_t *present,
                                                             bool (*evaluate)(const struct window *, double *),
                                                             size_t fewest, bool wants_falls, bool weighted)
 {
     PRE(window_grid_is_valid(grid));
-    const int64_t *time_ms = s->time_ms;
+    if (id == KERNEL_RATE || id == KERNEL_INCREASE || id == KERNEL_DELTA)
+        return drive_extrapolated(grid, s, values, present, id != KERNEL_DELTA, id == KERNEL_RATE, weighted);
     struct window w = {.length_ms = grid->window_ms, .closed = grid->closed, .with = with};
-    size_t from = 0, to = 0, fall = 0, weight = 0;
+    struct bounds bounds = {0};
     uint32_t present_n = 0;
     uint64_t bits = 0;
     for (uint32_t k = 0; k < grid->steps; k++) {
-        w.end_ms = grid->start_ms + (int64_t)k * grid->step_ms;
-        int64_t begin_ms = w.end_ms - grid->window_ms;
-        for (; to < s->n && time_ms[to] <= w.end_ms; to++) {
-            if (wants_falls && to > 0 && s->value[to] < s->value[to - 1])
-                fall = to;
-            weight += weighted ? (size_t)s->weight[to] : 0;
-        }
-        for (; from < to && (grid->closed ? time_ms[from] < begin_ms : time_ms[from] <= begin_ms); from++)
-            weight -= weighted ? (size_t)s->weight[from] : 0;
-        w.time_ms = time_ms + from;
-        w.value = s->value + from;
-        w.weight = weighted ? s->weight + from : NULL;
-        w.n = to - from;
-        w.count = weighted && w.n > 0 ? weight - (size_t)w.weight[0] + 1 : w.n;
-        w.falls = fall > from;
+        next_window(&bounds, grid, k, s, wants_falls, weighted, &w);
         values[k] = 0;
         if (w.n >= fewest && evaluate(&w, &values[k])) {
             bits |= UINT64_C(1) << (k % 64);
@@ -472,8 +476,8 @@ static inline __attribute__((always_inline)) uint32_t drive(const struct window_
                                           const struct samples *samples, double *values, uint64_t *present)            \
     {                                                                                                                  \
         return (weighs) && samples->weight                                                                             \
-                   ? drive(grid, with, samples, values, present, evaluate_##id, fewest, falls, true)                   \
-                   : drive(grid, with, samples, values, present, evaluate_##id, fewest, falls, false);                 \
+                   ? drive(KERNEL_##id, grid, with, samples, values, present, evaluate_##id, fewest, falls, true)      \
+                   : drive(KERNEL_##id, grid, with, samples, values, present, evaluate_##id, fewest, falls, false);    \
     }
 #include "backend/kernels/window.def"
 #undef KERNEL

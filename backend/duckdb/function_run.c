@@ -40,19 +40,20 @@ static uint32_t evaluate(struct evaluation *e, const struct samples *run, double
     const struct window_grid *grid = &e->grid;
     if (run->n == 0)
         return 0;
-    struct reach reach = reach_of(grid, run->time_ms[0], run->time_ms[run->n - 1]);
-    if (reach.meets >= reach.meets_end)
+    int64_t from, end;
+    windows_met(grid, run->time_ms[0], run->time_ms[run->n - 1], &from, &end);
+    if (from >= end)
         return 0;
     struct window_grid met = *grid;
-    met.start_ms = window_end(grid, reach.meets);
-    met.steps = (uint32_t)(reach.meets_end - reach.meets);
+    met.start_ms = window_end(grid, from);
+    met.steps = (uint32_t)(end - from);
     if (met.steps == grid->steps)
         return e->kernel->run(grid, &e->parameters, run, values, e->present);
-    memset(values, 0, (size_t)reach.meets * sizeof *values);
-    memset(values + reach.meets_end, 0, (size_t)(grid->steps - reach.meets_end) * sizeof *values);
+    memset(values, 0, (size_t)from * sizeof *values);
+    memset(values + end, 0, (size_t)(grid->steps - end) * sizeof *values);
     memset(e->present, 0, bits_words(grid->steps) * sizeof *e->present);
-    uint32_t present_n = e->kernel->run(&met, &e->parameters, run, values + reach.meets, e->met_present);
-    bits_store(e->present, (size_t)reach.meets, e->met_present, met.steps);
+    uint32_t present_n = e->kernel->run(&met, &e->parameters, run, values + from, e->met_present);
+    bits_store(e->present, (size_t)from, e->met_present, met.steps);
     return present_n;
 }
 

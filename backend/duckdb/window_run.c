@@ -16,19 +16,29 @@ static int64_t clamp(int64_t x, int64_t low, int64_t high)
     return x < low ? low : x > high ? high : x;
 }
 
-struct reach reach_of(const struct window_grid *grid, int64_t first_ms, int64_t last_ms)
+/* A time, seen from the first window's end. Beyond these the answer stays the same; between them no sum overflows. */
+static int64_t from_start(const struct window_grid *grid, int64_t time_ms)
 {
-    int64_t step = grid->step_ms, steps = grid->steps, open = grid->closed ? 0 : 1;
-    int64_t end_ms = grid->start_ms + step * (steps - 1);
-    /* Beyond these the answer stays the same; between them no sum overflows. */
-    int64_t first = clamp(first_ms, grid->start_ms - grid->window_ms - 1, end_ms + 1) - grid->start_ms;
-    int64_t last = clamp(last_ms, grid->start_ms - grid->window_ms - 1, end_ms + 1) - grid->start_ms;
+    int64_t end_ms = grid->start_ms + grid->step_ms * ((int64_t)grid->steps - 1);
+    return clamp(time_ms, grid->start_ms - grid->window_ms - 1, end_ms + 1) - grid->start_ms;
+}
+
+void windows_met(const struct window_grid *grid, int64_t first_ms, int64_t last_ms, int64_t *ret_meets,
+                 int64_t *ret_meets_end)
+{
+    int64_t first = from_start(grid, first_ms), last = from_start(grid, last_ms);
+    *ret_meets = clamp(-divide_down(-first, grid->step_ms), 0, grid->steps);
+    *ret_meets_end = clamp(divide_down(last + grid->window_ms, grid->step_ms) + 1, 0, grid->steps);
+}
+
+static struct reach reach_of(const struct window_grid *grid, int64_t first_ms, int64_t last_ms)
+{
+    int64_t open = grid->closed ? 0 : 1, first = from_start(grid, first_ms), last = from_start(grid, last_ms);
     struct reach reach = {
-        .meets = clamp(-divide_down(-first, step), 0, steps),
-        .meets_end = clamp(divide_down(last + grid->window_ms, step) + 1, 0, steps),
-        .whole = clamp(-divide_down(-(first + grid->window_ms - open), step), 0, steps),
-        .whole_end = clamp(divide_down(last, step) + 1, 0, steps),
+        .whole = clamp(-divide_down(-(first + grid->window_ms - open), grid->step_ms), 0, grid->steps),
+        .whole_end = clamp(divide_down(last, grid->step_ms) + 1, 0, grid->steps),
     };
+    windows_met(grid, first_ms, last_ms, &reach.meets, &reach.meets_end);
     if (reach.whole >= reach.whole_end)
         reach.whole = reach.whole_end = reach.meets_end;
     return reach;

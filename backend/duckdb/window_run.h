@@ -22,8 +22,9 @@ struct reach {
     int64_t whole, whole_end; /* empty: both are meets_end */
 };
 
-/* Of a run that has all samples from first_ms to last_ms. */
-struct reach reach_of(const struct window_grid *grid, int64_t first_ms, int64_t last_ms);
+/* Of a run from first_ms to last_ms: meets and meets_end. */
+void windows_met(const struct window_grid *grid, int64_t first_ms, int64_t last_ms, int64_t *ret_meets,
+                 int64_t *ret_meets_end);
 
 /* A run, and what is kept of it: windows of `reach` are evaluated at once, the samples [0, head) and [tail, n) are for
  * those of the grid that are not. */

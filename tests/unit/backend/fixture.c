@@ -36,6 +36,15 @@ void fixture_init_on_disk(struct fixture *fixture)
     fixture_open(fixture);
 }
 
+void fixture_init_rolled(struct fixture *fixture, const struct rollup_settings *rollups)
+{
+    fixture_init_on_disk(fixture);
+    fixture_close(fixture);
+    fixture->rollups = rollups;
+    fixture->out_of_order_window_ms = INT64_MAX;
+    fixture_open(fixture);
+}
+
 void fixture_open(struct fixture *fixture)
 {
     struct duckdb_options options = {

@@ -31,6 +31,8 @@ struct fixture {
 
 void fixture_init(struct fixture *fixture);         /* in memory, opened */
 void fixture_init_on_disk(struct fixture *fixture); /* in a new directory, opened */
+/* Likewise; it keeps these rollups, NULL: none, and takes samples of any age. */
+void fixture_init_rolled(struct fixture *fixture, const struct rollup_settings *rollups);
 void fixture_open(struct fixture *fixture);
 void fixture_close(struct fixture *fixture);
 void fixture_release(struct fixture *fixture); /* closes, removes the directory */

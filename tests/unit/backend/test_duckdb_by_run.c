@@ -197,19 +197,10 @@ static void functions_answer_alike(void **state)
 
 /* --- rollups --- */
 
-static void begin(struct fixture *f, const struct rollup_settings *rollups)
-{
-    fixture_init_on_disk(f);
-    fixture_close(f);
-    f->rollups = rollups;
-    f->out_of_order_window_ms = INT64_MAX;
-    fixture_open(f);
-}
-
 static void windows_in_spans_of_rollups(void **state)
 {
     struct fixture f;
-    begin(&f, &ALL_LEVELS);
+    fixture_init_rolled(&f, &ALL_LEVELS);
     for (int s = 1; s <= 3; s++) {
         char name[16];
         snprintf(name, sizeof name, "a;s=%d", s);
@@ -232,6 +223,8 @@ static void windows_in_spans_of_rollups(void **state)
     expect(&f, false, "sum(rate(even[1h]))", hours); /* a sample at midnight */
     expect(&f, true, "sum(rate(even[1h]))", every(2 * HOUR, 23 * HOUR, HOUR));
     expect(&f, false, "sum(rate(even[1h]))", every(2 * HOUR, 24 * HOUR, HOUR));
+    expect(&f, true, "sum(rate(a[1h]))", every(2 * HOUR, 95 * HOUR, HOUR));
+    expect(&f, false, "sum(rate(a[1h]))", every(2 * HOUR, 97 * HOUR, HOUR)); /* lists too long for their rows */
     APPEND(&f, "b", {51 * HOUR, 1});
     expect(&f, true, "sum(rate(a[1h]))", every(2 * HOUR, 60 * HOUR, HOUR)); /* another metric's */
     APPEND(&f, "a;s=2", {51 * HOUR, 1});
@@ -247,7 +240,7 @@ static void series_without_rollups(void **state)
     struct fixture f;
     struct expr_selector selector;
     struct rollup_settings chosen = {.levels_ms = {HOUR}, .levels_n = 1, .selectors = &selector, .selectors_n = 1};
-    begin(&f, NULL);
+    fixture_init_rolled(&f, NULL);
     selector = selector_of(&f.arena, "s=~1|2");
     fixture_close(&f);
     f.rollups = &chosen;
@@ -273,7 +266,7 @@ static void rollups_answer_alike(void **state)
     struct random seed = random_from(12);
     struct fixture f;
     unsigned taken_n = 0, n = 0;
-    begin(&f, &ALL_LEVELS);
+    fixture_init_rolled(&f, &ALL_LEVELS);
     for (int64_t from_ms = 0; from_ms < 2 * DAY; from_ms += 2 * HOUR) {
         fill_randomly(&f, &seed, from_ms);
         if (from_ms > DAY && random_below(&seed, 6) == 0)

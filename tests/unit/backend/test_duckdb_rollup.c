@@ -27,15 +27,6 @@
 
 static const struct rollup_settings ALL_LEVELS = {.levels_ms = {HOUR, 5 * MINUTE, MINUTE}, .levels_n = 3};
 
-static void begin(struct fixture *f, const struct rollup_settings *rollups)
-{
-    fixture_init_on_disk(f);
-    fixture_close(f);
-    f->rollups = rollups;
-    f->out_of_order_window_ms = INT64_MAX;
-    fixture_open(f);
-}
-
 static void reopen(struct fixture *f)
 {
     fixture_close(f);
@@ -191,8 +182,8 @@ static void rollups_change_no_answer(void **state)
     struct random seed = random_from(5);
     int64_t now_ms = -4 * HOUR;
     unsigned of_level[4] = {0};
-    begin(&raw, NULL);
-    begin(&rolled, &ALL_LEVELS);
+    fixture_init_rolled(&raw, NULL);
+    fixture_init_rolled(&rolled, &ALL_LEVELS);
     for (int round = 0; round < 14; round++) {
         append_to_all(stores, 2, &seed, &now_ms, INT64_MIN);
         if (random_below(&seed, 3) == 0)
@@ -245,7 +236,7 @@ static void settings_take_effect(void **state)
 {
     struct fixture f;
     struct expr_selector of_a = {.matchers = NULL};
-    begin(&f, NULL);
+    fixture_init_rolled(&f, NULL);
     fill(&f, "a");
     fill(&f, "b");
     assert_int_equal(count(&f, "rollups"), 0);
@@ -314,7 +305,7 @@ static void many_series_have_rollups(void **state)
     static const char *const ANSWERS[] = {": 3000 6000 9000 12000\n", ": 3000 6000 9000 12000\n"};
     struct fixture f;
     int64_t level_ms;
-    begin(&f, &ALL_LEVELS);
+    fixture_init_rolled(&f, &ALL_LEVELS);
     append_hours(&f, 0, 3);
     append_hours(&f, 3, 5);
     expect_rules(&f);
@@ -333,7 +324,7 @@ static void many_series_have_rollups(void **state)
 static void retention_takes_rollups(void **state)
 {
     struct fixture f;
-    begin(&f, &ALL_LEVELS);
+    fixture_init_rolled(&f, &ALL_LEVELS);
     fill(&f, "a");
     fixture_close(&f);
     f.retention.time_ms = 5 * HOUR;
@@ -385,9 +376,9 @@ static void outliving_rollups_answer_as_samples_did(void **state)
     struct random seed = random_from(11);
     int64_t now_ms = -6 * HOUR, horizon_ms = 0;
     unsigned of_level[4] = {0}, moved_on = 0;
-    begin(&raw, NULL);
-    begin(&rolled, &ALL_LEVELS);
-    begin(&dropped, NULL);
+    fixture_init_rolled(&raw, NULL);
+    fixture_init_rolled(&rolled, &ALL_LEVELS);
+    fixture_init_rolled(&dropped, NULL);
     rolled.retention = (struct retention){.time_ms = 9 * HOUR, .rollups_ms = 1000 * HOUR};
     dropped.retention = (struct retention){.time_ms = 9 * HOUR};
     reopen(&rolled);
@@ -438,7 +429,7 @@ static const struct retention SHORT = {.time_ms = 5 * HOUR, .rollups_ms = 30 * H
 /* Ten hours of series a, of which rollups are left: b came 10 h later. */
 static void begin_behind(struct fixture *f)
 {
-    begin(f, &ALL_LEVELS);
+    fixture_init_rolled(f, &ALL_LEVELS);
     f->retention = SHORT;
     reopen(f);
     fill(f, "a");
@@ -669,7 +660,7 @@ static void readers_see_no_drop(void **state)
 {
     static const char *const QUERIES[] = {"count_over_time(a[1h])", "increase(a[1h])", "sum_over_time(a[5m])"};
     struct fixture f;
-    begin(&f, &ALL_LEVELS);
+    fixture_init_rolled(&f, &ALL_LEVELS);
     f.retention = (struct retention){.time_ms = 5 * HOUR, .rollups_ms = 1000 * HOUR};
     reopen(&f);
     fill(&f, "a");
@@ -699,7 +690,7 @@ static void samples_wait_for_rollups(void **state)
 {
     struct fixture f;
     struct expr_selector of_a = {.matchers = NULL};
-    begin(&f, NULL);
+    fixture_init_rolled(&f, NULL);
     of_a = selector_of(&f.arena, "__name__=a");
     const struct rollup_settings chosen = {.levels_ms = {HOUR}, .levels_n = 1, .selectors = &of_a, .selectors_n = 1};
     f.rollups = &chosen;

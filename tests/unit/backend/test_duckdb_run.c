@@ -520,24 +520,8 @@ static void test_fold_aggregates_do_not_depend_on_threads(void **state)
 
 static const char *plan_and_run(struct fixture *f, const char *promql, struct grid grid, enum window_rule rule)
 {
-    struct query_text query;
-    struct split split;
-    struct error error;
-    struct parse_limits limits = PARSE_LIMITS_DEFAULT;
-    struct regex_engine regex = f->backend->ops->regex(f->backend);
-    struct plan_options options = {.can = f->backend->ops->capabilities,
-                                   .push = PUSH_ALL,
-                                   .rule = rule,
-                                   .lookback_ms = 300000,
-                                   .subquery_step_ms = 60000,
-                                   .fragments_max = 10,
-                                   .points_max = 11000};
-    if (promql_parse(&f->arena, str_from(promql), &limits, &regex, &query, &error) != OK ||
-        promql_resolve(query.root, grid.step_ms, 0, &error) != OK ||
-        split_query(&f->arena, &query, grid, &options, &split, &error) != OK)
-        fail_msg("%s: %s", promql, error.message);
-    assert_true(split.direct);
-    struct grid_result *result = run_ok(f, &split.fragments[0]);
+    struct fragment fragment = planned(f, promql, grid, rule);
+    struct grid_result *result = run_ok(f, &fragment);
     const char *text = result_text(&f->arena, result);
     grid_result_free(result);
     return text;

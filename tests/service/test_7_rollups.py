@@ -295,7 +295,7 @@ class RunByRun(Case):
         self.assertEqual(said.returncode, 0, said.stdout + said.stderr)
         promsplit.start()
         promsplit.wait_for("/-/ready")
-        until(lambda: promsplit.api.metric(ROWS), 60, "rollups")
+        until(lambda: promsplit.api.metric(ROUNDS), 60, "rollups")  # committed; ROWS counts them before
         self.assertEqual(taken(), 0)
         near(self, self.answers(promsplit.api), before)
         self.assertEqual(taken(), 4)

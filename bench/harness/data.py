@@ -108,3 +108,9 @@ def copy_store(server):
     copy = os.path.join(server.directory, "copy")
     shutil.copytree(os.path.join(server.directory, "data"), copy)
     return copy
+
+
+def copy_data(server, other):
+    """Both stopped promsplits; what the other one had is gone."""
+    shutil.rmtree(os.path.join(other.directory, "data"))
+    shutil.copytree(os.path.join(server.directory, "data"), os.path.join(other.directory, "data"))

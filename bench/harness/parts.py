@@ -1,8 +1,11 @@
-"""The parts B1 to B9. Every contender gets the same samples, runs alone, and its data are removed before the next begins.
+"""The parts B1 to B9. Every contender gets the same samples and runs alone.
 
-Each stage below loads one data set and takes all figures that need it; `Bench` holds what they share. promsplit comes last, so that its
-answers can be compared with those of every Prometheus, to 1e-9; its windows follow that Prometheus's version for this.
+Each stage below loads one data set and takes all figures that need it; `Bench` holds what they share. Where contenders are held
+against each other they take turns: a machine's speed changes within minutes, and must not change between one and the next. promsplit
+comes last, so that its answers can be compared with those of every Prometheus, to 1e-9; its windows follow that Prometheus's version
+for this.
 """
+import contextlib
 import json
 import os
 import statistics
@@ -25,6 +28,14 @@ PACED_RATE = 200_000  # samples/s: thirty times what 100 000 series scraped ever
 B1_MEMORY_MAX, READ_MEMORY_MAX = 512e6, 256e6
 HOUR_S = 3600
 START_MAX_S, OVERHEAD_MAX_S = 5, 0.003
+
+
+class Entrant:
+    """A contender and its server, which runs only in its turns. `times`: {figure: Times}."""
+
+    def __init__(self, contender, stage):
+        self.contender, self.stage, self.failed = contender, stage, False
+        self.server, self.times = None, {}
 
 
 class Bench:
@@ -69,10 +80,47 @@ class Bench:
                 continue
             self.say(f"{name}: {contender.title}")
             with Stage(self.options.keep_data) as stage:
-                try:
-                    work(contender, stage)
-                except (BenchError, ServerError, OSError, subprocess.SubprocessError) as error:
-                    self.problem(f"{name}, {contender.title}: failed: {error}")
+                self._attempt(name, contender, work, contender, stage)
+
+    def _attempt(self, name, contender, work, *arguments):
+        try:
+            work(*arguments)
+        except (BenchError, ServerError, OSError, subprocess.SubprocessError) as error:
+            self.problem(f"{name}, {contender.title}: failed: {error}")
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def entrants(self, name, data_set=None):
+        """All contenders that are there, stopped; each with the samples, at rest."""
+
+        def prepare(entrant):
+            entrant.server = entrant.contender.start(entrant.stage)
+            if data_set:
+                self.load(data_set, entrant.server)
+                self.settle(entrant.server)
+            entrant.server.stop(timing.STOP_S)
+
+        with contextlib.ExitStack() as stages:
+            found = [Entrant(c, stages.enter_context(Stage(self.options.keep_data))) for c in self.contenders if not c.absent]
+            for entrant in found:
+                self.say(f"{name}: {entrant.contender.title}")
+                entrant.failed = not self._attempt(name, entrant.contender, prepare, entrant)
+            yield found
+
+    def turns(self, name, entrants, work, last=False):
+        """work(entrant) for one after the other, its server started for that. After its last turn, or one that fails, its data go."""
+
+        def turn(entrant):
+            timing.start(entrant.server)
+            work(entrant)
+            entrant.server.stop(timing.STOP_S)
+
+        for entrant in entrants:
+            if not entrant.failed:
+                entrant.failed = not self._attempt(name, entrant.contender, turn, entrant)
+                if entrant.failed or last:
+                    entrant.stage.close()
 
     def say_load(self, said):
         self.say(f"  {said['samples']} samples, {said['samples'] / said['seconds'] / 1e6:.2f} M/s, processors {said['work_s']:.1f} s")
@@ -83,11 +131,17 @@ class Bench:
     def settle(self, server):
         data.settle(server, self.options.own_quiet_s if server.name == OWN else self.options.quiet_s)
 
-    def measure(self, contender, server, asks):
-        found = timing.measure(contender, server, asks, self.options.runs)
+    def measure(self, name, entrants, asks):
+        """Every query on every server, cold and warm: their `times`."""
         for ask in asks:
-            self.say(f"  {ask.query}: {found[ask.figure]}")
-        return found
+            for entrant in entrants:
+                entrant.times[ask.figure] = timing.Times()
+            for _ in range(self.options.runs):
+                self.turns(name, entrants, lambda e: timing.take(e.contender, e.server, ask, e.times[ask.figure]))
+            for entrant in entrants:
+                if not entrant.failed:
+                    self.say(f"  {ask.query}: {entrant.contender.title} {entrant.times[ask.figure]}")
+                    self.keep_outcome(ask, entrant.contender, entrant.times[ask.figure].outcome)
 
     # --- answers ---
 
@@ -175,7 +229,9 @@ class D1:
         self.disk = figure("B7", "bytes on disk per sample, compacted", "B")
 
     def run(self):
-        self.bench.each("D1", self._contender)
+        with self.bench.entrants("D1", self.data) as entrants:
+            self.bench.measure("D1", entrants, self.asks)
+            self.bench.turns("D1", entrants, self._others, last=True)
         if self.bench.wants("B5"):
             self._right_after()
         for figure in self.cold.values():
@@ -188,17 +244,15 @@ class D1:
         blocks = [self.disk.median(p.key) for p in self.bench.peers if p.family == PROMETHEUS and self.disk.median(p.key)]
         self.disk.want_ratio(1.5, self.disk.median(OWN), min(blocks, default=None), "Prometheus's blocks")
 
-    def _contender(self, contender, stage):
-        bench = self.bench
-        server = contender.start(stage)
-        bench.load(self.data, server)
-        bench.settle(server)
-        found = bench.measure(contender, server, self.asks)
-        self._keep(contender, found)
+    def _others(self, entrant):
+        """What is left once all were timed."""
+        bench, contender, server = self.bench, entrant.contender, entrant.server
+        self.bench.say(f"D1, the rest: {contender.title}")
+        self._keep(contender, entrant.times)
         if bench.wants("B6") and contender.family != VICTORIA_METRICS:
             self._remote_read(contender, server)
         if contender is bench.own:
-            self._own(server, stage)
+            self._own(server, entrant.stage)
         elif bench.wants("B7"):
             self.disk.add(contender.key, [self._peer_bytes(contender, server) / self.data.samples])
         if bench.wants("B5"):
@@ -206,9 +260,7 @@ class D1:
 
     def _keep(self, contender, found):
         for ask in self.asks:
-            times = found[ask.figure]
-            self.cold[ask.figure].add(contender.key, times.cold)
-            self.bench.keep_outcome(ask, contender, times.outcome)
+            self.cold[ask.figure].add(contender.key, found[ask.figure].cold)
         self.warm["rate"].add(contender.key, found["rate"].warm)
         self.peak.add(contender.key, found["rate"].peaks)
         self.peaks.add(contender.key, [max(found[a.figure].peaks) for a in self.asks[1:]])
@@ -365,34 +417,37 @@ class D2:
         bench.bars += [self.figures[a.figure] for a in self.asks]
 
     def run(self):
-        self.bench.each("D2", self._contender)
+        with self.bench.entrants("D2", self.data) as entrants:
+            self.bench.measure("D2", entrants, self.asks)
+            self.bench.turns("D2", entrants, self._others, last=True)
         self.figures["day"].want_gain(10, PROMETHEUS, self.bench.peers)
         self.figures["topk"].want_gain(3, PROMETHEUS, self.bench.peers)
 
-    def _contender(self, contender, stage):
-        server = contender.start(stage)
-        self.bench.load(self.data, server)
-        self.bench.settle(server)
-        found = self.bench.measure(contender, server, self.asks)
+    def _others(self, entrant):
+        contender, server, times = entrant.contender, entrant.server, entrant.times
         for ask in self.asks:
-            self.figures[ask.figure].add(contender.key, found[ask.figure].cold)
-            self.bench.keep_outcome(ask, contender, found[ask.figure].outcome)
-        if "topk" in found:
-            self.warm.add(contender.key, found["topk"].warm)
+            self.figures[ask.figure].add(contender.key, times[ask.figure].cold)
+        if "topk" in times:
+            self.warm.add(contender.key, times["topk"].warm)
         if contender is self.bench.own:
             self.bench.compare_other_rules(server, self.asks)
             if self.bench.wants("B2"):
-                self._rollups(contender, server)
+                self._rollups(contender, server, entrant.stage)
 
-    def _rollups(self, contender, server):
-        runs = self.bench.options.runs
-        answers = []
-        for figure, levels in ((self.hourly, "none"), (self.rolled, "1h")):
-            set_flag(server, "--storage.rollups.levels", levels)
-            timing.restart(server)
-            self.bench.settle(server)
-            answers.append(Outcome(timing.timed(contender, server, self.hours)[1]))
-            figure.add(contender.key, timing.warm(contender, server, self.hours, runs))
+    def _rollups(self, contender, server, stage):
+        """Of one store and its copy, which makes rollups; both run, and are asked in turns."""
+        server.stop(timing.STOP_S)
+        rolled = contender.start(stage, ("--storage.rollups.levels=1h",))
+        rolled.stop(timing.STOP_S)
+        data.copy_data(server, rolled)
+        pairs, answers = ((self.hourly, server), (self.rolled, rolled)), []
+        for figure, one in pairs:
+            timing.start(one)
+            self.bench.settle(one)
+            answers.append(Outcome(timing.timed(contender, one, self.hours)[1]))
+        for _ in range(self.bench.options.runs):
+            for figure, one in pairs:
+                figure.values.setdefault(OWN, []).append(timing.warm(contender, one, self.hours, 2)[1])
         self.rolled.want_ratio(0.1, self.rolled.median(OWN), self.hourly.median(OWN), "from all samples")
         wrong = timing.difference(self.hours, "3", *answers)
         self.bench.compared += 1
@@ -482,21 +537,29 @@ class Ingest:
         self.slow = bench.figure("B5", "its requests, 99th percentile", "ms")
 
     def run(self):
-        self.bench.each("B5", self._contender)
+        rates, slow = {}, {}
+        with self.bench.entrants("B5") as entrants:
+            for n in range(self.bench.options.runs):
+                self.bench.turns("B5", entrants, lambda e: self._load(n, e, rates.setdefault(e.contender.key, []),
+                                                                     slow.setdefault(e.contender.key, [])))
+        for entrant in entrants:
+            if not entrant.failed:
+                self._keep(entrant.contender, rates[entrant.contender.key], slow[entrant.contender.key])
         self.rate.want_gain(2, PROMETHEUS, self.bench.peers)
         self.rate.want_gain(1, VICTORIA_METRICS, self.bench.peers)
 
-    def _contender(self, contender, stage):
+    def _load(self, n, entrant, rates, slow):
+        """The n-th: as many scrapes as before, right after them."""
         options = self.bench.options
-        server = contender.start(stage)
-        rates, slow = [], []
-        for n in range(options.runs):
-            said = data.load(server, metric="ingest", series=options.ingest_series, scrapes=options.ingest_scrapes, senders=SENDERS,
-                             batch=SAMPLES_PER_REQUEST, start=T0 + n * options.ingest_scrapes * 15 * SECOND)
-            self.bench.say_load(said)
-            rates.append(said["samples"] / said["seconds"])
-            slow.append(said["p99_ms"] / 1e3)
-        data.disk_bytes(server.directory)
+        self.bench.say(f"B5: {entrant.contender.title}")
+        said = data.load(entrant.server, metric="ingest", series=options.ingest_series, scrapes=options.ingest_scrapes,
+                         senders=SENDERS, batch=SAMPLES_PER_REQUEST, start=T0 + n * options.ingest_scrapes * 15 * SECOND)
+        self.bench.say_load(said)
+        rates.append(said["samples"] / said["seconds"])
+        slow.append(said["p99_ms"] / 1e3)
+        data.disk_bytes(entrant.server.directory)
+
+    def _keep(self, contender, rates, slow):
         self.rate.add(contender.key, rates)
         self.slow.add(contender.key, slow)
         if contender.family != OWN:

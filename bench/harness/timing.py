@@ -14,10 +14,14 @@ START_S = 600  # a start may replay a log
 STOP_S = 300
 
 
-def restart(server):
-    server.stop(STOP_S)
+def start(server):
     server.start(START_S)
     settle(server, quiet_s=0.5, tick_s=0.25)  # what a start sets off is over
+
+
+def restart(server):
+    server.stop(STOP_S)
+    start(server)
 
 
 def timed(contender, server, ask):
@@ -41,21 +45,15 @@ class Times:
         return f"cold {cold:.3f} s, warm {warm:.3f} s, of which processors {work:.2f} s"
 
 
-def measure(contender, server, asks, runs):
-    """{figure: Times}; the server is started anew for each cold run."""
-    found = {}
-    for ask in asks:
-        times = found[ask.figure] = Times()
-        for _ in range(runs):
-            restart(server)
-            took, answer = timed(contender, server, ask)
-            times.cold.append(took)
-            before = server.processor_s()
-            times.warm.append(timed(contender, server, ask)[0])
-            times.work.append(server.processor_s() - before)
-            times.peaks.append(server.memory_peak_bytes())
-        times.outcome = Outcome(answer)
-    return found
+def take(contender, server, ask, times):
+    """One run, cold and warm, of a server that was just started."""
+    took, answer = timed(contender, server, ask)
+    times.cold.append(took)
+    before = server.processor_s()
+    times.warm.append(timed(contender, server, ask)[0])
+    times.work.append(server.processor_s() - before)
+    times.peaks.append(server.memory_peak_bytes())
+    times.outcome = Outcome(answer)
 
 
 def warm(contender, server, ask, runs):

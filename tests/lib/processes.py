@@ -155,6 +155,9 @@ class Stage:
         self.close()
 
     def close(self):
+        """More than once does no harm."""
+        if self.directory is None:
+            return
         for server in reversed(self.servers):
             try:
                 server.stop(wait_s=20)
@@ -164,6 +167,7 @@ class Stage:
             print(f"kept: {self.directory}", file=sys.stderr)
         else:
             shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory = None
 
     def _directory(self, name):
         path = os.path.join(self.directory, f"{len(self.servers):02d}-{name}")

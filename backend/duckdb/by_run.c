@@ -3,6 +3,7 @@
 
 #include "backend/duckdb/matching.h"
 #include "backend/duckdb/partition.h"
+#include "backend/duckdb/schema.h"
 #include "backend/duckdb/store.h"
 #include "planner/shape.h"
 
@@ -80,13 +81,44 @@ static void write_samples_condition(struct sql *sql, const struct window_source 
     sql_words(sql, "))");
 }
 
-static void write_rollups_condition(struct sql *sql, const struct window_source *source)
+/* " AND (tmin = … OR tmin = …)": by such conditions the engine passes over row groups without reading them. */
+static void write_on_border(struct sql *sql, const struct window_source *source)
+{
+    int64_t span_ms = rollup_span_ms(source->rollup_ms);
+    int64_t first = source->span.min_ms / span_ms, last = source->span.max_ms / span_ms; /* SPANS_MOST at most */
+    for (int64_t k = first; k <= last; k++) {
+        sql_words(sql, k == first ? " AND (tmin = " : " OR tmin = ");
+        sql_i64(sql, k * span_ms);
+    }
+    sql_words(sql, ")");
+}
+
+/* Nothing but rollups is read. If all series have them, that is asked without the readers' macro, which would look for
+ * the metric's series; the recent samples are then those of any. */
+static void write_rollups_only(struct sql *sql, const struct window_source *source, bool selective)
 {
     write_none(sql);
-    write_of_metric(sql, "rollup_rest_of", source);
-    sql_words(sql, ") WHERE ");
-    sql_meets(sql, source->span);
+    if (selective) {
+        write_of_metric(sql, "rollup_rest_of", source);
+        sql_words(sql, ") WHERE ");
+        sql_meets(sql, source->span);
+    } else {
+        sql_words(sql, "stored_chunks WHERE metric_key = md5_number_lower(");
+        sql_string(sql, selector_metric(source->selector)->value);
+        sql_words(sql, ") AND tmin >= " SCHEMA_ROLLED " AND ");
+        sql_meets(sql, source->span);
+        write_none_end(sql);
+        sql_words(sql, " AND ");
+        write_none(sql);
+        sql_words(sql, "recent WHERE ");
+        sql_between(sql, "ts", source->span);
+    }
     write_none_end(sql);
+}
+
+static void write_rollups_condition(struct sql *sql, const struct window_source *source, bool selective)
+{
+    write_rollups_only(sql, source, selective);
     sql_words(sql, " AND ");
     write_none(sql);
     write_of_metric(sql, "rollup_edges_of", source);
@@ -94,10 +126,9 @@ static void write_rollups_condition(struct sql *sql, const struct window_source 
     sql_i64(sql, source->rollup_ms);
     sql_words(sql, ") WHERE ");
     sql_meets(sql, source->span);
-    sql_words(sql, " AND tmin % ");
-    sql_i64(sql, rollup_span_ms(source->rollup_ms));
-    sql_words(sql, " = 0 AND tmin >= ");
+    sql_words(sql, " AND tmin >= ");
     sql_i64(sql, source->ends.start_ms);
+    write_on_border(sql, source);
     write_none_end(sql);
 }
 
@@ -114,7 +145,7 @@ enum status by_run_ask(struct duckdb_store *store, struct connection *connection
         const struct window_source *source = &fragment->sources[i];
         sql_words(&sql, i ? " AND " : "SELECT ");
         if (source->rollup_ms)
-            write_rollups_condition(&sql, source);
+            write_rollups_condition(&sql, source, store->rollups.selective);
         else
             write_samples_condition(&sql, source);
     }

@@ -238,6 +238,15 @@ enum status engine_connect(struct engine *engine, struct connection **ret_connec
     return status;
 }
 
+static void end_session(struct connection *connection)
+{
+    for (size_t i = 0; i < CONNECTION_KEPT_MAX; i++) {
+        duckdb_destroy_prepare(&connection->kept[i].prepared);
+        connection->kept[i].sql = NULL;
+    }
+    duckdb_disconnect(&connection->handle);
+}
+
 void engine_disconnect(struct connection *connection)
 {
     if (!connection)
@@ -248,7 +257,7 @@ void engine_disconnect(struct connection *connection)
     if (connection->after)
         connection->after->before = connection->before;
     pthread_mutex_unlock(&engine->lock);
-    duckdb_disconnect(&connection->handle);
+    end_session(connection);
     free(connection);
 }
 
@@ -385,7 +394,7 @@ void engine_shut(struct engine *engine)
         until_ms = monotonic_ms() + SHUT_AGAIN_MS;
     }
     for (struct connection *connection = engine->all; connection; connection = connection->after)
-        duckdb_disconnect(&connection->handle);
+        end_session(connection);
     pthread_mutex_unlock(&engine->lock);
     duckdb_close(&engine->database);
 }
@@ -564,6 +573,43 @@ enum status engine_execute(struct connection *connection, const char *sql, struc
     duckdb_destroy_result(&result);
     ENGINE_TAKES();
     ENGINE_GIVES(); /* this thread may have done the engine's work */
+    return status;
+}
+
+/* The statement's plan, made if it is not there. */
+static enum status keep(struct connection *connection, const char *sql, duckdb_prepared_statement *ret_prepared,
+                        struct error *reterr)
+{
+    struct kept_statement *kept = connection->kept;
+    while (kept->sql && strcmp(kept->sql, sql) != 0) {
+        kept++;
+        PRE(kept < connection->kept + CONNECTION_KEPT_MAX);
+    }
+    if (!kept->sql && duckdb_prepare(connection->handle, sql, &kept->prepared) != DuckDBSuccess) {
+        enum status status = failure(connection, duckdb_prepare_error(kept->prepared), NULL, reterr);
+        duckdb_destroy_prepare(&kept->prepared);
+        return status;
+    }
+    kept->sql = sql;
+    *ret_prepared = kept->prepared;
+    return OK;
+}
+
+enum status engine_execute_kept(struct connection *connection, const char *sql, struct error *reterr)
+{
+    duckdb_result result;
+    duckdb_prepared_statement prepared = NULL;
+    if (!connection->handle)
+        return error_set(reterr, E_UNAVAILABLE, BROKEN_WORDS);
+    ENGINE_GIVES();
+    enum status status = keep(connection, sql, &prepared, reterr);
+    if (status == OK) {
+        if (duckdb_execute_prepared(prepared, &result) != DuckDBSuccess)
+            status = failure(connection, duckdb_result_error(&result), NULL, reterr);
+        duckdb_destroy_result(&result);
+    }
+    ENGINE_TAKES();
+    ENGINE_GIVES();
     return status;
 }
 

@@ -59,6 +59,13 @@ static inline int64_t engine_clock_us(void) /* monotonic */
 
 struct engine;
 
+#define CONNECTION_KEPT_MAX 2
+
+struct kept_statement {
+    const char *sql; /* NULL: none */
+    duckdb_prepared_statement prepared;
+};
+
 struct connection {
     duckdb_connection handle; /* NULL while the database could not be opened again */
     struct engine *engine;
@@ -67,6 +74,7 @@ struct connection {
     bool streaming;                    /* not all rows of the last statement are read */
     bool unfinished;                   /* so it was of one before, or one failed */
     struct connection *before, *after; /* among all of the engine's */
+    struct kept_statement kept[CONNECTION_KEPT_MAX];
 };
 
 struct engine {
@@ -131,6 +139,11 @@ MUST_USE enum status engine_alter(struct connection *connection, struct sql *sql
 
 /* Runs a statement that gives no rows of interest. */
 MUST_USE enum status engine_execute(struct connection *connection, const char *sql, struct error *reterr);
+
+/* The same of a constant, planned once for each connection, of which a connection has CONNECTION_KEPT_MAX at most: a
+ * fraction of the time. Not for a statement with a condition: the plan may rest on the tables' bounds of the first
+ * time, nor for one with variables, which are numbers in it. */
+MUST_USE enum status engine_execute_kept(struct connection *connection, const char *sql, struct error *reterr);
 
 /* Runs a statement that writes or deletes rows; *ret_rows_n: how many. It may be NULL. */
 MUST_USE enum status engine_change(struct connection *connection, const char *sql, struct cancel *cancel,

@@ -7,6 +7,8 @@
 #include "base/array.h"
 #include "base/assert.h"
 
+#define PREFETCH_AHEAD 16u /* series */
+
 /* One matcher, in numbers. It takes a value if the value is among `listed`, or, negated, if it is not. */
 struct term {
     const struct matcher *matcher;
@@ -288,13 +290,27 @@ static void take(struct matching *m, uint32_t id)
         m->set.ids[m->set.n++] = id;
 }
 
+/* Of a hundred thousand series hardly one is in the processor's caches. */
+static inline __attribute__((always_inline)) void prefetch(const struct catalogue *c, uint32_t id)
+{
+    const struct known_series *block = id / CATALOGUE_BLOCK < c->blocks_n ? c->blocks[id / CATALOGUE_BLOCK] : NULL;
+    if (!block)
+        return;
+    const struct known_series *series = block + id % CATALOGUE_BLOCK;
+    __builtin_prefetch(series);
+    __builtin_prefetch((const char *)(series + 1) - 1); /* it need not lie in one line */
+}
+
 static bool take_value(struct matching *m, uint32_t number)
 {
     const struct known_value *value = &m->c->values[number];
     if (!reserve(&m->set, value->series_n))
         return false;
-    for (uint32_t i = 0; i < value->series_n; i++)
+    for (uint32_t i = 0; i < value->series_n; i++) {
+        if (i + PREFETCH_AHEAD < value->series_n)
+            prefetch(m->c, value->series[i + PREFETCH_AHEAD]);
         take(m, value->series[i]);
+    }
     return true;
 }
 

@@ -315,13 +315,11 @@ enum status rollup_retreat(struct connection *connection, int64_t min_ms, struct
 
 enum status rollup_read(struct connection *connection, struct error *reterr)
 {
-    static const char *const STATEMENTS[] = {
-        "SET VARIABLE rolled = (SELECT until FROM rolled)",
-        "SET VARIABLE settled = (SELECT coalesce(min(ts), getvariable('rolled')) FROM recent WHERE ts < " SCHEMA_ROLLED
-        ")",
-    };
-    enum status status = OK;
-    for (size_t i = 0; status == OK && i < ARRAY_LENGTH(STATEMENTS); i++)
-        status = engine_execute(connection, STATEMENTS[i], reterr);
+    enum status status = engine_execute_kept(connection, "SET VARIABLE rolled = (SELECT until FROM rolled)", reterr);
+    if (status == OK)
+        status = engine_execute(connection,
+                                "SET VARIABLE settled = (SELECT coalesce(min(ts), getvariable('rolled')) FROM recent "
+                                "WHERE ts < " SCHEMA_ROLLED ")",
+                                reterr);
     return status;
 }

@@ -44,6 +44,7 @@ int64_t rollup_span_ms(int64_t level_ms);
 struct rollups {
     struct catalogue *catalogue;
     int64_t finest_ms, coarsest_ms; /* the levels there are; 0: none. Set by rollup_init */
+    bool selective;                 /* not all series have rollups; so, too */
     _Atomic int64_t raw_from_ms;    /* samples before it are refused; ROLLUP_NEVER: none is */
     _Atomic int64_t oldest_ms;      /* the oldest sample that they tell of, when they were last made or taken out;
                                        INT64_MAX: there are none */

@@ -254,12 +254,15 @@ static enum status find_levels(struct rollups *rollups, struct connection *conne
 {
     duckdb_result rows;
     enum status status =
-        engine_query(connection, "SELECT coalesce(min(level), 0), coalesce(max(level), 0) FROM rollup_levels, rolled",
+        engine_query(connection,
+                     "SELECT coalesce(min(level), 0), coalesce(max(level), 0), coalesce(bool_or(selective), false) "
+                     "FROM rollup_levels, rolled",
                      false, NULL, &rows, reterr);
     if (status != OK)
         return status;
     rollups->finest_ms = duckdb_value_int64(&rows, 0, 0);
     rollups->coarsest_ms = duckdb_value_int64(&rows, 1, 0);
+    rollups->selective = duckdb_value_boolean(&rows, 2, 0);
     duckdb_destroy_result(&rows);
     return OK;
 }

@@ -177,7 +177,7 @@ enum status schema_begin_reading(struct connection *connection, bool rollups, st
     enum status status = engine_begin(connection, reterr);
     if (status != OK)
         return status;
-    status = engine_execute(connection, "SET VARIABLE moved = (SELECT move FROM moved)", reterr);
+    status = engine_execute_kept(connection, "SET VARIABLE moved = (SELECT move FROM moved)", reterr);
     if (status == OK && rollups)
         status = rollup_read(connection, reterr);
     return status == OK ? OK : engine_end_reading(connection, status, reterr);

@@ -425,7 +425,7 @@ static inline __attribute__((always_inline)) uint32_t drive_extrapolated(const s
     e.length_s = (double)grid->window_ms / 1000;
     for (uint32_t k = 0; k < grid->steps; k += EXTRAPOLATED_MAX) {
         uint32_t end = grid->steps - k < EXTRAPOLATED_MAX ? grid->steps : k + EXTRAPOLATED_MAX;
-        present[k / 64] = 0;
+        uint64_t bits = 0; /* not `present`, after a write to which the grid and all times would be read again */
         e.n = 0;
         for (uint32_t i = k; i < end; i++) {
             next_window(&bounds, grid, i, s, counter, weighted, &w);
@@ -433,8 +433,9 @@ static inline __attribute__((always_inline)) uint32_t drive_extrapolated(const s
             if (w.n < 2)
                 continue;
             gather(&e, &w, counter, i);
-            present[k / 64] |= UINT64_C(1) << (i % 64);
+            bits |= UINT64_C(1) << (i % 64);
         }
+        present[k / 64] = bits;
         extrapolate(&e, values);
         present_n += (uint32_t)e.n;
     }

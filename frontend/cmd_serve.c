@@ -104,6 +104,12 @@ static void log_failure(void *arg, const char *what, const struct error *error)
     log_end(&line);
 }
 
+static uint64_t preload_bytes(const struct config *config)
+{
+    int64_t most = config->storage_memory_bytes ? config->storage_memory_bytes / 8 : INT64_MAX;
+    return (uint64_t)(config->storage_preload_bytes < most ? config->storage_preload_bytes : most);
+}
+
 /* One connection for whoever may be in the engine at once: fragments, listings, callbacks, and the cursors that a
  * callback keeps open while its reader is slow. */
 static enum status open_backend(struct app *app, struct error *reterr)
@@ -122,6 +128,7 @@ static enum status open_backend(struct app *app, struct error *reterr)
     struct duckdb_options options = {.directory = config->storage_path,
                                      .threads = (unsigned)config->storage_threads,
                                      .memory_max_bytes = (uint64_t)config->storage_memory_bytes,
+                                     .preload_bytes = preload_bytes(config),
                                      .future_max_ms = config->storage_future_ms,
                                      .out_of_order_window_ms = config->storage_window_ms,
                                      .min_free_bytes = (uint64_t)config->storage_min_free_bytes,

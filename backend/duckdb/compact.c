@@ -375,6 +375,8 @@ static void *work(void *arg)
     struct duckdb_store *store = arg;
     struct compactor *c = &store->compactor;
     priority_step_behind(PRIORITY_TIDIES);
+    enum status preloaded = preload_run(store, NULL);
+    (void)preloaded; /* then queries read the chunks themselves */
     pthread_mutex_lock(&c->lock);
     while (!c->stop) {
         pthread_mutex_unlock(&c->lock);

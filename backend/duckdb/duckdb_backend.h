@@ -46,6 +46,7 @@ struct duckdb_options {
     unsigned connections_max;   /* queries, cursors and listings at the same time; further callers wait for one */
     uint64_t compact_rows;      /* samples stored as they came that start a compaction; 0: the default (compact.c) */
     uint64_t exemplars_max;     /* the newest are kept; 0: none is taken or shown, those stored stay */
+    uint64_t preload_bytes;     /* of the newest chunks, that are read when the store is opened (preload.c); 0: none */
     uint64_t shrink_bytes;      /* of free blocks in the file that make shortening it worth it; 0: the default */
     uint64_t slice_samples;     /* that a cursor on raw samples reads by one statement; 0: the default */
     uint64_t by_run_series; /* of a query, that make it worth asking whether it can be computed run by run (by_run.h);

@@ -202,6 +202,9 @@ void compactor_checkpoint(struct duckdb_store *store); /* `running` is held */
 
 #define MOVE_SAMPLES INT64_C(4000000) /* of one transaction: bounds its memory and how long its snapshot lives */
 
+/* preload.c. Once after the store was opened. */
+MUST_USE enum status preload_run(struct duckdb_store *store, struct error *reterr);
+
 /* shrink.c. quiet: nothing is written just now, so the free blocks are of no use. */
 MUST_USE enum status shrink_run(struct duckdb_store *store, bool quiet, struct error *reterr);
 

@@ -54,6 +54,7 @@ void fixture_open(struct fixture *fixture)
         .future_max_ms = 600000,
         .connections_max = fixture->connections,
         .compact_rows = fixture->compact_rows,
+        .preload_bytes = fixture->preload_bytes,
         .shrink_bytes = fixture->shrink_bytes,
         .slice_samples = fixture->slice_samples,
         .exemplars_max = fixture->exemplars_max,

@@ -15,6 +15,7 @@ struct fixture {
     unsigned connections;
     uint64_t memory_max_bytes;
     uint64_t compact_rows;
+    uint64_t preload_bytes;
     uint64_t shrink_bytes;
     uint64_t slice_samples;
     uint64_t exemplars_max;

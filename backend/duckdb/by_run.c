@@ -103,9 +103,8 @@ static void write_rollups_only(struct sql *sql, const struct window_source *sour
         sql_words(sql, ") WHERE ");
         sql_meets(sql, source->span);
     } else {
-        sql_words(sql, "stored_chunks WHERE metric_key = md5_number_lower(");
-        sql_string(sql, selector_metric(source->selector)->value);
-        sql_words(sql, ") AND tmin >= " SCHEMA_ROLLED " AND ");
+        write_of_metric(sql, "chunks_of", source);
+        sql_words(sql, ") WHERE tmin >= " SCHEMA_ROLLED " AND ");
         sql_meets(sql, source->span);
         write_none_end(sql);
         sql_words(sql, " AND ");

@@ -121,6 +121,19 @@ static enum status move(struct duckdb_store *store, const struct partitions *cho
     return OK;
 }
 
+enum status chunks_by_partition(struct compactor *c, struct time_span span, duckdb_result *ret_rows,
+                                struct error *reterr)
+{
+    struct sql sql;
+    sql_init(&sql, SQL_BYTES_MAX);
+    sql_words(&sql, "SELECT part, sum(n)::BIGINT FROM (SELECT ");
+    partition_write(&sql, "tmin");
+    sql_words(&sql, " AS part, n FROM chunks() WHERE ");
+    sql_between(&sql, "tmin", span);
+    sql_words(&sql, ") GROUP BY part ORDER BY part");
+    return engine_ask(c->connection, &sql, &c->cancel, ret_rows, reterr);
+}
+
 /* Copies the log into the file and drops what is deleted. Appends are held off meanwhile, since the engine refuses a
  * checkpoint beside a transaction that writes; if a reader's old snapshot still needs the rows, a later one drops them.
  */

@@ -28,19 +28,12 @@ static enum status samples_that_fit(struct duckdb_store *store, struct totals to
 static enum status choose(struct compactor *c, int64_t last, int64_t samples_n, int64_t *ret_first,
                           struct error *reterr)
 {
-    struct sql sql;
     duckdb_result rows;
-    sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT part, sum(n)::BIGINT FROM (SELECT ");
-    partition_write(&sql, "tmin");
-    sql_words(&sql, " AS part, n FROM stored_chunks WHERE ");
-    sql_between(&sql, "tmin", partitions_span(first_of(last), last));
-    sql_words(&sql, ") GROUP BY part ORDER BY part DESC");
-    enum status status = engine_ask(c->connection, &sql, &c->cancel, &rows, reterr);
+    enum status status = chunks_by_partition(c, partitions_span(first_of(last), last), &rows, reterr);
     if (status != OK)
         return status;
     *ret_first = INT64_MAX;
-    for (idx_t i = 0; i < duckdb_row_count(&rows); i++) {
+    for (idx_t i = duckdb_row_count(&rows); i-- > 0;) {
         samples_n -= duckdb_value_int64(&rows, 1, i);
         if (samples_n < 0)
             break;
@@ -56,8 +49,8 @@ static enum status read_chunks(struct compactor *c, struct time_span span, struc
     struct sql sql;
     duckdb_result rows;
     sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT max(metric_key), max(series), max(tmax), max(pace), max(len(drift)), max(len(value)), "
-                    "max(move) FROM stored_chunks WHERE ");
+    sql_words(&sql, "SELECT max(metric_key), max(metric), max(series), max(tmax), max(pace), max(len(drift)), "
+                    "max(len(value)), max(move) FROM stored_chunks WHERE ");
     sql_between(&sql, "tmin", span);
     enum status status = engine_ask(c->connection, &sql, &c->cancel, &rows, reterr);
     if (status == OK)

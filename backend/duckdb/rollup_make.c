@@ -175,15 +175,8 @@ enum status rollup_follow(const struct rollups *rollups, struct connection *conn
 static enum status choose(struct compactor *c, int64_t from_ms, int64_t limit_ms, int64_t *ret_until_ms, bool *ret_any,
                           struct error *reterr)
 {
-    struct sql sql;
     duckdb_result rows;
-    sql_init(&sql, SQL_BYTES_MAX);
-    sql_words(&sql, "SELECT part, sum(n)::BIGINT FROM (SELECT ");
-    partition_write(&sql, "tmin");
-    sql_words(&sql, " AS part, n FROM chunks() WHERE ");
-    sql_between(&sql, "tmin", (struct time_span){from_ms, limit_ms - 1});
-    sql_words(&sql, ") GROUP BY part ORDER BY part");
-    enum status status = engine_ask(c->connection, &sql, &c->cancel, &rows, reterr);
+    enum status status = chunks_by_partition(c, (struct time_span){from_ms, limit_ms - 1}, &rows, reterr);
     if (status != OK)
         return status;
     int64_t samples_n = 0;

@@ -202,6 +202,10 @@ void compactor_checkpoint(struct duckdb_store *store); /* `running` is held */
 
 #define MOVE_SAMPLES INT64_C(4000000) /* of one transaction: bounds its memory and how long its snapshot lives */
 
+/* "part, samples" of the chunks that begin in the span, in the order of partitions; `running` is held. */
+MUST_USE enum status chunks_by_partition(struct compactor *c, struct time_span span, duckdb_result *ret_rows,
+                                         struct error *reterr);
+
 /* preload.c. Once after the store was opened. */
 MUST_USE enum status preload_run(struct duckdb_store *store, struct error *reterr);
 
